@@ -1,0 +1,51 @@
+# Everything lives in .venv and book/_build; a command does again only what changed. `make help` lists the commands.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+HTML := book/_build/html
+
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lint bench sync serve lock clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+book: $(INSTALLED)  ## install, execute the chapters that changed, render book/_build/html
+	$(BIN)/python -m book.tools.sync
+	$(BIN)/python -m book.tools.execute
+	$(BIN)/python -m book.tools.render
+
+# The check comes first: building the book would mend what it is to find.
+test: $(INSTALLED)  ## install, then all tests: derived files, lint, types, the book, the library, the notebooks
+	$(BIN)/python -m book.tools.sync --check
+	$(MAKE) lint book
+	$(BIN)/python -m pytest --cov --cov-report=term --nbmake tests notebooks
+
+lint: $(INSTALLED)  ## ruff and a strict type check
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## measure every speed that the book claims, on this machine
+	$(BIN)/python -m tests.benchmarks
+
+sync: $(INSTALLED)  ## make what derives from the chapters' sources: .ipynb files, set-up cells
+	$(BIN)/python -m book.tools.sync
+
+serve: book  ## build the book and serve it on http://localhost:8000
+	$(BIN)/python -m http.server --bind localhost --directory $(HTML) 8000
+
+lock: $(INSTALLED)  ## renew constraints.txt, for every platform and Python at once
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra openclip --extra lock --universal --upgrade \
+	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet -o constraints.txt
+
+clean:  ## remove what was built; the environment stays (rm -r .venv removes that)
+	rm -rf book/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+# The stamp is written last, so an installation that was cut short is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@python=$$(sh book/tools/find_python.sh $(PYTHON)) && set -x && "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lock]'
+	@touch $@

@@ -1,0 +1,83 @@
+"""Sphinx settings of the book. `python -m book.tools.render` gathers the pages and calls Sphinx with them."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+_BOOK = Path(__file__).resolve().parent
+with (_BOOK.parent / "pyproject.toml").open("rb") as _file:
+    _project = tomllib.load(_file)["project"]
+
+project = "CALIP, step by step"
+author = "The CALIP book's contributors"
+copyright = "the contributors, MIT licence"
+version = release = _project["version"]
+html_title = project
+language = "en"
+
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinxcontrib.bibtex", "sphinx_copybutton"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+
+# The notebooks arrive executed: book/tools/execute.py knows when they are stale, a cache of cells alone does not.
+nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # computed prose may hold mathematics and citations
+nb_output_stderr = "remove"  # progress bars
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else every page would ask a server for require.js
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
+bibtex_reference_style = "author_year"
+
+numfig = True
+math_numfig = True
+math_eqref_format = "({number})"
+
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]  # and what packages bring, MathJax and plotly.js, which book/tools/render.py adds
+html_css_files = ["calip.css"]
+html_favicon = "_static/favicon.svg"
+html_copy_source = True
+html_sourcelink_suffix = ""
+html_show_sphinx = False
+html_show_search_summary = False  # it would read other pages, which browsers forbid under file://
+# One script with its glyphs inside: no font files, which some browsers do not load from file://.
+mathjax_path = "mathjax/tex-svg-full.js"
+mathjax3_config: dict[str, Any] = {
+    "svg": {"fontCache": "local", "mtextInheritFont": True},
+    "options": {"enableMenu": False},  # its speech and explorer parts are not shipped
+}
+
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
+html_theme_options = {
+    "repository_url": _project["urls"]["Repository"],
+    "repository_branch": "main",
+    "repository_provider": "github",
+    "path_to_docs": "",  # a page's path inside the book is its notebook's path inside the repository
+    "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+    "use_repository_button": True,
+    "use_download_button": True,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],  # the search is in the side bar
+    "show_toc_level": 2,
+    "logo": {"text": project},
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+
+
+def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Plotly's four megabytes only where a figure needs them."""
+    if "calip-interactive" in context.get("body", ""):
+        app.add_js_file("plotly.min.js", loading_method="defer")
+
+
+def setup(app: Sphinx) -> None:
+    """Every page may hold mathematics that Sphinx does not see (captions of computed figures): MathJax on all."""
+    app.set_html_assets_policy("always")
+    app.connect("html-page-context", _add_scripts)

@@ -1,0 +1,121 @@
+"""The chapters' sources, and the form that every chapter has."""
+
+import ast
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jupytext
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+MAX_PARAMETERS = 6
+
+
+class ChapterError(ValueError):
+    """A chapter does not have the form that the book's tools rely on."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block succeeds.
+
+    The library has a stricter one; importing the library takes seconds, which `make sync` should not.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def project() -> dict[str, Any]:
+    """The ``[project]`` table of pyproject.toml."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        table: dict[str, Any] = tomllib.load(file)["project"]
+    return table
+
+
+def repository_url() -> str:
+    """Where the repository is published: pyproject.toml says it, and nothing else does."""
+    return str(project()["urls"]["Repository"])
+
+
+def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
+    """The chapters' py:percent files in reading order: numbered ones first, then the appendices."""
+    return sorted(folder.glob("[0-9A-Z]*_*.py"))
+
+
+def tags(cell: Any) -> list[str]:
+    """A notebook cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def only_cell(notebook: Any, tag: str) -> Any:
+    """The one cell with a tag.
+
+    Raises:
+        ChapterError: there is none, or more than one.
+    """
+    cells = [cell for cell in notebook.cells if tag in tags(cell)]
+    if len(cells) != 1:
+        raise ChapterError(f"has {len(cells)} cells tagged {tag!r}, expected one")
+    return cells[0]
+
+
+def parameters(notebook: Any) -> dict[str, Any]:
+    """Names and defaults of a chapter's parameters.
+
+    Raises:
+        ChapterError: one is not written ``name: type = value  # what it is``, or there are too many.
+    """
+    source = only_cell(notebook, "parameters").source
+    found = {}
+    for statement in ast.parse(source).body:
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+            raise ChapterError(f"line {statement.lineno} of its parameters is not 'name: type = value'")
+        if "#" not in source.splitlines()[statement.lineno - 1]:
+            raise ChapterError(f"parameter {statement.target.id} is not described in a comment on its line")
+        found[statement.target.id] = ast.literal_eval(statement.value)
+    if len(found) > MAX_PARAMETERS:
+        raise ChapterError(f"has {len(found)} parameters, expected at most {MAX_PARAMETERS}")
+    return found
+
+
+def check_form(notebook: Any) -> None:
+    """Title, set-up, parameters, their check, then content; and a solution for every exercise.
+
+    Raises:
+        ChapterError: the chapter has another form.
+    """
+    first = notebook.cells[:4]
+    if len(first) < 4 or first[0].cell_type != "markdown" or not first[0].source.startswith("# "):
+        raise ChapterError("does not open with a title, the set-up, the parameters and their check")
+    if only_cell(notebook, "setup") is not first[1] or only_cell(notebook, "parameters") is not first[2]:
+        raise ChapterError("expected the set-up as its second cell and the parameters as its third")
+    unchecked = [name for name in parameters(notebook) if f"{name}=" not in first[3].source]
+    if "check_parameters(" not in first[3].source or unchecked:
+        raise ChapterError(f"its fourth cell does not check {', '.join(unchecked) or 'the parameters'}")
+    kinds = ("exercise", "exercise-check", "solution")
+    counts = {kind: sum(kind in tags(cell) for cell in notebook.cells) for kind in kinds}
+    if len(set(counts.values())) != 1:
+        raise ChapterError(f"expected a check and a solution for every exercise, got {counts}")
+
+
+def read_chapter(source: Path, text: str | None = None) -> Any:
+    """A chapter's cells from its py:percent source (or from text that is to become it), its form checked.
+
+    Raises:
+        ChapterError: the form is another; the message names the chapter.
+    """
+    notebook = jupytext.reads(source.read_text(encoding="utf-8") if text is None else text, fmt="py:percent")
+    try:
+        check_form(notebook)
+    except ChapterError as error:
+        raise ChapterError(f"{source.name} {error}") from None
+    return notebook

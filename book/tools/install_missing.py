@@ -1,0 +1,57 @@
+"""Install what the library needs and this Python lacks, and replace nothing that is there.
+
+Colab brings a torch, torchvision and numpy that fit its GPU; replacing one of them breaks the others. Run by the set-up
+cell of every chapter with nothing but the standard library and pip.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+_KEPT = ("torch", "torchvision", "numpy")
+_SAME = {"clip-anytorch": "clip"}  # OpenAI's own build from GitHub, under its own name
+
+
+def installed(name: str) -> str | None:
+    """The version of a distribution that this Python has, if any."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def missing(requirements: list[str]) -> list[str]:
+    """Those requirements of which no version is installed."""
+    lacking = []
+    for requirement in requirements:
+        name = re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0]
+        if installed(name) is None and installed(_SAME.get(name, name)) is None:
+            lacking.append(requirement)
+    return lacking
+
+
+def kept() -> list[str]:
+    """Constraints that hold torch, torchvision and numpy where they are."""
+    return [f"{name}=={version}" for name in _KEPT if (version := installed(name))]
+
+
+def main() -> int:
+    with _PROJECT.open("rb") as file:
+        lacking = missing(tomllib.load(file)["project"]["dependencies"])
+    if not lacking:
+        return 0
+    print(f"Installing {', '.join(lacking)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("\n".join(kept()) + "\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(constraints), *lacking]
+        return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

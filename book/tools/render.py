@@ -1,0 +1,97 @@
+"""Render the executed chapters and the book's own pages to HTML.
+
+Usage: python -m book.tools.render
+"""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from plotly.offline import get_plotlyjs
+
+from book.tools.chapters import chapter_sources
+from book.tools.status import status_page
+from calip_core.paths import atomic_path
+
+BOOK = Path(__file__).resolve().parents[1]
+BUILD = BOOK / "_build"
+HTML = BUILD / "html"
+_PAGES = ("index.md", "notation.md", "bibliography.md", "references.bib", "_static/idea.svg")
+
+
+class RenderError(RuntimeError):
+    """The book cannot be rendered; the message says what is missing."""
+
+
+def gather(build: Path = BUILD) -> Path:
+    """Put the book's pages, its executed chapters and its status page in one folder, and return that.
+
+    Files that are the same stay untouched, so that Sphinx renders only what changed.
+
+    Raises:
+        RenderError: a chapter has not been executed, or a package is missing.
+    """
+    pages = {name: (BOOK / name).read_bytes() for name in _PAGES}
+    records = []
+    for name in [source.stem for source in chapter_sources()]:
+        pages[f"notebooks/{name}.ipynb"] = _executed(build / "executed" / f"{name}.ipynb")
+        records.append(json.loads(_executed(build / "executed" / f"{name}.json")))
+    pages["status.md"] = status_page(records).encode()
+    source = build / "source"
+    _mirror(source, pages)
+    _mirror(build / "static", _scripts())
+    return source
+
+
+def _executed(path: Path) -> bytes:
+    if not path.exists():
+        raise RenderError(f"{path.stem} has not been executed: run `make book`, which does")
+    return path.read_bytes()
+
+
+def _scripts() -> dict[str, bytes]:
+    """The two scripts that packages bring and the pages need: MathJax and plotly.js."""
+    mathjax = find_spec("sphinx-mathjax-offline")
+    if mathjax is None or mathjax.origin is None:
+        raise RenderError("sphinx-mathjax-offline is not installed: run `make book`, which installs it")
+    script = Path(mathjax.origin).parent / "static/mathjax/tex-svg-full.js"
+    return {"mathjax/tex-svg-full.js": script.read_bytes(), "plotly.min.js": get_plotlyjs().encode()}
+
+
+def _mirror(folder: Path, files: dict[str, bytes]) -> None:
+    """Make the folder hold exactly these files, writing only those that differ."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+    for name, content in files.items():
+        path = folder / name
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+
+
+def render(build: Path = BUILD) -> int:
+    """Call Sphinx on the gathered pages; a warning is an error. Returns its exit status."""
+    source = gather(build)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto"]
+    command += ["-D", f"html_static_path={BOOK / '_static'},{build / 'static'}"]
+    command += ["-c", str(BOOK), "-d", str(build / "doctrees"), str(source), str(build / "html")]
+    return subprocess.run(command, check=False).returncode
+
+
+def main() -> int:
+    try:
+        status = render()
+    except RenderError as error:
+        print(f"render: {error}", file=sys.stderr)
+        return 1
+    if status == 0:
+        print(f"the book: {HTML / 'index.html'}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

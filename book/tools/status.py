@@ -1,0 +1,68 @@
+"""The book's status page, from the records that the chapters' runs left."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+_NOT_RUN = """\
+## What has not been run
+
+- **OpenAI's weights.** This copy was built with the miniature, without a download. `load_backbone("RN50")` and the
+  other names are tested with random weights in the same file format, not with the published ones.
+- **Colab itself.** The set-up cell is tested in a fresh environment that sees little more than torch.
+- **Published numbers** are never mixed with the measured ones. Where one appears, its source stands beside it.
+"""
+
+
+def status_page(records: Iterable[dict[str, Any]]) -> str:
+    """The page as MyST Markdown.
+
+    Args:
+        records: what ``book.tools.execute`` wrote, one for each chapter.
+    """
+    records = list(records)
+    parts = ["# What was run, where and when", _summary(records), "## Chapters", _chapters(records)]
+    parts += ["## Machine", _machines(records), "## Versions", _versions(records), _NOT_RUN]
+    return "\n\n".join(parts)
+
+
+def _summary(records: list[dict[str, Any]]) -> str:
+    seconds = sum(record["seconds"] for record in records)
+    cells = sum(record["code_cells"] for record in records)
+    return (
+        f"This copy of the book executed {len(records)} chapters with {cells} code cells in {_time(seconds)}. "
+        "Everything below was recorded by those runs."
+    )
+
+
+def _chapters(records: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            f"[](notebooks/{record['chapter']})",
+            _time(record["seconds"]),
+            record["code_cells"],
+            record["when"][:16].replace("T", " "),
+        ]
+        for record in records
+    ]
+    return _table(["chapter", "run time", "code cells", "when (UTC)"], rows)
+
+
+def _machines(records: list[dict[str, Any]]) -> str:
+    machines = {json.dumps(record["machine"], sort_keys=True): record["machine"] for record in records}
+    rows = [[name, value] for machine in machines.values() for name, value in machine.items()]
+    return _table(["", ""], rows)
+
+
+def _versions(records: list[dict[str, Any]]) -> str:
+    versions = sorted({(name, version) for record in records for name, version in record["versions"].items()})
+    return _table(["package", "version"], [list(row) for row in versions])
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def _table(headers: list[str], rows: list[list[Any]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,249 @@
+"""CALIP's attention between spatial image features and text features, without a single learned parameter.
+
+Notation: F_v (C) pooled, F_s (M x C) spatial, F_t (K x C) text, all of unit length; A = F_s F_t^T is the affinity.
+Source: Guo et al., CALIP, AAAI 2023 (arXiv 2209.14169), section 3.2, and the released ``run_imagenet.py``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from calip_core.tokens import CalipLogits, ImageTokens
+
+Pool = Callable[[Float[Tensor, "n m c"]], Float[Tensor, "n c"]]
+
+# exp(1 / alpha) must stay far from the ends of float32 for the one exponential that serves both softmaxes.
+_SMALLEST_SHARED_ALPHA = 1 / 30
+# Affinities of one chunk: few enough to stay in a processor's cache, many enough to fill a GPU.
+_CPU_CHUNK_ELEMENTS = 1 << 20
+_GPU_CHUNK_ELEMENTS = 1 << 27
+
+
+def _mean_plus_max(features: Float[Tensor, "n m c"]) -> Float[Tensor, "n c"]:
+    return features.mean(dim=1) + features.amax(dim=1)
+
+
+POOLS: dict[str, Pool] = {
+    "mean+max": _mean_plus_max,
+    "mean": lambda features: features.mean(dim=1),
+    "max": lambda features: features.amax(dim=1),
+}
+
+
+@dataclass(frozen=True)
+class CalipConfig:
+    """What the equations leave open. Each named constructor is one reading that somebody has published.
+
+    Attributes:
+        alpha_t: temperature of the softmax over the M image tokens (text looks at the image).
+        alpha_s: temperature of the softmax over the K classes (the image looks at text).
+        pooling: how M attended tokens become F_v^a: a name of ``POOLS`` or a function "n m c" -> "n c".
+        normalize: whether F_t^a and F_v^a are made unit length before they are compared.
+
+    Raises:
+        ValueError: a temperature that is not positive and finite, or an unknown pooling.
+    """
+
+    alpha_t: float
+    alpha_s: float
+    pooling: Literal["mean+max", "mean", "max"] | Pool = "mean+max"
+    normalize: bool = False
+
+    def __post_init__(self) -> None:
+        for name, alpha in (("alpha_t", self.alpha_t), ("alpha_s", self.alpha_s)):
+            _check_temperature(name, alpha)
+        if not callable(self.pooling) and self.pooling not in POOLS:
+            raise ValueError(f"pooling is {self.pooling!r}, expected a function or one of {sorted(POOLS)}")
+
+    @classmethod
+    def official(cls) -> "CalipConfig":
+        """The authors' released code: it multiplies A by 2, which is a temperature of one half."""
+        return cls(alpha_t=0.5, alpha_s=0.5)
+
+    @classmethod
+    def paper(cls) -> "CalipConfig":
+        """The paper's text as two independent ports read it: both temperatures 2, max and average pooling added."""
+        return cls(alpha_t=2.0, alpha_s=2.0)
+
+    @classmethod
+    def susx(cls, pool: Pool | None = None) -> "CalipConfig":
+        """SuS-X's port: temperature 2 and unit-length attended features.
+
+        Args:
+            pool: SuS-X pools with CLIP's own attention pool. That layer has weights and belongs to a backbone; give
+                it here as a function. Without it the plain mean stands in, the pool that such a layer weights.
+        """
+        return cls(alpha_t=2.0, alpha_s=2.0, pooling=pool or "mean", normalize=True)
+
+    @classmethod
+    def dassl(cls) -> "CalipConfig":
+        """The port to the Dassl toolbox: temperature 2; it also uses a logit scale of 1/0.07."""
+        return cls(alpha_t=2.0, alpha_s=2.0)
+
+    @classmethod
+    def ttabc(cls) -> "CalipConfig":
+        """The TTABC benchmark's version: the released code's temperature with the model's own logit scale."""
+        return cls(alpha_t=0.5, alpha_s=0.5)
+
+    def pool(self, features: Float[Tensor, "n m c"]) -> Float[Tensor, "n c"]:
+        """F_v^a = Pool(F_s^a)."""
+        return self.pooling(features) if callable(self.pooling) else POOLS[self.pooling](features)
+
+
+def parameter_free_attention(
+    spatial: Float[Tensor, "n m c"], text: Float[Tensor, "k c"], *, alpha_t: float, alpha_s: float
+) -> tuple[Float[Tensor, "n k c"], Float[Tensor, "n m c"]]:
+    """Both directions of the attention, formed as the paper writes them (CALIP, equations 3 to 5).
+
+    This is the version to read and to look inside; ``calip_logits`` computes the same classification without forming
+    the first result, which takes n * k * c numbers.
+
+    Args:
+        spatial: F_s, rows of unit length.
+        text: F_t, rows of unit length.
+        alpha_t: temperature of the softmax over tokens.
+        alpha_s: temperature of the softmax over classes.
+
+    Returns:
+        F_t^a = softmax over m of (A / alpha_t), transposed, times F_s: "n k c";
+        F_s^a = softmax over k of (A / alpha_s) times F_t: "n m c".
+
+    Raises:
+        ValueError: feature widths differ, or a temperature is not positive and finite.
+    """
+    _check_temperature("alpha_t", alpha_t)
+    _check_temperature("alpha_s", alpha_s)
+    _check_width("spatial tokens", spatial, text)
+    affinity = spatial @ text.T
+    text_attended = (affinity / alpha_t).softmax(dim=1).transpose(1, 2) @ spatial
+    visual_attended = (affinity / alpha_s).softmax(dim=2) @ text
+    return text_attended, visual_attended
+
+
+@torch.no_grad()
+def calip_logits(
+    tokens: ImageTokens,
+    text: Float[Tensor, "k c"],
+    config: CalipConfig | None = None,
+    logit_scale: float = 100.0,
+) -> CalipLogits:
+    """The three logit terms that CALIP blends (CALIP, equation 6 and section 3.2).
+
+    Memory beyond the result is bounded: images go through in chunks, and F_t^a (K x C an image) is never formed,
+    because F_v F_t^aT = (F_v F_s^T) softmax_M(A / alpha_t).
+
+    Args:
+        tokens: pooled and spatial features; float64, float32, bfloat16 or float16.
+        text: F_t, rows of unit length, on the device and in the precision of ``tokens``.
+        config: temperatures and pooling; the released code's when left out.
+        logit_scale: s, CLIP's ``exp(logit_scale)``.
+
+    Returns:
+        Logits "n k" in float32 (float64 for float64 input): sums over tokens and classes lose too much in half.
+
+    Raises:
+        ValueError: feature widths differ, there are no classes, or features are NaN or infinite.
+    """
+    config = config or CalipConfig.official()
+    _check_width("image tokens", tokens.pooled, text)
+    if len(text) == 0:
+        raise ValueError("text has no rows: CALIP needs the features of at least one class")
+    step = _chunk_length(tokens, len(text))
+    chunks = [_chunk_logits(tokens[i : i + step], text, config) for i in range(0, len(tokens), step)]
+    logits = CalipLogits.cat(chunks) if chunks else _no_logits(tokens, text)
+    _check_finite(logits, tokens, text)
+    return CalipLogits(
+        logits.clip.mul_(logit_scale), logits.text_attended.mul_(logit_scale), logits.visual_attended.mul_(logit_scale)
+    )
+
+
+def _chunk_logits(tokens: ImageTokens, text: Float[Tensor, "k c"], config: CalipConfig) -> CalipLogits:
+    """One chunk's three cosine terms, by the cheapest way that is exact for this configuration."""
+    clip = _widen(tokens.pooled @ text.T)
+    if config.alpha_t == config.alpha_s >= _SMALLEST_SHARED_ALPHA and not config.normalize:
+        text_attended, spatial_attended = _attend_sharing_exponential(tokens, text, config.alpha_s)
+    else:
+        text_attended, spatial_attended = _attend(tokens, text, config)
+    visual = config.pool(spatial_attended)
+    if config.normalize:
+        visual = normalize(visual, dim=-1)
+    return CalipLogits(clip, text_attended, _widen(visual @ text.T))
+
+
+def _attend_sharing_exponential(
+    tokens: ImageTokens, text: Float[Tensor, "k c"], alpha: float
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n m c"]]:
+    """Both softmaxes from one exponential: they differ only in what they divide it by.
+
+    Cosines divided by alpha are small, so no maximum need be subtracted; the two sums follow as small products.
+    """
+    n, m, c = tokens.spatial.shape
+    weights = _widen(tokens.spatial.reshape(n * m, c) @ (text / alpha).T).exp_()
+    over_classes = weights.sum(dim=1, keepdim=True)
+    queries = torch.bmm(tokens.spatial, tokens.pooled.unsqueeze(2)).transpose(1, 2)
+    rows = torch.cat([_widen(queries), torch.ones_like(queries, dtype=weights.dtype)], dim=1)
+    numerator, over_tokens = torch.bmm(rows, weights.view(n, m, -1)).unbind(dim=1)
+    attended = (weights.div_(over_classes).to(text.dtype) @ text).view(n, m, c)
+    return numerator / over_tokens, attended
+
+
+def _attend(
+    tokens: ImageTokens, text: Float[Tensor, "k c"], config: CalipConfig
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n m c"]]:
+    """Two separate softmaxes: for unequal or very sharp temperatures, and for unit-length attended features."""
+    affinity = _widen(tokens.spatial @ text.T)
+    over_tokens = (affinity / config.alpha_t).softmax(dim=1)
+    queries = _widen(torch.bmm(tokens.spatial, tokens.pooled.unsqueeze(2)))
+    text_attended = (queries * over_tokens).sum(dim=1)
+    if config.normalize:
+        text_attended = text_attended / _attended_text_norms(tokens.spatial, over_tokens)
+    visual = (affinity / config.alpha_s).softmax(dim=2).to(text.dtype) @ text
+    return text_attended, visual
+
+
+def _attended_text_norms(spatial: Float[Tensor, "n m c"], weights: Float[Tensor, "n m k"]) -> Float[Tensor, "n k"]:
+    """Lengths of the rows of F_t^a = W^T F_s from the M x M Gram matrix of F_s: |W^T F_s|^2 = W^T (F_s F_s^T) W."""
+    gram = _widen(spatial @ spatial.transpose(1, 2))
+    return (weights * (gram @ weights)).sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny).sqrt()
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _chunk_length(tokens: ImageTokens, classes: int) -> int:
+    elements = _CPU_CHUNK_ELEMENTS if tokens.spatial.device.type == "cpu" else _GPU_CHUNK_ELEMENTS
+    return max(1, elements // (tokens.spatial.shape[1] * classes))
+
+
+def _no_logits(tokens: ImageTokens, text: Tensor) -> CalipLogits:
+    return CalipLogits(*(_widen(tokens.pooled @ text.T) for _ in range(3)))
+
+
+def _check_temperature(name: str, alpha: float) -> None:
+    if not 0 < alpha < float("inf"):
+        raise ValueError(f"{name} is {alpha}, expected a positive finite temperature such as 0.5")
+
+
+def _check_width(what: str, features: Tensor, text: Tensor) -> None:
+    if features.shape[-1] != text.shape[-1]:
+        raise ValueError(
+            f"{what} have width {features.shape[-1]}, text features have width {text.shape[-1]}: "
+            "encode both with the same backbone"
+        )
+
+
+def _check_finite(logits: CalipLogits, tokens: ImageTokens, text: Tensor) -> None:
+    """NaN spreads to the small results, so the large inputs are only searched when something is wrong."""
+    if all(term.isfinite().all() for term in (logits.clip, logits.text_attended, logits.visual_attended)):
+        return
+    for name, features in (("pooled", tokens.pooled), ("spatial", tokens.spatial), ("text", text)):
+        bad = torch.nonzero(~features.isfinite().flatten(1).all(dim=1)).flatten().tolist()
+        if bad:
+            raise ValueError(f"{name} features hold NaN or infinity in {len(bad)} rows, the first at {bad[:5]}")
+    raise ValueError("features are finite but their logits are not: rows must have unit length")

@@ -1,0 +1,191 @@
+"""A backbone: pictures and sentences in, unit vectors of one joint space out."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from calip_core.backbones.dense import DenseTower, TokenSpace, dense_tower
+from calip_core.backbones.precision import Precision, choose_dtype, prepare
+from calip_core.clip_import import ClipModule, clip
+from calip_core.tokens import ImageTokens
+
+Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
+
+VOCABULARY = 49408
+"""Entries of CLIP's byte-pair vocabulary; the last two mark the start and the end of a text."""
+
+# Images that go through a CPU together, a thread: more of them leave its caches (measured with RN50: 8 on two threads
+# are a fifth faster than 32).
+_IMAGES_PER_THREAD = 4
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Texts to the numbers of their byte pairs, without the marks of start and end."""
+
+    def encode(self, text: str, /) -> list[int]:
+        """The numbers of one text."""
+
+
+class Backbone:
+    """An image encoder with spatial tokens and a text encoder, as ``load_backbone`` returns them.
+
+    Attributes:
+        name: what it was loaded by.
+        embed_dim: width c of the joint space.
+        resolution: height and width of the images, in pixels.
+        grid: rows and columns of the spatial tokens; m = grid[0] * grid[1].
+        logit_scale: s, the factor between cosines and CLIP's logits.
+        preprocess: PIL image -> "3 h w", what ``encode_image`` wants.
+        context_length: tokens of the longest text, both marks included.
+        device: where it computes and where results lie.
+        dtype: the weights' format; results are float32.
+        model: the CLIP underneath, prepared for inference.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: ClipModule,
+        tower: DenseTower,
+        *,
+        preprocess: Preprocess,
+        tokenizer: Tokenizer,
+        resolution: int,
+        logit_scale: float,
+    ) -> None:
+        self.name, self.model, self.preprocess, self.resolution = name, model, preprocess, resolution
+        self.grid, self.embed_dim = tower.grid, tower.embed_dim
+        self.logit_scale = logit_scale
+        self.context_length: int = model.context_length
+        first = next(model.visual.parameters())
+        self.device: torch.device = first.device
+        self.dtype: torch.dtype = first.dtype
+        self._tower, self._tokenizer = tower, tokenizer
+
+    @classmethod
+    def from_clip(
+        cls,
+        name: str,
+        model: ClipModule,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = "auto",
+        tokens: TokenSpace = "joint",
+    ) -> "Backbone":
+        """Make a backbone of a ``clip.model.CLIP``.
+
+        The model is taken over: it is prepared for inference in place (``precision.prepare``). Give a
+        ``copy.deepcopy`` of a model that is still being trained.
+
+        Raises:
+            ValueError: precision or kind of tokens is unknown.
+        """
+        device = torch.device(device)
+        logit_scale: float = model.logit_scale.detach().exp().item()
+        prepare(model, device, choose_dtype(precision, device))
+        resolution: int = model.visual.input_resolution
+        return cls(
+            name,
+            model,
+            dense_tower(model.visual, tokens),
+            preprocess=clip.clip._transform(resolution),
+            tokenizer=clip_tokenizer(),
+            resolution=resolution,
+            logit_scale=logit_scale,
+        )
+
+    # Results may feed heads that are trained: inference_mode would forbid that, no_grad does not.
+    @torch.no_grad()
+    def encode_image(self, images: Float[Tensor, "n 3 h w"]) -> ImageTokens:
+        """Pooled and spatial features of preprocessed images: float32 rows of unit length, on ``device``.
+
+        Args:
+            images: what ``preprocess`` returns, stacked.
+
+        Raises:
+            ValueError: there are no images, they are not of this backbone's resolution, or they hold NaN or infinity.
+        """
+        self._check_images(images)
+        images = images.to(self.device, self.dtype, memory_format=torch.channels_last)
+        together = _IMAGES_PER_THREAD * torch.get_num_threads() if self.device.type == "cpu" else len(images)
+        parts = [self._encode(part) for part in torch.split(images, max(1, together))]
+        tokens = ImageTokens.cat(parts)
+        self._check_finite(tokens, images)
+        return tokens
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "p c"]:
+        """Features of texts: float32 rows of unit length, on ``device``.
+
+        Raises:
+            ValueError: there are no prompts, or one is longer than the context.
+        """
+        if isinstance(prompts, str):
+            raise TypeError(f"prompts is the single text {prompts!r}, expected a list of texts")
+        if not prompts:
+            raise ValueError("prompts is empty, expected at least one text")
+        features = self._text_features(self.tokenize(prompts).to(self.device))
+        return normalize(features.float(), dim=-1)
+
+    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "p length"]:
+        """Numbers of the byte pairs between the marks of start and end, zeros after; as long as the longest prompt.
+
+        Raises:
+            ValueError: a prompt is longer than the context; it is named, with its length.
+        """
+        rows = [[VOCABULARY - 2, *self._tokenizer.encode(prompt), VOCABULARY - 1] for prompt in prompts]
+        for prompt, row in zip(prompts, rows, strict=True):
+            if len(row) > self.context_length:
+                raise ValueError(
+                    f"the prompt {prompt!r} has {len(row)} tokens, both end marks counted, and {self.name} reads "
+                    f"{self.context_length}: shorten it"
+                )
+        return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+    def _encode(self, images: Float[Tensor, "n 3 h w"]) -> ImageTokens:
+        pooled, spatial = self._tower(images)
+        return ImageTokens(normalize(pooled.float(), dim=-1), normalize(spatial.float(), dim=-1), self.grid)
+
+    def _text_features(self, tokens: Int[Tensor, "p length"]) -> Float[Tensor, "p c"]:
+        """Text attends backwards only, so the zeros after the end mark change nothing and need not be computed."""
+        encode: Callable[[Tensor], Tensor] = self.model.encode_text
+        try:
+            return encode(tokens)
+        except RuntimeError:  # some releases of clip insist on the whole context
+            return encode(nn.functional.pad(tokens, (0, self.context_length - tokens.shape[1])))
+
+    def _check_images(self, images: Tensor) -> None:
+        if len(images) == 0:
+            raise ValueError("images is an empty batch, expected at least one image")
+        expected = (3, self.resolution, self.resolution)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or not images.is_floating_point():
+            raise ValueError(
+                f"images have shape {tuple(images.shape)} and type {images.dtype}, but {self.name} needs floats of "
+                f"shape (n, {', '.join(map(str, expected))}): apply backbone.preprocess to each image first"
+            )
+
+    def _check_finite(self, tokens: ImageTokens, images: Tensor) -> None:
+        """NaN in an image reaches its features, so the large input is only searched when something is wrong."""
+        if tokens.pooled.isfinite().all() and tokens.spatial.isfinite().all():
+            return
+        bad = torch.nonzero(~images.isfinite().flatten(1).all(dim=1)).flatten().tolist()
+        if bad:
+            raise ValueError(f"images hold NaN or infinity in {len(bad)} of {len(images)}, the first at {bad[:5]}")
+        raise ValueError(
+            f"{self.name} gives NaN or infinity in {self.dtype}: load it with precision='fp32'; if that does not help, "
+            "its weights are damaged"
+        )
+
+
+@cache
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's own byte-pair tokenizer."""
+    tokenizer: Tokenizer = clip.simple_tokenizer.SimpleTokenizer()
+    return tokenizer

@@ -1,0 +1,133 @@
+"""One pooled and many spatial features from OpenAI's image encoders, which return the pooled one alone.
+
+Neither encoder is rewritten: both run as the package has them, up to the point where they drop the other tokens.
+"""
+
+import copy
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from calip_core.clip_import import ClipModule, clip
+
+TokenSpace = Literal["joint", "pre_pool"]
+"""Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""
+
+
+@runtime_checkable
+class DenseTower(Protocol):
+    """Pooled and spatial features of images, not of unit length, in the precision of the weights."""
+
+    embed_dim: int
+    grid: tuple[int, int]
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
+        """Features of preprocessed images."""
+
+
+class DenseResNet:
+    """A ``clip.model.ModifiedResNet`` whose attention pool gives the output of every query.
+
+    CLIP asks its pool only for the query of the mean token. Here each place of the map asks as well, and every answer
+    goes through the output projection, as in CALIP's released code.
+    """
+
+    def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
+        self.trunk = _without(visual, "attnpool")
+        self.pool = visual.attnpool
+        self.tokens = tokens
+        self.embed_dim: int = self.pool.c_proj.out_features
+        self.grid = _square_grid(self.pool.positional_embedding)
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
+        """Pooled and spatial features, not of unit length."""
+        places = self.trunk(images).flatten(2).mT  # n, m, width of the last layer
+        outputs = attention_pool_outputs(self.pool, places)
+        spatial = outputs[:, 1:] if self.tokens == "joint" else average_channels(places, self.embed_dim)
+        return outputs[:, 0], spatial
+
+
+class DenseViT:
+    """A ``clip.model.VisionTransformer`` that projects every token as CLIP projects the class token."""
+
+    def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
+        self.visual = visual
+        self.tokens = tokens
+        self.embed_dim: int = visual.proj.shape[1]
+        self.grid = _square_grid(visual.positional_embedding)
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
+        """Pooled and spatial features, not of unit length."""
+        kept: list[Tensor] = []
+        hook = self.visual.transformer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            pooled = self.visual(images)
+        finally:
+            hook.remove()
+        patches = kept[0][1:].transpose(0, 1)  # the transformer's layout is token, image, channel; token 0 is the class
+        if self.tokens == "pre_pool":
+            return pooled, average_channels(patches, self.embed_dim)
+        return pooled, self.visual.ln_post(patches) @ self.visual.proj
+
+
+def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
+    """Wrap the image encoder of a ``clip.model.CLIP``; it shares the encoder's parameters and changes nothing in it.
+
+    Args:
+        visual: ``model.visual``.
+        tokens: "joint" for CALIP's spatial features; "pre_pool" for the features of the last layer before the pool
+            (ResNet) or before ``ln_post`` and ``proj`` (ViT), averaged over neighbouring channels to the joint width.
+            Those are *not* in the joint space: comparing them with text means nothing. They are an exhibit.
+
+    Raises:
+        ValueError: unknown ``tokens``, or an encoder of another class.
+    """
+    check_token_space(tokens)
+    if isinstance(visual, clip.model.ModifiedResNet):
+        return DenseResNet(visual, tokens)
+    if isinstance(visual, clip.model.VisionTransformer):
+        return DenseViT(visual, tokens)
+    raise ValueError(
+        f"no dense tokens from an image encoder of class {type(visual).__name__}: "
+        "expected clip's ModifiedResNet or VisionTransformer"
+    )
+
+
+def check_token_space(tokens: str) -> None:
+    """Raises ValueError for an unknown space of the tokens."""
+    if tokens not in get_args(TokenSpace):
+        raise ValueError(f"tokens is {tokens!r}, expected one of {', '.join(get_args(TokenSpace))}")
+
+
+def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> Float[Tensor, "n m+1 c"]:
+    """Every output of CLIP's attention pool: first the pooled feature, then one for each place, row by row."""
+    tokens = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
+    tokens = tokens + pool.positional_embedding.to(tokens.dtype)
+    query, key, value = (
+        projection(tokens).unflatten(-1, (pool.num_heads, -1)).transpose(1, 2)
+        for projection in (pool.q_proj, pool.k_proj, pool.v_proj)
+    )
+    attended = F.scaled_dot_product_attention(query, key, value)
+    outputs: Tensor = pool.c_proj(attended.transpose(1, 2).flatten(2))
+    return outputs
+
+
+def average_channels(features: Float[Tensor, "n m d"], width: int) -> Float[Tensor, "n m c"]:
+    """Means over neighbouring channels, so that ``width`` remain; fewer channels than ``width`` are repeated."""
+    return F.adaptive_avg_pool1d(features, width)
+
+
+def _without(module: ClipModule, child: str) -> ClipModule:
+    """The same module (parameters shared) with one child passing its input on; the original keeps that child."""
+    other = copy.copy(module)
+    other._modules = {**module._modules, child: nn.Identity()}
+    return other
+
+
+def _square_grid(positional_embedding: Tensor) -> tuple[int, int]:
+    """Rows and columns, from one position a place and one more for the pooled token."""
+    side = round((len(positional_embedding) - 1) ** 0.5)
+    return side, side

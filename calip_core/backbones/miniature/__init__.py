@@ -1,0 +1,1 @@
+"""The miniature: small CLIPs that this repository trains and ships."""

@@ -1,0 +1,173 @@
+"""Anyone's own images as a task: ``folder:PATH`` with one sub-folder a class."""
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from calip_core.datasets.task import Split, Task
+
+TEMPLATES = ("a photo of a {}.",)
+SHARES = {"train": 50, "val": 20}
+"""Per cent of a class; the rest is test. So CoOp cuts the data sets that have no split of their own."""
+
+
+@dataclass(frozen=True)
+class PhotoFiles:
+    """Reads image number i from the i-th file, turned upright as its EXIF data say."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, index: int) -> Image.Image:
+        return ImageOps.exif_transpose(decode(self.paths[index])).convert("RGB")
+
+
+def decode(path: Path, *, only_check: bool = False) -> Image.Image:
+    """Open an image and decode all of it.
+
+    Args:
+        path: the file.
+        only_check: a JPEG may come out at an eighth of its size, which is faster but still reads every byte.
+
+    Raises:
+        OSError: the file cannot be read; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            if only_check:
+                image.draft("RGB", (1, 1))
+            image.load()
+            return image
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        raise OSError(
+            f"cannot read the image {path} ({type(error).__name__}: {error}): repair or remove it, or load the task "
+            'with unreadable="skip"'
+        ) from error
+
+
+def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
+    """Make a task of a folder that has one sub-folder of images for each class.
+
+    A class is called after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Every class
+    is cut into 50 % train, 20 % val and 30 % test by a hash of the file names, so the same files give the same splits
+    on every machine, and a file more moves few others. Hidden files and files that are no images by their extension
+    are ignored. Every image is decoded once (at an eighth of its size where the format allows it), so that a damaged
+    one is known now and not hours later.
+
+    Args:
+        path: the folder.
+        name: what the task is called.
+        unreadable: ``"error"`` names the unreadable images and stops; ``"skip"`` leaves them out with a warning.
+
+    Raises:
+        FileNotFoundError: ``path`` does not exist.
+        NotADirectoryError: ``path`` is a file.
+        ValueError: no sub-folders, a sub-folder without (readable) images, or a bad ``unreadable``.
+        OSError: some images cannot be read.
+    """
+    if unreadable not in ("error", "skip"):
+        raise ValueError(f'unreadable={unreadable!r}, expected "error" or "skip"')
+    folders = class_folders(path)
+    images = {folder: image_files(folder) for folder in folders}
+    broken = unreadable_images([file for files in images.values() for file in files])
+    if broken:
+        _report(broken, unreadable)
+    cuts = [cut_class(sorted(set(images[folder]) - set(broken))) for folder in folders]
+    for folder, cut in zip(folders, cuts, strict=True):
+        if not any(cut.values()):
+            raise ValueError(f"the sub-folder {folder} has no readable images: add some, or remove it")
+    splits = {split: _split([cut[split] for cut in cuts]) for split in ("train", "val", "test")}
+    return Task(
+        name=name,
+        title=f"Images in {path.name or path}",
+        classnames=tuple(folder.name.replace("_", " ").strip() for folder in folders),
+        templates=TEMPLATES,
+        splits=splits,
+        licence="that of the images' owner",
+        source=str(path),
+    )
+
+
+def class_folders(path: Path) -> list[Path]:
+    """The visible sub-folders of ``path``, sorted by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        NotADirectoryError: it is a file.
+        ValueError: it has no sub-folders.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no folder {path} (looked for {path.absolute()}): check the path")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, expected a folder with one sub-folder of images for each class")
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    if not folders:
+        raise ValueError(f"{path} has no sub-folders, expected one for each class, named like it, with its images")
+    return sorted(folders, key=lambda folder: folder.name)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The visible files of a class's folder that are images by their extension, sorted by name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = Image.registered_extensions()
+    files = [
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in known and not entry.name.startswith(".") and entry.is_file()
+    ]
+    if not files:
+        raise ValueError(
+            f"the sub-folder {folder} has no images of its own: add some (as in {folder / 'image.jpg'}), or remove it"
+        )
+    return sorted(files)
+
+
+def unreadable_images(paths: Sequence[Path]) -> dict[Path, OSError]:
+    """The images that cannot be decoded, each with its error."""
+    with ThreadPoolExecutor() as pool:
+        faults = list(tqdm(pool.map(_fault, paths), "checking images", len(paths), delay=2, leave=False))
+    return {path: fault for path, fault in zip(paths, faults, strict=True) if fault is not None}
+
+
+def _fault(path: Path) -> OSError | None:
+    try:
+        decode(path, only_check=True)
+    except OSError as error:
+        return error
+    return None
+
+
+def _report(broken: dict[Path, OSError], unreadable: str) -> None:
+    shown = "\n".join(f"  {path} ({fault.__cause__})" for path, fault in list(broken.items())[:10])
+    more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
+    if unreadable == "error":
+        raise OSError(
+            f'{len(broken)} image(s) cannot be read; repair or remove them, or load the task with unreadable="skip":\n'
+            f"{shown}{more}"
+        )
+    warnings.warn(f"left out {len(broken)} image(s) that cannot be read:\n{shown}{more}", UserWarning, stacklevel=4)
+
+
+def cut_class(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Cut the images of one class into train, val and test by a hash of their names.
+
+    What does not divide evenly goes to test, so a class of a single image still has a test image.
+    """
+    order = sorted(files, key=lambda file: (hashlib.sha256(file.name.encode()).digest(), file.name))
+    first = len(order) * SHARES["train"] // 100
+    second = first + len(order) * SHARES["val"] // 100
+    cuts = {"train": order[:first], "val": order[first:second], "test": order[second:]}
+    return {split: sorted(part) for split, part in cuts.items()}
+
+
+def _split(files_by_class: list[list[Path]]) -> Split:
+    labels = [label for label, files in enumerate(files_by_class) for _ in files]
+    return Split(PhotoFiles(tuple(file for files in files_by_class for file in files)), labels)

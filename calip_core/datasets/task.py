@@ -1,0 +1,127 @@
+"""A task: the classes, the prompt templates and the labelled images that a classifier is tried on."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, Int64
+from PIL import Image
+from torch.utils.data import Dataset
+
+SPLITS = ("train", "val", "test")
+"""The splits that every task has; one may be empty."""
+
+
+class Split(Dataset[tuple[Image.Image, int]]):
+    """Labelled images in a fixed order; an image is decoded when it is asked for.
+
+    Attributes:
+        labels: the class number of every image, known without decoding one.
+    """
+
+    def __init__(self, read: Callable[[int], Image.Image], labels: Sequence[int] | Int[np.ndarray, " n"]) -> None:
+        """Join images and labels.
+
+        Args:
+            read: gives image number 0 .. n-1 in RGB. It can be pickled, so that worker processes can read too.
+            labels: class numbers from 0.
+        """
+        self._read = read
+        self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """The image and its label; a negative index counts from the end.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        position = range(len(self))[index]
+        return self._read(position), int(self.labels[position])
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a benchmark asks: which of ``classnames`` does each image of ``splits["test"]`` show?
+
+    Attributes:
+        name: what ``load_task`` was given.
+        title: for headings and tables.
+        classnames: the name of class 0, 1, ... as it stands in a prompt. Two classes may share a name (ImageNet's own
+            list has such pairs): that is legal and gives a ``UserWarning``, since no prompt can tell them apart.
+        templates: prompts with ``{}`` where the class name goes.
+        splits: ``"train"``, ``"val"`` and ``"test"``.
+        licence: of the images.
+        source: where the images come from.
+        citation: key in the book's bibliography, if there is a publication.
+
+    Raises:
+        ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
+            that is no class.
+    """
+
+    name: str
+    title: str
+    classnames: tuple[str, ...]
+    templates: tuple[str, ...]
+    splits: dict[str, Split]
+    licence: str
+    source: str
+    citation: str | None = None
+
+    def __post_init__(self) -> None:
+        check_classnames(self.classnames, self.name)
+        check_templates(self.templates, self.name)
+        if set(self.splits) != set(SPLITS):
+            raise ValueError(f"task {self.name}: splits are {sorted(self.splits)}, expected {sorted(SPLITS)}")
+        for split, images in self.splits.items():
+            self._check_labels(split, images.labels)
+        doubles = [name for name, count in Counter(self.classnames).items() if count > 1]
+        if doubles:
+            warnings.warn(
+                f"task {self.name}: several classes share the name {', '.join(map(repr, doubles))}; a zero-shot "
+                "classifier cannot tell them apart: give them different names if it should",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _check_labels(self, split: str, labels: Int64[np.ndarray, " n"]) -> None:
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classnames)))
+        if len(wrong):
+            raise ValueError(
+                f"task {self.name}, split {split}: image {wrong[0]} has label {labels[wrong[0]]}, "
+                f"expected 0 to {len(self.classnames) - 1}, as there are {len(self.classnames)} class names"
+            )
+
+
+def check_classnames(classnames: Sequence[str], owner: str) -> None:
+    """Refuse a list of class names that no classifier can be made of.
+
+    Raises:
+        ValueError: the list is empty, or a name is blank.
+    """
+    if not classnames:
+        raise ValueError(f"{owner}: the list of class names is empty, expected at least one name")
+    for position, name in enumerate(classnames):
+        if not name.strip():
+            raise ValueError(f"{owner}: class {position} has the blank name {name!r}, expected a word for a prompt")
+
+
+def check_templates(templates: Sequence[str], owner: str) -> None:
+    """Refuse templates that cannot hold a class name.
+
+    Raises:
+        ValueError: the list is empty, or a template has no ``{}``.
+    """
+    if not templates:
+        raise ValueError(f"{owner}: the list of templates is empty, expected at least one such as 'a photo of a {{}}.'")
+    for template in templates:
+        if "{}" not in template:
+            raise ValueError(
+                f"{owner}: template {template!r} has no {{}}; write {{}} where the class name belongs, "
+                "as in 'a photo of a {}.'"
+            )

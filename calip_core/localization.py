@@ -1,0 +1,116 @@
+"""Does a heat-map over an image's tokens point at the object? Scores that need the object's mask."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+Masks = Bool[np.ndarray, "n h w"]
+Cover = Float[np.ndarray, "n m"]
+
+
+def token_cover(masks: Masks, grid: tuple[int, int]) -> Cover:
+    """Share of each token's cell that the mask covers, from 0 to 1, cells row by row.
+
+    Raises:
+        ValueError: the grid has more rows or columns than the masks have pixels.
+    """
+    _check_grid(masks, grid)
+    return adaptive_avg_pool2d(torch.from_numpy(masks).double(), grid).flatten(1).numpy()
+
+
+def points_on_object(masks: Masks, grid: tuple[int, int], tolerance: int = 0) -> Bool[np.ndarray, "n m"]:
+    """Whether the centre of each token's cell lies on the mask, or within ``tolerance`` pixels of it.
+
+    A token stands for a whole cell, but a heat-map can point at one pixel only: the centre, where the map that is
+    interpolated between tokens has its peak. The tolerance (Chebyshev distance, pixels of the mask) makes up for that.
+
+    Raises:
+        ValueError: the grid is finer than the masks, or the tolerance is negative.
+    """
+    _check_grid(masks, grid)
+    if tolerance < 0:
+        raise ValueError(f"tolerance is {tolerance} pixels, expected 0 or more")
+    grown = torch.from_numpy(masks).float()
+    if tolerance:
+        grown = torch.nn.functional.max_pool2d(grown, 2 * tolerance + 1, stride=1, padding=tolerance)
+    rows, columns = (_cell_centres(size, cells) for size, cells in zip(masks.shape[1:], grid, strict=True))
+    return grown[:, rows][:, :, columns].flatten(1).bool().numpy()
+
+
+def pointing_hits(heat: Float[Tensor, "n m"], on_object: Bool[np.ndarray, "n m"]) -> Bool[np.ndarray, " n"]:
+    """The pointing game: whether the hottest token of each image lies on the object (Zhang et al., IJCV 2018).
+
+    A guesser that picks a token at random hits with a chance of ``on_object.mean(axis=1)``.
+
+    Args:
+        heat: one number a token, in any unit.
+        on_object: which tokens count as hits, from ``points_on_object``.
+
+    Raises:
+        ValueError: the two have different shapes, or the heat is NaN.
+    """
+    _check_heat(heat, on_object)
+    hottest = heat.argmax(dim=1).cpu().numpy()
+    return np.asarray(on_object[np.arange(len(on_object)), hottest])
+
+
+def mean_on_and_off(
+    heat: Float[Tensor, "n m"], cover: Cover
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Mean heat of each image on the object and off it, every token weighted by the area that it has there.
+
+    Returns:
+        On and off, in the unit of ``heat``; NaN for an image without object, or without anything beside it.
+
+    Raises:
+        ValueError: the two have different shapes, or the heat is NaN.
+    """
+    _check_heat(heat, cover)
+    values = heat.double().cpu().numpy()
+    return _weighted_mean(values, cover), _weighted_mean(values, 1 - cover)
+
+
+def disc_masks(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], radius: Float[np.ndarray, " n"], resolution: int
+) -> Masks:
+    """Pixels of one disc an image: a stand-in for a small object of which only place and size are known.
+
+    Args:
+        x: centres from the left, as a share of the image's side.
+        y: centres from the top.
+        radius: as a share of the side.
+        resolution: pixels a side.
+    """
+    centres = (np.arange(resolution) + 0.5) / resolution
+    dx, dy = centres[None, None, :] - x[:, None, None], centres[None, :, None] - y[:, None, None]
+    return np.asarray(np.hypot(dx, dy) <= radius[:, None, None])
+
+
+def _weighted_mean(values: Cover, weights: Cover) -> Float[np.ndarray, " n"]:
+    total = weights.sum(axis=1)
+    nothing = np.full(len(total), np.nan)
+    return np.asarray(np.divide((values * weights).sum(axis=1), total, out=nothing, where=total > 0))
+
+
+def _cell_centres(size: int, cells: int) -> list[int]:
+    return [int((i + 0.5) * size / cells) for i in range(cells)]
+
+
+def _check_grid(masks: Masks, grid: tuple[int, int]) -> None:
+    if not (1 <= grid[0] <= masks.shape[1] and 1 <= grid[1] <= masks.shape[2]):
+        raise ValueError(
+            f"a grid of {grid[0]}x{grid[1]} tokens does not fit masks of {masks.shape[1]}x{masks.shape[2]} pixels: "
+            "expected 1 to as many rows and columns as the masks have"
+        )
+
+
+def _check_heat(heat: Tensor, tokens: np.ndarray) -> None:
+    if tuple(heat.shape) != tokens.shape:
+        raise ValueError(
+            f"heat has shape {tuple(heat.shape)}, the object's tokens {tokens.shape}: "
+            "make both for the same images and the same grid"
+        )
+    if heat.isnan().any():
+        raise ValueError("heat holds NaN: it has no hottest token")

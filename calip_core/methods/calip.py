@@ -1,0 +1,53 @@
+"""CALIP's training-free classifier: three logits, blended."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from calip_core.attention import CalipConfig, calip_logits
+from calip_core.methods.base import Labels, fitted
+from calip_core.tokens import CalipLogits, ImageTokens
+
+
+class Calip:
+    """logits = beta1 s F_v F_t^T + beta2 s F_v F_t^aT + beta3 s F_v^a F_t^T (CALIP, section 3.2).
+
+    Args:
+        beta1: weight of CLIP's own logits.
+        beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the one the
+            paper reports for ImageNet with RN50, fixed here for every task.
+        beta3: weight of the image feature that attended to the text.
+        config: temperatures and pooling; the released code's when left out.
+        logit_scale: s.
+    """
+
+    def __init__(
+        self,
+        beta1: float = 1.0,
+        beta2: float = 1.12,
+        beta3: float = 0.02,
+        config: CalipConfig | None = None,
+        logit_scale: float = 100.0,
+    ) -> None:
+        self.beta1, self.beta2, self.beta3 = beta1, beta2, beta3
+        self.config = config or CalipConfig.official()
+        self.logit_scale = logit_scale
+        self._text: Float[Tensor, "k c"] | None = None
+
+    def fit(
+        self,
+        tokens: ImageTokens | None,
+        labels: Labels | None,
+        text: Float[Tensor, "k c"],
+        val: tuple[ImageTokens, Labels] | None = None,
+    ) -> "Calip":
+        """Keep the text features; the blend is fixed, so the support and validation sets are not used."""
+        self._text = text
+        return self
+
+    def terms(self, tokens: ImageTokens) -> CalipLogits:
+        """The three logits before they are blended."""
+        return calip_logits(tokens, fitted(self._text), self.config, self.logit_scale)
+
+    def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
+        """The blend of the three."""
+        return self.terms(tokens).combine(self.beta1, beta2=self.beta2, beta3=self.beta3)

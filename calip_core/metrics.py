@@ -1,0 +1,179 @@
+"""How good is a classifier, how sure can we be, and is one better than another on the same images?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+from torch import Tensor
+
+Floats = Float[np.ndarray, "..."]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval, both ends in the unit of what was estimated (a share from 0 to 1 for accuracies)."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """McNemar's test of two classifiers on the same images.
+
+    Attributes:
+        only_a: images that only the first classifier gets right.
+        only_b: images that only the second gets right.
+        p_value: two-sided probability of so uneven a split if both were equally good.
+    """
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+def correct_predictions(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 1) -> Bool[np.ndarray, "n"]:
+    """Whether each image's label is among the ``k`` classes with the largest logits.
+
+    Ties count as the released CALIP code's ``topk`` counts them: the class that ``topk`` lists first wins.
+
+    Raises:
+        ValueError: lengths differ, labels lie outside the classes, logits are NaN, or k is out of range.
+    """
+    target = _checked_labels(logits, labels)
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k is {k}, expected 1 to the number of classes, {logits.shape[1]}")
+    top = logits.topk(k, dim=1).indices.cpu().numpy()
+    return np.asarray((top == target[:, None]).any(axis=1))
+
+
+def accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> float:
+    """Share of images whose largest logit is their label's (top-1), from 0 to 1."""
+    return float(correct_predictions(logits, labels).mean())
+
+
+def top_k_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 5) -> float:
+    """Share of images whose label is among the ``k`` largest logits, from 0 to 1."""
+    return float(correct_predictions(logits, labels, k).mean())
+
+
+def per_class_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> Float[np.ndarray, "k"]:
+    """Top-1 accuracy among the images of each class; NaN for a class without images."""
+    target = _checked_labels(logits, labels)
+    classes = logits.shape[1]
+    hits = np.bincount(target, weights=correct_predictions(logits, labels), minlength=classes)
+    counts = np.bincount(target, minlength=classes)
+    return _ratio(hits, counts)
+
+
+def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
+    """Interval for a share of ``correct`` out of ``total`` (Wilson, 1927): honest near 0 and 1, unlike +-1.96 s.e.
+
+    Raises:
+        ValueError: no images, more correct than images, or a confidence outside (0, 1).
+    """
+    if not 0 <= correct <= total or total == 0:
+        raise ValueError(f"{correct} correct of {total} images: expected 0 <= correct <= total and total > 0")
+    _check_confidence(confidence)
+    interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
+
+
+def bootstrap_interval(
+    values: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """Percentile bootstrap interval for the mean of ``values``, one number an image.
+
+    Pass the difference of two classifiers' hits to get an interval for their *paired* gain.
+
+    Raises:
+        ValueError: no values, NaN, or a confidence outside (0, 1).
+    """
+    sample = np.asarray(values, dtype=float)
+    if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
+        raise ValueError(f"expected finite values, one an image, got shape {sample.shape}")
+    _check_confidence(confidence)
+    levels, counts = np.unique(sample, return_counts=True)
+    # A resample's mean depends only on how often each distinct value is drawn: hits have at most three values.
+    drawn = np.random.default_rng(seed).multinomial(len(sample), counts / len(sample), size=resamples)
+    low, high = np.quantile(drawn @ levels / len(sample), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
+    """Exact McNemar test (McNemar, 1947) from the hits of two classifiers on the same images, in the same order.
+
+    Raises:
+        ValueError: the two have different lengths.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"hits of {a.shape} and {b.shape} images: the test needs the same images for both")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    # The images on which both agree say nothing; the others are coin tosses if both are equally good.
+    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return PairedTest(only_a, only_b, p_value)
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Predictions sorted into equal bins of confidence; entries are NaN where a bin is empty.
+
+    Attributes:
+        confidence: mean largest probability in each bin.
+        accuracy: share of correct predictions in each bin.
+        counts: images in each bin.
+    """
+
+    confidence: Float[np.ndarray, "b"]
+    accuracy: Float[np.ndarray, "b"]
+    counts: Int[np.ndarray, "b"]
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """Mean gap of confidence and accuracy, each bin weighted by its images (Guo et al., ICML 2017)."""
+        filled = self.counts > 0
+        gaps = np.abs(self.confidence - self.accuracy)[filled]
+        return float(np.average(gaps, weights=self.counts[filled]))
+
+
+def reliability(logits: Float[Tensor, "n k"], labels: ArrayLike, bins: int = 10) -> ReliabilityBins:
+    """Compare the probability that a classifier gives its answer with how often that answer is right."""
+    hits = correct_predictions(logits, labels).astype(float)
+    confidence = logits.double().softmax(dim=1).amax(dim=1).cpu().numpy()
+    edges = np.linspace(0, 1, bins + 1)
+    counts = np.histogram(confidence, edges)[0]
+
+    def mean_in_bin(values: Floats) -> Floats:
+        return _ratio(np.histogram(confidence, edges, weights=values)[0], counts)
+
+    return ReliabilityBins(mean_in_bin(confidence), mean_in_bin(hits), counts)
+
+
+def _ratio(sums: Floats, counts: NDArray[np.int64]) -> Floats:
+    """Sums over counts, NaN where there is nothing to divide by."""
+    means = np.full(len(counts), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
+
+
+def _checked_labels(logits: Tensor, labels: ArrayLike) -> NDArray[np.int64]:
+    target = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).astype(np.int64)
+    n, k = logits.shape
+    if target.shape != (n,) or n == 0:
+        raise ValueError(f"logits of {n} images and labels of shape {target.shape}: expected one label an image")
+    if target.min() < 0 or target.max() >= k:
+        raise ValueError(f"labels run from {target.min()} to {target.max()}, expected 0 to {k - 1} for {k} classes")
+    if logits.isnan().any():
+        raise ValueError("logits hold NaN: they have no largest class")
+    return target
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}, expected a share between 0 and 1 such as 0.95")

@@ -1,0 +1,129 @@
+"""A chapter's parameters, checked in its first seconds: names, types, ranges, and choices."""
+
+from collections.abc import Iterable, MutableMapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+_PLAIN = (str, int, float, bool, type(None), list, dict, tuple)
+_IPYTHON = frozenset({"In", "Out", "exit", "quit"})
+_CHECKED = "_calip_parameters_checked"
+
+
+class ParameterError(ValueError):
+    """A chapter was given a parameter that it does not have, or a value that it cannot use."""
+
+
+def _suggest(name: str, choices: Iterable[str]) -> str:
+    close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _backbone(name: str) -> str:
+    """A name that ``load_backbone`` knows, ``open_clip:...``, or the path of a checkpoint that exists."""
+    from calip_core.backbones import available_backbones
+
+    names = tuple(available_backbones())
+    if name in names or name.startswith("open_clip:") or Path(name).expanduser().is_file():
+        return name
+    raise ValueError(
+        f"is neither a backbone nor a checkpoint's file.{_suggest(name, names)} "
+        f"Choose one of {', '.join(names)}, open_clip:MODEL:WEIGHTS, or the path of a checkpoint."
+    )
+
+
+def _task(name: str) -> str:
+    """A name that ``load_task`` knows, or ``folder:PATH`` of a folder that exists."""
+    from calip_core.datasets import available_tasks
+
+    names = tuple(available_tasks())
+    if name in names:
+        return name
+    if name.startswith("folder:"):
+        folder = Path(name.removeprefix("folder:")).expanduser()
+        if folder.is_dir():
+            return name
+        raise ValueError(f"names a folder that is not there: {folder}. Give folder:PATH an existing folder.")
+    raise ValueError(
+        f"is not a dataset.{_suggest(name, names)} Choose one of {', '.join(names)}, "
+        "or folder:PATH for your own images."
+    )
+
+
+def Choice(*options: str) -> Any:
+    """The type of a parameter that must be one of these words."""
+
+    def validate(value: str) -> str:
+        if value not in options:
+            raise ValueError(f"is not a choice.{_suggest(value, options)} Choose one of {', '.join(options)}.")
+        return value
+
+    return Annotated[str, AfterValidator(validate)]
+
+
+BackboneName = Annotated[str, AfterValidator(_backbone)]
+TaskName = Annotated[str, AfterValidator(_task)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1)]
+Minutes = Annotated[float, Field(gt=0, le=120)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def check_parameters(namespace: MutableMapping[str, Any], **declared: Any) -> None:
+    """Check a chapter's parameters before any work, and say everything that is wrong with them at once.
+
+    A public plain value that was not declared is taken for a misspelt parameter: papermill would set it and nothing
+    would read it. Only the first check of a kernel looks for those, because later the chapter's own variables exist.
+
+    Args:
+        namespace: the chapter's ``globals()``.
+        declared: a type for each parameter, such as ``seed=Seed``.
+
+    Raises:
+        ParameterError: a name is missing or unknown, a type or a value is wrong. The message lists the choices.
+    """
+    problems = [problem for name, kind in declared.items() if (problem := _problem(namespace, name, kind))]
+    if not namespace.get(_CHECKED):
+        problems += [_misspelt(name, declared) for name in _undeclared(namespace, declared)]
+    if problems:
+        raise ParameterError("The chapter's parameters cannot be used:\n" + "\n".join(f"- {p}" for p in problems))
+    namespace[_CHECKED] = True
+
+
+def _problem(namespace: MutableMapping[str, Any], name: str, kind: Any) -> str | None:
+    if name not in namespace:
+        return f"{name} is missing: run the cell of parameters first."
+    value = namespace[name]
+    try:
+        TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        choices = _choices(kind) if not isinstance(value, str) else ""
+        return f"{name} = {value!r}: {reason[0].lower()}{reason[1:]}{choices}"
+    return None
+
+
+def _choices(kind: Any) -> str:
+    """For a value that is no word where a word belongs: what the words are."""
+    try:
+        TypeAdapter(kind).validate_python("")
+    except ValidationError as error:
+        reason: str = error.errors()[0]["msg"]
+        return ". " + reason[reason.index("Choose") :] if "Choose" in reason else ""
+    return ""
+
+
+def _undeclared(namespace: MutableMapping[str, Any], declared: Iterable[str]) -> list[str]:
+    known = _IPYTHON | set(declared)
+    return [
+        name
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in known and isinstance(value, _PLAIN)
+    ]
+
+
+def _misspelt(name: str, declared: Iterable[str]) -> str:
+    names = list(declared)
+    return f"{name} is not a parameter of this chapter.{_suggest(name, names)} Its parameters: {', '.join(names)}."

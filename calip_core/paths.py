@@ -1,0 +1,50 @@
+"""Where the repository keeps its data, where a cache belongs, and how a file is written so that nothing is lost."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+DATA_DIR = Path(__file__).resolve().parents[1] / "data"
+"""The repository's ``data/`` folder: cards, class names, published numbers, the miniature's weights."""
+
+
+def cache_dir() -> Path:
+    """Folder for everything that can be made again: ``$CALIP_CACHE``, else the system's own cache folder."""
+    return Path(os.environ.get("CALIP_CACHE") or platformdirs.user_cache_dir("calip"))
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it into place when the block succeeds, remove it when it fails.
+
+    A reader thus sees the old file or the whole new one, never a half-written one, and two writers cannot mix.
+
+    Raises:
+        OSError: the folder cannot be written; the message names it and says what to do.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"cannot write into this folder ({error.strerror}): choose another, or change its permissions",
+            str(path.parent),
+        ) from error
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would lock other readers out of a shared cache
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

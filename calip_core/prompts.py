@@ -1,0 +1,64 @@
+"""Prompts: class names and templates become the weights of a zero-shot classifier."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """The half of a backbone that reads."""
+
+    def encode_text(self, prompts: list[str], /) -> Float[Tensor, "p c"]:
+        """Unit rows, one a prompt."""
+
+
+def zero_shot_classifier(
+    backbone: TextEncoder, classnames: Sequence[str], templates: Sequence[str], *, batch_size: int = 256
+) -> Float[Tensor, "k c"]:
+    """F_t: for each class the mean of its prompts' unit vectors, made unit length again.
+
+    This is the prompt ensemble of CLIP (Radford et al. 2021, section 3.1.4), in the space of embeddings.
+
+    Args:
+        backbone: who encodes.
+        classnames: k names, put into the templates as they are.
+        templates: texts with one ``{}`` each, such as "a photo of a {}.".
+        batch_size: prompts a call of the backbone.
+
+    Returns:
+        Rows of unit length, float32, on the backbone's device.
+
+    Warns:
+        UserWarning: names that occur twice; no classifier by text can tell such classes apart.
+
+    Raises:
+        ValueError: no class names, no templates, a template without exactly one ``{}``, or a batch size below 1.
+    """
+    _check_arguments(classnames, templates, batch_size)
+    prompts = [template.replace("{}", name) for name in classnames for template in templates]
+    batches = [prompts[i : i + batch_size] for i in range(0, len(prompts), batch_size)]
+    features = torch.cat([backbone.encode_text(batch) for batch in batches])
+    return normalize(features.view(len(classnames), len(templates), -1).mean(dim=1), dim=-1)
+
+
+def _check_arguments(classnames: Sequence[str], templates: Sequence[str], batch_size: int) -> None:
+    for argument, values in (("classnames", classnames), ("templates", templates)):
+        if isinstance(values, str) or not values:
+            raise ValueError(f"{argument} is {values!r}, expected a list of at least one text")
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ValueError(f"the template {template!r} needs exactly one {{}}, where the class name goes")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
+    repeated = [name for name, count in Counter(classnames).items() if count > 1]
+    if repeated:
+        warnings.warn(
+            f"class names occur more than once and cannot be told apart by text: {', '.join(repeated)}", stacklevel=3
+        )

@@ -1,0 +1,70 @@
+"""How different are an image's tokens from one another, and from those of other images?"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@dataclass(frozen=True)
+class VarianceShares:
+    """Where the variance of spatial tokens lies; the three shares add up to 1.
+
+    Attributes:
+        place: between the grid's places, the same in every image.
+        image: between images, the same at every place.
+        rest: what a place shows in one image only: the information that pooling gives up.
+    """
+
+    place: float
+    image: float
+    rest: float
+
+
+def variance_shares(spatial: Float[Tensor, "n m c"]) -> VarianceShares:
+    """Two-way analysis of variance of the tokens, summed over the c coordinates.
+
+    Raises:
+        ValueError: fewer than two images or tokens, or tokens that are all equal.
+    """
+    n, m, _ = spatial.shape
+    if n < 2 or m < 2:
+        raise ValueError(f"{n} images with {m} tokens: variance shares need at least two of each")
+    tokens = spatial.double()
+    centred = tokens - tokens.mean(dim=(0, 1))
+    total = centred.square().mean(dim=(0, 1)).sum().item()
+    if total == 0:
+        raise ValueError("all tokens are equal: they have no variance to share out")
+    place = centred.mean(dim=0).square().mean(dim=0).sum().item() / total
+    image = centred.mean(dim=1).square().mean(dim=0).sum().item() / total
+    return VarianceShares(place, image, 1 - place - image)
+
+
+def mean_token_cosines(spatial: Float[Tensor, "n m c"]) -> Float[Tensor, "m m"]:
+    """Cosine between the tokens at every two places of one image, averaged over the images."""
+    unit = normalize(spatial, dim=-1)
+    return torch.einsum("nac,nbc->ab", unit, unit) / len(spatial)
+
+
+def mean_cosine_across_images(spatial: Float[Tensor, "n m c"]) -> float:
+    """Mean cosine between tokens at one place in two different images, over all places and pairs of images.
+
+    The sum over all pairs is the squared length of the sum of vectors, so no n x n matrix is formed.
+
+    Raises:
+        ValueError: fewer than two images.
+    """
+    n = len(spatial)
+    if n < 2:
+        raise ValueError(f"{n} image: a cosine across images needs at least two")
+    unit = normalize(spatial.double(), dim=-1)
+    pairs_with_self = unit.sum(dim=0).square().sum(dim=-1)
+    return float(((pairs_with_self - n) / (n * (n - 1))).mean())
+
+
+def off_diagonal_mean(matrix: Float[Tensor, "m m"]) -> float:
+    """Mean of a square matrix without its diagonal, NaN for a single row."""
+    outside = ~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)
+    return float(matrix[outside].mean())

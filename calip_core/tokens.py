@@ -1,0 +1,94 @@
+"""The two things that flow through the library: what a backbone says of images, and what CALIP says of classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """Pooled and spatial features of ``n`` images, all rows of unit length.
+
+    Attributes:
+        pooled: F_v of each image, what CLIP itself classifies with.
+        spatial: F_s of each image: ``m = grid[0] * grid[1]`` vectors in the same joint space, row by row of the grid.
+        grid: rows and columns of the spatial tokens.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+
+    pooled: Float[Tensor, "n c"]
+    spatial: Float[Tensor, "n m c"]
+    grid: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        n, c = self.pooled.shape
+        expected = (n, self.grid[0] * self.grid[1], c)
+        if tuple(self.spatial.shape) != expected:
+            raise ValueError(
+                f"spatial tokens have shape {tuple(self.spatial.shape)}, but pooled features of shape {(n, c)} and a "
+                f"grid of {self.grid[0]}x{self.grid[1]} need {expected}: encode both with the same backbone"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "ImageTokens":
+        """The images that a slice, a list of numbers or a boolean mask selects."""
+        return ImageTokens(self.pooled[index], self.spatial[index], self.grid)
+
+    def to(self, target: torch.device | torch.dtype | str) -> "ImageTokens":
+        """The same tokens on another device or in another precision."""
+        return ImageTokens(self.pooled.to(target), self.spatial.to(target), self.grid)
+
+    @staticmethod
+    def cat(parts: Sequence["ImageTokens"]) -> "ImageTokens":
+        """Join batches of one backbone in their order.
+
+        Raises:
+            ValueError: nothing to join, or the parts have different grids.
+        """
+        grids = sorted({part.grid for part in parts})
+        if len(grids) != 1:
+            raise ValueError(f"expected token batches of one grid, got {len(parts)} batches with grids {grids}")
+        pooled = torch.cat([part.pooled for part in parts])
+        return ImageTokens(pooled, torch.cat([part.spatial for part in parts]), grids[0])
+
+
+@dataclass(frozen=True)
+class CalipLogits:
+    """The three terms of CALIP's blend for ``n`` images and ``k`` classes, each already times the logit scale s.
+
+    Attributes:
+        clip: s F_v F_t^T, CLIP's own zero-shot logits (weight beta1).
+        text_attended: s F_v F_t^aT, the text features that have looked at the image (beta2).
+        visual_attended: s F_v^a F_t^T, the image feature that has looked at the text (beta3).
+    """
+
+    clip: Float[Tensor, "n k"]
+    text_attended: Float[Tensor, "n k"]
+    visual_attended: Float[Tensor, "n k"]
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "CalipLogits":
+        """The logits of some of the images."""
+        return CalipLogits(self.clip[index], self.text_attended[index], self.visual_attended[index])
+
+    def combine(self, beta1: float = 1.0, *, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
+        """beta1 * clip + beta2 * text_attended + beta3 * visual_attended (CALIP, section 3.2)."""
+        return beta1 * self.clip + beta2 * self.text_attended + beta3 * self.visual_attended
+
+    @staticmethod
+    def cat(parts: Sequence["CalipLogits"]) -> "CalipLogits":
+        """Join the logits of consecutive batches of images."""
+        return CalipLogits(
+            torch.cat([part.clip for part in parts]),
+            torch.cat([part.text_attended for part in parts]),
+            torch.cat([part.visual_attended for part in parts]),
+        )

@@ -1,0 +1,177 @@
+# %% [markdown]
+# # Start here
+#
+# :::{admonition} In this chapter
+# :class: tip
+# **You will learn** what CALIP does, in one picture and twelve lines of code, and the three ways to use this book.
+#
+# **Time**: half a minute on a laptop's processor with the miniature.
+#
+# **You need** Python, and a first acquaintance with neural networks and matrix products.
+# :::
+
+# %% tags=["setup", "hide-input"]
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is fetched first. (Kept by `make sync`.)
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("calip_core") is None:
+    _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
+    if not os.path.isdir(_clone):
+        _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", _url, _clone], check=True)
+    subprocess.run([sys.executable, os.path.join(_clone, "book/tools/install_missing.py")], check=True)
+    sys.path.insert(0, os.path.abspath(_clone))
+    importlib.invalidate_caches()
+
+# %% tags=["parameters"]
+backbone: str = "mini-rn"  # which CLIP: mini-rn, mini-vit, an OpenAI name such as RN50, or a checkpoint's path
+dataset: str = "mini-shapes"  # which task: mini-shapes, mini-pairs, mini-textures, digits, photos, folder:PATH
+seed: int = 0  # draws the test images
+samples: int = 1000  # at most so many test images
+
+# %%
+from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
+
+check_parameters(globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count)
+
+# %% [markdown]
+# ## The idea in one picture
+#
+# CLIP {cite:p}`radford2021clip` turns an image into one vector and each class name into another. The class whose
+# vector points most nearly the same way wins. On its way to that one vector, CLIP's image encoder makes a whole *grid*
+# of vectors, one for each part of the image, and throws the grid away.
+#
+# CALIP {cite:p}`guo2023calip` keeps the grid. It lets each class look for itself in the image, and each part of the
+# image look for its class. Both looks are plain attention without a single learned parameter, so nothing is trained.
+
+# %%
+import numpy as np
+
+from calip_core import calip_logits, encode_split, load_backbone, load_task, metrics, plots, zero_shot_classifier
+from calip_core.features import choose_images
+from calip_core.notebook import prose, show, table
+from calip_core.plots.calip import idea
+
+plots.style()
+clip_model = load_backbone(backbone)
+task = load_task(dataset)
+text = zero_shot_classifier(clip_model, task.classnames, task.templates)
+tokens, labels = encode_split(clip_model, task.splits["test"], limit=samples, seed=seed, progress=False)
+logits = calip_logits(tokens, text, logit_scale=clip_model.logit_scale)
+
+# %%
+hits = metrics.correct_predictions(logits.clip, labels)
+example = int(np.flatnonzero(hits)[0]) if hits.any() else 0
+image = clip_model.preprocess(task.splits["test"][choose_images(task.splits["test"], samples, seed)[example]][0])
+image = ((image - image.amin()) / (image.amax() - image.amin())).permute(1, 2, 0).double().numpy()
+closest = logits.clip[example].topk(min(3, len(text))).indices.tolist()
+affinity = (tokens.spatial[example] @ text[closest].T).cpu().double().numpy().T.reshape(-1, *clip_model.grid)
+
+show(
+    idea(image, affinity, [task.classnames[k] for k in closest], clip_model.grid),
+    alt=f"A test image under a grid of {clip_model.grid[0]} by {clip_model.grid[1]} parts; beside it, for the classes "
+    + ", ".join(task.classnames[k] for k in closest)
+    + ", a heat-map of how well each part fits the class name. "
+    + f"The best fit is {affinity[0].max():.2f} for {task.classnames[closest[0]]}.",
+    caption=f"What CALIP uses and CLIP throws away: the fit (cosine) of every part of the image with every class name. "
+    f"Shown: {backbone}'s three most likely classes; white: best part.",
+)
+
+# %% [markdown]
+# ## The same in code
+#
+# The set-up above already was the whole method. It loaded a backbone and a task, made a text vector a class, encoded
+# the images into one pooled and many spatial vectors each, and computed three kinds of logits. They are blended:
+
+# %%
+blend = logits.combine(beta1=1.0, beta2=1.12, beta3=0.02)  # the weights that CALIP's paper reports for ImageNet
+
+rows = []
+for name, values in {"CLIP": logits.clip, "CALIP": blend}.items():
+    correct = metrics.correct_predictions(values, labels)
+    interval = metrics.wilson_interval(int(correct.sum()), len(correct))
+    rows.append([name, f"{correct.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}"])
+table(
+    rows,
+    ["method", "accuracy", "95 % interval (Wilson)"],
+    caption=f"{len(labels)} test images of {task.name}, {len(task.classnames)} classes, {backbone}; weights fixed beforehand.",
+)
+test = metrics.mcnemar(metrics.correct_predictions(blend, labels), hits)
+prose(
+    f"CALIP corrects {test.only_a} images that CLIP gets wrong and spoils {test.only_b} that CLIP gets right "
+    f"(McNemar's p = {test.p_value:.2g}). "
+    + ("That is no difference one could rely on. " if test.p_value > 0.05 else "")
+    + "The book is honest about such numbers: it says when the method helps, when it does not, and why."
+)
+
+# %% [markdown]
+# ## Two worlds
+#
+# The backbone above, unless you chose another, is a *miniature*: a real CLIP, in OpenAI's own architecture, but small
+# enough to live in this repository. It was trained on a procedural world of coloured shapes (appendix A trains one in
+# front of you). Thanks to it every figure and number in this book was computed when the book was built, on a
+# processor, without a download.
+#
+# The real thing takes the same road. Put `RN50` or `ViT-B/16` where it says `mini-rn`: OpenAI's weights are
+# downloaded, their checksum is verified, and the same cells run. They were *not* run for the built book, whose numbers
+# are all the miniature's. Where a published number is shown, its source stands beside it.
+#
+# ## Three ways to use this book
+#
+# **Read.** Every page shows the results of its own code.
+#
+# **Run.** Each page has a button that opens it on Colab, where a GPU runs OpenAI's weights, and a button that downloads
+# the notebook for your own machine.
+#
+# **Re-run.** Every chapter opens with a cell of parameters. From the repository, with its environment active:
+#
+# ```bash
+# papermill notebooks/00_start.ipynb out.ipynb -p backbone mini-vit -p dataset digits
+# ```
+#
+# A wrong value or a misspelt name stops in the first seconds and lists what is possible.
+#
+# ## The chapters
+#
+# | | chapter | what it answers |
+# |---|---|---|
+# | 1 | [CLIP, the baseline](01_clip_baseline) | How does one classify with words? When can its probabilities be trusted? |
+# | 2 | [What the pooled vector throws away](02_spatial_tokens) | What do the parts of an image know? |
+# | 3 | [CALIP's attention, derived](03_calip_attention) | How do image and text look at each other, and what is it worth? |
+# | A | [Train your own miniature](A_train_miniature) | Where does the small CLIP come from? |
+#
+# Symbols are the paper's and the same everywhere; the [notation](../notation) lists them.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Blend by hand.** The blend is a weighted sum of three arrays. Write it.
+
+# %% tags=["exercise"]
+def blend_logits(clip, text_attended, visual_attended, beta2, beta3):
+    ...
+
+
+# %% tags=["exercise-check"]
+from calip_core.notebook import grade
+
+blend_cases = [
+    ((logits.clip, logits.text_attended, logits.visual_attended, b2, b3), logits.combine(beta2=b2, beta3=b3))
+    for b2, b3 in [(0.0, 0.0), (1.12, 0.02), (5.0, 0.18)]
+]
+grade(blend_logits, blend_cases)
+
+# %% tags=["solution", "hide-input"]
+def blend_logits(clip, text_attended, visual_attended, beta2, beta3):
+    return clip + beta2 * text_attended + beta3 * visual_attended
+
+
+assert grade(blend_logits, blend_cases) == "correct"
+
+# %% [markdown]
+# ## Further reading
+#
+# - CLIP: {cite:t}`radford2021clip`. CALIP: {cite:t}`guo2023calip`.

@@ -1,0 +1,92 @@
+import hashlib
+import importlib.util
+
+import pytest
+import torch
+
+from calip_core.backbones import available_backbones, load_backbone
+from calip_core.clip_import import clip
+from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(family, tmp_path_factory):
+    path = tmp_path_factory.mktemp(family) / f"{family}.pt"
+    torch.save(random_clip(family).state_dict(), path)
+    return path
+
+
+def test_names_are_the_miniatures_and_openais():
+    assert available_backbones() == ("mini-rn", "mini-vit", *clip.available_models())
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_path_gives_a_backbone(checkpoint, family, as_text):
+    backbone = load_backbone(str(checkpoint) if as_text else checkpoint, device="cpu")
+    assert (backbone.name, backbone.embed_dim) == (str(checkpoint), WIDTH)
+    assert (backbone.grid, backbone.resolution) == (GRIDS[family], RESOLUTIONS[family])
+    assert backbone.encode_image(random_images(family)).grid == GRIDS[family]
+
+
+def test_one_of_openais_names_is_fetched_and_loaded(checkpoint, family, tmp_path, monkeypatch):
+    folder = tmp_path / hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    folder.mkdir()
+    (folder / "RN50.pt").write_bytes(checkpoint.read_bytes())
+    monkeypatch.setitem(clip.clip._MODELS, "RN50", (folder / "RN50.pt").as_uri())
+    backbone = load_backbone("RN50", device="cpu", precision="fp32", download_root=tmp_path / "cache")
+    assert backbone.name == "RN50"
+    images = random_images(family)
+    expected = load_backbone(checkpoint, device="cpu", precision="fp32").encode_image(images)
+    assert torch.equal(backbone.encode_image(images).spatial, expected.spatial)
+
+
+def test_pre_pool_changes_the_spatial_tokens_alone(checkpoint, family):
+    images = random_images(family)
+    joint = load_backbone(checkpoint, device="cpu", precision="fp32").encode_image(images)
+    pre_pool = load_backbone(checkpoint, device="cpu", precision="fp32", tokens="pre_pool").encode_image(images)
+    assert torch.equal(joint.pooled, pre_pool.pooled) and joint.spatial.shape == pre_pool.spatial.shape
+    assert not torch.allclose(joint.spatial, pre_pool.spatial, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["RN51", "ViT-B/17", "mini-resnet", ""])
+def test_an_unknown_name_lists_the_choices(name):
+    with pytest.raises(ValueError, match=r"unknown backbone .*mini-rn, mini-vit, RN50, .*ViT-L/14@336px"):
+        load_backbone(name)
+
+
+def test_a_missing_path_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load_backbone(str(tmp_path / "weights.pt"))
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load_backbone(tmp_path / "weights")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("precision", "fp8", "precision is 'fp8', expected one of"),
+        ("tokens", "pooled", "tokens is 'pooled', expected one of joint, pre_pool"),
+        ("device", "abacus", "unknown device 'abacus'"),
+    ],
+)
+def test_options_are_checked_before_anything_is_fetched(option, value, message, monkeypatch, shapes_unchecked):
+    monkeypatch.setattr(clip.clip, "_download", lambda *arguments: pytest.fail("download began"))
+    with pytest.raises(ValueError, match=message):
+        load_backbone("RN50", **{option: value})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_named():
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
+        load_backbone("RN50", device="cuda")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("open_clip") is not None, reason="open_clip is installed")
+def test_open_clip_is_an_extra():
+    with pytest.raises(ImportError, match=r"needs the open_clip package: `pip install .*openclip"):
+        load_backbone("open_clip:ViT-B-32/laion2b_s34b_b79k")

@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from calip_core.backbones import load_backbone
+from calip_core.backbones.dense import dense_tower  # noqa: F401  (OpenAI's package is imported before open_clip)
+
+open_clip = pytest.importorskip("open_clip", reason="the openclip extra is not installed")
+
+VISION = {
+    "test-rn": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8},
+    "test-vit": {"image_size": 48, "layers": 2, "width": 64, "patch_size": 16},
+    "test-vit-mean": {"image_size": 48, "layers": 2, "width": 64, "patch_size": 16, "pool_type": "avg"},
+}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+
+
+@pytest.fixture(autouse=True)
+def small_models(monkeypatch):
+    """open_clip's list holds small models; one model a name, so that two loadings give the same random weights."""
+    from open_clip import factory
+
+    for name, vision in VISION.items():
+        monkeypatch.setitem(factory._MODEL_CONFIGS, name, {"embed_dim": 32, "vision_cfg": vision, "text_cfg": TEXT})
+
+
+def load_pair(name, **options):
+    """The backbone and open_clip's own model, with the same random weights."""
+    torch.manual_seed(0)
+    plain = open_clip.create_model(name).eval()
+    torch.manual_seed(0)
+    return load_backbone(f"open_clip:{name}", device="cpu", **{"precision": "fp32", **options}), plain
+
+
+@pytest.mark.parametrize("name", ["test-rn", "test-vit"])
+def test_pooled_and_text_are_the_packages_own(name):
+    backbone, plain = load_pair(name)
+    images = torch.randn(3, 3, backbone.resolution, backbone.resolution)
+    prompts = ["a dog", "two cats on a red sofa"]
+    with torch.no_grad():
+        pooled, text = plain.encode_image(images), plain.encode_text(open_clip.tokenize(prompts))
+    tokens = backbone.encode_image(images)
+    torch.testing.assert_close(tokens.pooled, normalize(pooled, dim=-1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(backbone.encode_text(prompts), normalize(text, dim=-1), rtol=0, atol=1e-5)
+    assert tokens.spatial.shape == (3, backbone.grid[0] * backbone.grid[1], 32)
+
+
+def test_vit_tokens_take_the_class_tokens_way():
+    backbone, plain = load_pair("test-vit")
+    images = torch.randn(2, 3, 48, 48)
+    plain.visual.output_tokens = True
+    with torch.no_grad():
+        _, normed = plain.visual(images)
+    expected = normalize(normed @ plain.visual.proj.detach(), dim=-1)
+    torch.testing.assert_close(backbone.encode_image(images).spatial, expected, rtol=0, atol=1e-5)
+    pre_pool, _ = load_pair("test-vit", tokens="pre_pool")
+    assert pre_pool.encode_image(images).spatial.shape == expected.shape
+
+
+@pytest.mark.parametrize("name", ["test-rn", "test-vit"])
+def test_half_precision_stays_close(name):
+    (full, _), (half, _) = load_pair(name), load_pair(name, precision="bf16")
+    images = torch.randn(2, 3, full.resolution, full.resolution)
+    cosines = (full.encode_image(images).pooled * half.encode_image(images).pooled).sum(dim=-1)
+    assert cosines.min() > 0.99
+    assert (full.encode_text(["a dog"]) * half.encode_text(["a dog"])).sum() > 0.99
+
+
+def test_other_shapes_and_names_are_refused():
+    with pytest.raises(ValueError, match="another image encoder"):
+        load_pair("test-vit-mean")
+    with pytest.raises(ValueError, match="open_clip has no model 'RN51': choose one of"):
+        load_backbone("open_clip:RN51/openai", device="cpu")

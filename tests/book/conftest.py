@@ -1,0 +1,53 @@
+"""The built book, and a browser that reaches nothing but files."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+
+
+@pytest.fixture(scope="session")
+def built_book() -> Path:
+    """The folder of the book's pages: what `make book` would leave, executing and rendering only what changed."""
+    for tool in ("execute", "render"):
+        command = [sys.executable, "-m", f"book.tools.{tool}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"book.tools.{tool} failed:\n{done.stdout}{done.stderr}"
+    return ROOT / "book" / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """The system's Chromium. Without one the test is skipped, but never where CI=true."""
+    found = next(filter(None, map(shutil.which, _BROWSERS)), _MAC if Path(_MAC).exists() else None)
+    if found is None:
+        reason = f"no browser is installed (looked for {', '.join(_BROWSERS)})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="module")
+def offline(browser_path: str) -> Iterator[BrowserContext]:
+    """A browser's context in which every request but one for a file is refused."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(120_000)  # a page holds megabytes of figures, and the machine may be busy
+        context.route("**/*", lambda route: route.continue_() if _is_local(route.request.url) else route.abort())
+        yield context
+        browser.close()
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith(("file:", "data:", "blob:"))

@@ -1,0 +1,93 @@
+"""Every card describes the task it is the card of; a bad card says where it is bad."""
+
+import shutil
+
+import pytest
+import yaml
+
+from calip_core.datasets import available_tasks, cards, load_task
+from calip_core.datasets.cards import CARD_DIR, available_cards, load_card
+
+GOOD = {
+    "name": "pets", "title": "Pets", "description": "Two.", "classes": 2, "classnames": ["cat", "dog"],
+    "templates": ["a photo of a {}."], "sizes": {"train": 1, "val": 0, "test": 2}, "licence": "CC0", "source": "here",
+}  # fmt: skip
+
+
+@pytest.fixture
+def card_dir(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "CARD_DIR", tmp_path)
+    return tmp_path
+
+
+def write(card_dir, **changes):
+    card = {key: value for key, value in (GOOD | changes).items() if value is not None}
+    (card_dir / "pets.yaml").write_text(yaml.safe_dump(card))
+
+
+@pytest.mark.parametrize("name", available_tasks())
+def test_a_task_is_what_its_card_says(name, tmp_path):
+    card, task = load_card(name), load_task(name, tmp_path)
+    assert {split: len(images) for split, images in task.splits.items()} == card.sizes
+    assert len(task.classnames) == card.classes
+    assert card.listed_classnames() in (None, task.classnames)
+    assert (task.name, task.title, task.templates) == (name, card.title, card.templates)
+    assert (task.licence, task.source, task.citation) == (card.licence, card.source, card.citation)
+
+
+def test_every_card_has_a_task_and_every_task_a_card():
+    assert sorted(available_tasks()) == available_cards()
+
+
+def test_a_good_card_is_read(card_dir):
+    write(card_dir)
+    assert load_card("pets").classnames == ("cat", "dog")
+
+
+def test_an_unknown_card_lists_the_known_ones(card_dir):
+    write(card_dir)
+    with pytest.raises(ValueError, match="'../pets'.*there are: pets"):
+        load_card("../pets")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"title": None}, "title: Field required"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"classes": 3}, "classes is 3, but 2 class names"),
+        ({"classes": "two"}, "classes: Input should be a valid integer"),
+        ({"classnames": ["cat", False]}, "classnames.1: Input should be a valid string"),
+        ({"classnames": None}, "class names stand in nothing"),
+        ({"classnames_from": "a list"}, "expected exactly one"),
+        ({"classnames": []}, "class names is empty"),
+        ({"templates": ["a photo"]}, "'a photo' has no {}"),
+        ({"sizes": {"train": 1, "test": 2}}, r"sizes has \['test', 'train'\]"),
+        ({"sizes": {"train": -1, "val": 0, "test": 2}}, "sizes.train"),
+        ({"name": "cats"}, "must be that of its file, 'pets'"),
+    ],
+)
+def test_a_bad_card_names_file_and_field(card_dir, changes, message):
+    write(card_dir, **changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_card("pets")
+    assert str(card_dir / "pets.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "just words", ""])
+def test_what_is_no_card_at_all_is_named(card_dir, text):
+    (card_dir / "pets.yaml").write_text(text)
+    with pytest.raises(ValueError, match="pets.yaml"):
+        load_card("pets")
+
+
+def test_names_that_left_the_card_are_noticed(card_dir):
+    shutil.copy(CARD_DIR / "digits.yaml", card_dir)
+    card = load_card("digits")
+    with pytest.raises(ValueError, match="expects 10 classes.*up to date"):
+        card.task({}, (*card.classnames[:-1], "ten"))
+
+
+def test_a_world_that_grew_is_noticed():
+    with pytest.raises(ValueError, match="mini-shapes expects 12 classes"):
+        load_card("mini-shapes").task({}, ("circle",))

@@ -1,0 +1,44 @@
+"""Tasks by name."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from calip_core.datasets import available_tasks, check_task_name, load_task
+
+
+def test_all_tasks_of_the_book_are_there():
+    assert set(available_tasks()) == {"photos", "mini-shapes", "mini-pairs", "mini-textures", "digits"}
+
+
+@pytest.mark.parametrize("name", available_tasks())
+def test_every_task_has_the_same_face(name, tmp_path):
+    task = load_task(name, root=tmp_path)
+    assert task.name == name
+    assert isinstance(task.classnames, Sequence)
+    for split in task.splits.values():
+        assert split.labels.dtype == np.int64
+        assert split.labels.shape == (len(split),)
+    assert not list(tmp_path.iterdir())  # nothing was rendered for that
+
+
+@pytest.mark.parametrize("name", ["mini-shape", "", "folder", "folder:", "Photos"])
+def test_an_unknown_name_lists_the_choices(name):
+    for refuse in (load_task, check_task_name):
+        with pytest.raises(ValueError, match=f"unknown dataset '{name}'.*photos, mini-shapes.*folder:PATH"):
+            refuse(name)
+
+
+def test_a_name_is_checked_without_loading():
+    check_task_name("digits")
+    check_task_name("folder:no/such/folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "has"),
+    [("digits", "sizes", "none"), ("mini-shapes", "unreadable", "sizes"), ("folder:x", "sizes", "unreadable")],
+)
+def test_an_unknown_option_lists_the_known_ones(name, options, has):
+    with pytest.raises(TypeError, match=f"no option {options}; it has: {has}"):
+        load_task(name, **{options: 1})

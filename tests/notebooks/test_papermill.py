@@ -1,0 +1,41 @@
+"""Chapters re-run with other parameters, and stop at once on a parameter that cannot be used."""
+
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from book.tools.chapters import NOTEBOOKS, chapter_sources, parameters, read_chapter
+
+
+def run(chapter, out, **values):
+    source, result = NOTEBOOKS / f"{chapter}.ipynb", out / "out.ipynb"
+    options = {"cwd": NOTEBOOKS, "progress_bar": False, "kernel_name": "python3"}
+    return papermill.execute_notebook(source, result, values, **options)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "values"),
+    [
+        ("00_start", {"backbone": "mini-vit", "dataset": "digits", "seed": 3, "samples": 100}),
+        ("03_calip_attention", {"backbone": "mini-vit", "dataset": "mini-textures", "seed": 1, "samples": 200}),
+    ],
+)
+def test_a_chapter_runs_with_other_parameters(chapter, values, tmp_path):
+    notebook = run(chapter, tmp_path, **values)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    shown = "".join(str(output) for cell in code for output in cell.outputs)
+    assert values["dataset"] in shown and values["backbone"] in shown
+
+
+@pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)
+def test_a_misspelt_or_impossible_parameter_stops_a_chapter_before_any_work(source, tmp_path):
+    names = list(parameters(read_chapter(source)))
+    wrong = {f"{names[0]}s": 1, "seed": -1} if "seed" in names else {f"{names[0]}s": 1}
+    with pytest.raises(PapermillExecutionError) as caught:
+        run(source.stem, tmp_path, **wrong)
+    assert caught.value.ename == "ParameterError"
+    assert f"{names[0]}s is not a parameter of this chapter. Did you mean {names[0]!r}?" in caught.value.evalue
+    assert all(name in caught.value.evalue for name in names)
+    assert ("seed = -1" in caught.value.evalue) == ("seed" in names)
+    assert caught.value.exec_count <= 4  # set-up, parameters, papermill's own, the check

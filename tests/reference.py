@@ -1,0 +1,49 @@
+"""CALIP written from its equations, one number at a time in float64: slow, and independent of the library."""
+
+import math
+
+import numpy as np
+
+
+def _softmax(values):
+    top = max(values)
+    weights = [math.exp(v - top) for v in values]
+    return [w / sum(weights) for w in weights]
+
+
+def _unit(vector):
+    return vector / math.sqrt(sum(float(x) ** 2 for x in vector))
+
+
+def attention(spatial, text, alpha_t, alpha_s):
+    """F_t^a (K x C) and F_s^a (M x C) of one image."""
+    m, k = len(spatial), len(text)
+    affinity = [[sum(float(a) * float(b) for a, b in zip(spatial[i], text[j], strict=True)) for j in range(k)]
+                for i in range(m)]
+    text_attended = np.zeros_like(text)
+    for j in range(k):
+        weights = _softmax([affinity[i][j] / alpha_t for i in range(m)])
+        for i in range(m):
+            text_attended[j] += weights[i] * spatial[i]
+    visual_attended = np.zeros_like(spatial)
+    for i in range(m):
+        weights = _softmax([affinity[i][j] / alpha_s for j in range(k)])
+        for j in range(k):
+            visual_attended[i] += weights[j] * text[j]
+    return text_attended, visual_attended
+
+
+def logits(pooled, spatial, text, alpha_t, alpha_s, pooling, unit_length, scale):
+    """The three logit terms of one image, each a list of K numbers."""
+    text_attended, visual_attended = attention(spatial, text, alpha_t, alpha_s)
+    mean = np.array([sum(column) / len(column) for column in visual_attended.T])
+    largest = np.array([max(column) for column in visual_attended.T])
+    visual = {"mean+max": mean + largest, "mean": mean, "max": largest}[pooling]
+    if unit_length:
+        visual = _unit(visual)
+        text_attended = np.stack([_unit(row) for row in text_attended])
+    return (
+        [scale * float(pooled @ row) for row in text],
+        [scale * float(pooled @ row) for row in text_attended],
+        [scale * float(visual @ row) for row in text],
+    )

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
+
+from calip_core import metrics
+
+
+def logits_and_labels(seed=0, n=60, k=6):
+    generator = np.random.default_rng(seed)
+    return torch.tensor(generator.normal(size=(n, k))), generator.integers(0, k, size=n)
+
+
+@given(st.integers(0, 10**6))
+def test_accuracies_agree_with_scikit_learn(seed):
+    logits, labels = logits_and_labels(seed)
+    predictions = logits.argmax(1).numpy()
+    assert metrics.accuracy(logits, labels) == pytest.approx(accuracy_score(labels, predictions))
+    expected = top_k_accuracy_score(labels, logits.numpy(), k=3, labels=range(6))
+    assert metrics.top_k_accuracy(logits, labels, k=3) == pytest.approx(expected)
+    per_class = recall_score(labels, predictions, average=None, labels=range(6), zero_division=np.nan)
+    np.testing.assert_allclose(metrics.per_class_accuracy(logits, labels), per_class)
+
+
+def test_class_without_images_is_nan_not_zero():
+    result = metrics.per_class_accuracy(torch.eye(3)[:2], [0, 0])
+    assert result[0] == 0.5 and np.isnan(result[1:]).all()
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.floats(0.5, 0.99))
+def test_wilson_solves_its_own_equation(total, share, confidence):
+    # Wilson's ends are the p for which |p_hat - p| is exactly z standard errors *of p*.
+    correct = round(share * total)
+    interval = metrics.wilson_interval(correct, total, confidence)
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    for p in (interval.low, interval.high):
+        assert abs(correct / total - p) == pytest.approx(z * np.sqrt(max(p * (1 - p), 0) / total), abs=1e-6)
+    assert correct / total in metrics.Interval(interval.low - 1e-12, interval.high + 1e-12)
+
+
+def test_bootstrap_has_the_normal_width_and_repeats_by_seed():
+    values = np.repeat([0.0, 1.0], 500)
+    interval = metrics.bootstrap_interval(values, seed=1, resamples=20_000)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(1000), rel=0.05)
+    assert interval == metrics.bootstrap_interval(values, seed=1, resamples=20_000)
+    assert metrics.bootstrap_interval(np.ones(9), seed=0) == metrics.Interval(1.0, 1.0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_mcnemar_is_the_exact_binomial_tail(pairs):
+    a, b = np.array(pairs).T
+    test = metrics.mcnemar(a, b)
+    n = test.only_a + test.only_b
+    expected = stats.binomtest(test.only_a, n, 0.5).pvalue if n else 1.0
+    assert test.p_value == pytest.approx(expected)
+    assert test.only_a == sum(x and not y for x, y in pairs)
+
+
+def test_calibration_by_hand():
+    # Two images at confidence 0.8 (one right), two at 0.6 (both right): gaps 0.3 and 0.4, equal weights.
+    probabilities = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [0.6, 0.4]], dtype=torch.float64)
+    bins = metrics.reliability(probabilities.log(), [0, 1, 0, 0], bins=4)
+    assert bins.counts.tolist() == [0, 0, 2, 2] and np.isnan(bins.accuracy[0])
+    assert bins.expected_calibration_error == pytest.approx(0.35)
+
+
+def test_bad_input_is_named():
+    logits, labels = logits_and_labels()
+    with pytest.raises(ValueError, match="one label an image"):
+        metrics.accuracy(logits, labels[:-1])
+    with pytest.raises(ValueError, match="labels run from"):
+        metrics.accuracy(logits, labels + 1)
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.accuracy(logits * float("nan"), labels)
+    with pytest.raises(ValueError, match="k is 7"):
+        metrics.top_k_accuracy(logits, labels, k=7)
+    with pytest.raises(ValueError, match="5 correct of 4"):
+        metrics.wilson_interval(5, 4)
+    with pytest.raises(ValueError, match="confidence is 95.0"):
+        metrics.wilson_interval(1, 4, confidence=95.0)
+    with pytest.raises(ValueError, match="finite values"):
+        metrics.bootstrap_interval([], seed=0)
+    with pytest.raises(ValueError, match="same images"):
+        metrics.mcnemar([True], [True, False])

@@ -1,0 +1,39 @@
+import os
+import stat
+
+import pytest
+
+from calip_core.paths import atomic_path, cache_dir
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+    with pytest.raises(KeyError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["result.txt"]
+
+
+def test_a_write_makes_folders_and_is_readable_by_others(tmp_path):
+    target = tmp_path / "a" / "b.txt"
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~mask
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="choose another") as error, atomic_path(tmp_path / "file" / "x.txt"):
+        pass
+    assert str(tmp_path / "file") in str(error.value)
+
+
+def test_the_cache_can_be_moved(monkeypatch, tmp_path):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("CALIP_CACHE")
+    assert "calip" in str(cache_dir())

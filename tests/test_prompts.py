@@ -1,0 +1,80 @@
+import math
+import warnings
+
+import pytest
+import torch
+
+from calip_core.prompts import zero_shot_classifier
+
+DEGREES = {"a cat": 0, "one cat": 60, "a dog": 90, "one dog": 180}
+
+
+class Compass:
+    """A backbone whose texts point somewhere in the plane."""
+
+    def __init__(self):
+        self.batches = []
+
+    def encode_text(self, prompts):
+        self.batches.append(list(prompts))
+        angles = [math.radians(DEGREES[prompt]) for prompt in prompts]
+        return torch.tensor([[math.cos(angle), math.sin(angle)] for angle in angles])
+
+
+def classify(classnames=("cat", "dog"), templates=("a {}", "one {}"), **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return zero_shot_classifier(Compass(), classnames, templates, **options)
+
+
+def test_the_mean_of_two_unit_vectors_halves_the_angle_and_keeps_the_length():
+    angles = [math.radians(30), math.radians(135)]
+    expected = torch.tensor([[math.cos(angle), math.sin(angle)] for angle in angles])
+    torch.testing.assert_close(classify(), expected, rtol=0, atol=1e-6)
+
+
+def test_one_template_is_the_prompt_itself():
+    torch.testing.assert_close(classify(templates=["a {}"]), torch.eye(2), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_batches_change_nothing(batch_size):
+    torch.testing.assert_close(classify(batch_size=batch_size), classify(), rtol=0, atol=0)
+
+
+def test_no_batch_is_larger_than_asked():
+    compass = Compass()
+    zero_shot_classifier(compass, ["cat", "dog"], ["a {}", "one {}"], batch_size=3)
+    assert compass.batches == [["a cat", "one cat", "a dog"], ["one dog"]]
+
+
+def test_names_are_put_in_as_they_are():
+    DEGREES["a {hot}_dog"] = 45
+    assert classify(["{hot}_dog"], ["a {}"]).shape == (1, 2)
+
+
+def test_duplicate_names_are_legal_and_named():
+    with pytest.warns(UserWarning, match="cannot be told apart by text: cat$"):
+        text = zero_shot_classifier(Compass(), ["cat", "dog", "cat"], ["a {}"])
+    assert torch.equal(text[0], text[2])
+
+
+@pytest.mark.parametrize("template", ["a photo", "{} and {}", "{0}"])
+def test_a_template_without_exactly_one_place_is_named(template):
+    with pytest.raises(ValueError, match="needs exactly one {}") as caught:
+        classify(templates=["a {}", template])
+    assert repr(template) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classnames": []}, "classnames is \\[\\], expected a list of at least one text"),
+        ({"templates": []}, "templates is \\[\\]"),
+        ({"classnames": "cat"}, "classnames is 'cat', expected a list"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_empty_or_senseless_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        classify(**arguments)

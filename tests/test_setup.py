@@ -1,0 +1,144 @@
+"""One list of dependencies: everything that installs comes from it, and drift is found; so is a missing Python."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from book.tools import install_missing
+from book.tools.chapters import ROOT, project, repository_url
+
+FIND_PYTHON = ROOT / "book/tools/find_python.sh"
+
+
+def declared(table):
+    """Names in [project]'s dependencies and extras."""
+    groups = [table["dependencies"], *table["optional-dependencies"].values()]
+    return {canonicalize_name(Requirement(line).name) for group in groups for line in group} - {"calip-core"}
+
+
+def locked(text):
+    return {canonicalize_name(line.split("==")[0]) for line in text.splitlines() if "==" in line}
+
+
+def drift(table, environment, makefile, constraints):
+    """Every way in which what installs differs from pyproject.toml's list."""
+    found = [f"{name} is not in constraints.txt: make lock" for name in sorted(declared(table) - locked(constraints))]
+    *packages, last = yaml.safe_load(environment)["dependencies"]
+    if f"python{table['requires-python']}" not in packages:
+        found.append("environment.yml asks for another Python than pyproject.toml")
+    if extra := set(packages) - {f"python{table['requires-python']}", "pip", "make"}:
+        found.append(f"environment.yml lists packages of its own: {sorted(map(str, extra))}")
+    if not isinstance(last, dict) or last["pip"] != ["-c constraints.txt", "-e .[test]"]:
+        found.append("environment.yml does not install this project with its lock file")
+    installs = re.findall(r"pip install .*", makefile)
+    if len(installs) != 1 or not re.search(r"-c constraints\.txt -e '\.\[test,lock\]'$", installs[0]):
+        found.append("the Makefile does not install this project with its lock file")
+    return found
+
+
+def files():
+    names = ["environment.yml", "Makefile", "constraints.txt"]
+    return [project(), *((ROOT / name).read_text(encoding="utf-8") for name in names)]
+
+
+def test_everything_installs_from_the_one_list():
+    assert drift(*files()) == []
+
+
+@pytest.mark.parametrize(
+    ("which", "old", "new", "said"),
+    [
+        (1, "python>=3.11", "python>=3.12", "another Python"),
+        (1, "  - make\n", "  - make\n  - numpy\n", "packages of its own: ['numpy']"),
+        (1, "-e .[test]", "torch", "does not install this project"),
+        (2, "-c constraints.txt ", "", "Makefile does not install"),
+        (3, "\ntorch==", "\nnot-torch==", "torch is not in constraints.txt"),
+    ],
+)
+def test_each_planted_drift_is_found(which, old, new, said):
+    changed = files()
+    assert old in changed[which]
+    changed[which] = changed[which].replace(old, new)
+    assert said in "\n".join(drift(*changed))
+
+
+def test_a_dependency_that_is_not_locked_is_found():
+    changed = files()
+    changed[0] = changed[0] | {"dependencies": [*changed[0]["dependencies"], "left-pad>=1"]}
+    assert drift(*changed) == ["left-pad is not in constraints.txt: make lock"]
+
+
+def test_the_lock_file_names_no_place_to_install_from():
+    assert not re.search(r"://|--", (ROOT / "constraints.txt").read_text(encoding="utf-8"))
+
+
+def test_the_repositorys_url_is_written_in_one_place():
+    """Every other mention is derived (notebooks) or reads pyproject.toml; prose may link to it."""
+    sources = [*ROOT.glob("book/**/*.py"), *ROOT.glob("calip_core/**/*.py"), ROOT / "Makefile"]
+    holders = [path.name for path in sources if "_build" not in path.parts and repository_url() in path.read_text()]
+    assert holders == []
+
+
+def find_python(*arguments, path):
+    environment = {"PATH": f"{path}:/usr/bin:/bin"}
+    command = ["/bin/sh", str(FIND_PYTHON), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def script(folder, name, text):
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_shim_that_does_not_run_is_passed_over(tmp_path):
+    script(tmp_path, "python3", "echo 'version not installed' >&2; exit 127")
+    script(tmp_path, "python3.13", f'exec {sys.executable} "$@"')
+    assert find_python(path=tmp_path).stdout == "python3.13\n"
+
+
+def test_without_any_usable_python_the_message_says_what_to_do(tmp_path):
+    script(tmp_path, "old", "exit 1")
+    found = find_python("old", path=tmp_path)
+    assert found.returncode == 1 and found.stdout == ""
+    assert "3.11" in found.stderr and "make PYTHON=" in found.stderr
+
+
+def test_make_help_lists_every_command():
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"book", "test", "bench", "lint", "sync", "serve", "clean", "lock"} <= {
+        line.split()[1] for line in shown.splitlines()
+    }
+
+
+def test_only_what_is_missing_is_installed_and_what_colab_has_stays(monkeypatch, tmp_path):
+    has = {"torch": "2.9.0+cu126", "numpy": "2.0.2", "clip": "1.0", "matplotlib": "3.10"}
+    monkeypatch.setattr(install_missing, "installed", has.get)
+    calls = []
+
+    def run(command, check):
+        calls.append((command, Path(command[command.index("-c") + 1]).read_text()))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(install_missing.subprocess, "run", run)
+    assert install_missing.main() == 0
+    ((command, constraints),) = calls
+    wanted = {Requirement(line).name for line in command[command.index("-c") + 2 :]}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        needed = {Requirement(line).name for line in tomllib.load(file)["project"]["dependencies"]}
+    assert wanted == needed - {"torch", "numpy", "clip-anytorch", "matplotlib"}
+    assert constraints.split() == ["torch==2.9.0+cu126", "numpy==2.0.2"]
+    assert command[0] == sys.executable and os.path.isabs(command[0])
+
+
+def test_where_nothing_is_missing_nothing_is_run(monkeypatch):
+    monkeypatch.setattr(install_missing, "installed", lambda name: "1.0")
+    monkeypatch.setattr(install_missing.subprocess, "run", lambda *a, **k: pytest.fail("ran pip"))
+    assert install_missing.main() == 0
