@@ -26,6 +26,7 @@ test: $(INSTALLED)  ## install, then all tests: derived files, lint, types, the 
 
 lint: $(INSTALLED)  ## ruff and a strict type check
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet notebooks
 	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## measure every speed that the book claims, on this machine

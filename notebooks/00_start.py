@@ -11,7 +11,8 @@
 # :::
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is fetched first. (Kept by `make sync`.)
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
 import importlib.util
 import os
 import subprocess
@@ -21,21 +22,25 @@ if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", _url, _clone], check=True)
-    subprocess.run([sys.executable, os.path.join(_clone, "book/tools/install_missing.py")], check=True)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-rn"  # which CLIP: mini-rn, mini-vit, an OpenAI name such as RN50, or a checkpoint's path
-dataset: str = "mini-shapes"  # which task: mini-shapes, mini-pairs, mini-textures, digits, photos, folder:PATH
+backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # draws the test images
 samples: int = 1000  # at most so many test images
 
 # %%
 from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
 
-check_parameters(globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count)
+check_parameters(
+    globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count
+)
 
 # %% [markdown]
 # ## The idea in one picture
@@ -50,7 +55,15 @@ check_parameters(globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, 
 # %%
 import numpy as np
 
-from calip_core import calip_logits, encode_split, load_backbone, load_task, metrics, plots, zero_shot_classifier
+from calip_core import (
+    calip_logits,
+    encode_split,
+    load_backbone,
+    load_task,
+    metrics,
+    plots,
+    zero_shot_classifier,
+)
 from calip_core.features import choose_images
 from calip_core.notebook import prose, show, table
 from calip_core.plots.calip import idea
@@ -59,24 +72,41 @@ plots.style()
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
 text = zero_shot_classifier(clip_model, task.classnames, task.templates)
-tokens, labels = encode_split(clip_model, task.splits["test"], limit=samples, seed=seed, progress=False)
+tokens, labels = encode_split(
+    clip_model, task.splits["test"], limit=samples, seed=seed, progress=False
+)
 logits = calip_logits(tokens, text, logit_scale=clip_model.logit_scale)
 
 # %%
 hits = metrics.correct_predictions(logits.clip, labels)
 example = int(np.flatnonzero(hits)[0]) if hits.any() else 0
-image = clip_model.preprocess(task.splits["test"][choose_images(task.splits["test"], samples, seed)[example]][0])
-image = ((image - image.amin()) / (image.amax() - image.amin())).permute(1, 2, 0).double().numpy()
+image = clip_model.preprocess(
+    task.splits["test"][choose_images(task.splits["test"], samples, seed)[example]][0]
+)
+image = (
+    ((image - image.amin()) / (image.amax() - image.amin()))
+    .permute(1, 2, 0)
+    .double()
+    .numpy()
+)
 closest = logits.clip[example].topk(min(3, len(text))).indices.tolist()
-affinity = (tokens.spatial[example] @ text[closest].T).cpu().double().numpy().T.reshape(-1, *clip_model.grid)
+affinity = (
+    (tokens.spatial[example] @ text[closest].T)
+    .cpu()
+    .double()
+    .numpy()
+    .T.reshape(-1, *clip_model.grid)
+)
 
 show(
     idea(image, affinity, [task.classnames[k] for k in closest], clip_model.grid),
-    alt=f"A test image under a grid of {clip_model.grid[0]} by {clip_model.grid[1]} parts; beside it, for the classes "
+    alt=f"A test image under a grid of {clip_model.grid[0]} by {clip_model.grid[1]} "
+    "parts; beside it, for the classes "
     + ", ".join(task.classnames[k] for k in closest)
     + ", a heat-map of how well each part fits the class name. "
     + f"The best fit is {affinity[0].max():.2f} for {task.classnames[closest[0]]}.",
-    caption=f"What CALIP uses and CLIP throws away: the fit (cosine) of every part of the image with every class name. "
+    caption="What CALIP uses and CLIP throws away: the fit (cosine) of every part of "
+    "the image with every class name. "
     f"Shown: {backbone}'s three most likely classes; white: best part.",
 )
 
@@ -87,24 +117,30 @@ show(
 # the images into one pooled and many spatial vectors each, and computed three kinds of logits. They are blended:
 
 # %%
-blend = logits.combine(beta1=1.0, beta2=1.12, beta3=0.02)  # the weights that CALIP's paper reports for ImageNet
+# The weights that CALIP's paper reports for ImageNet.
+blend = logits.combine(beta1=1.0, beta2=1.12, beta3=0.02)
 
 rows = []
 for name, values in {"CLIP": logits.clip, "CALIP": blend}.items():
     correct = metrics.correct_predictions(values, labels)
     interval = metrics.wilson_interval(int(correct.sum()), len(correct))
-    rows.append([name, f"{correct.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}"])
+    rows.append(
+        [name, f"{correct.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}"]
+    )
 table(
     rows,
     ["method", "accuracy", "95 % interval (Wilson)"],
-    caption=f"{len(labels)} test images of {task.name}, {len(task.classnames)} classes, {backbone}; weights fixed beforehand.",
+    caption=f"{len(labels)} test images of {task.name}, {len(task.classnames)} "
+    f"classes, {backbone}; weights fixed beforehand.",
 )
 test = metrics.mcnemar(metrics.correct_predictions(blend, labels), hits)
 prose(
-    f"CALIP corrects {test.only_a} images that CLIP gets wrong and spoils {test.only_b} that CLIP gets right "
+    f"CALIP corrects {test.only_a} images that CLIP gets wrong and spoils "
+    f"{test.only_b} that CLIP gets right "
     f"(McNemar's p = {test.p_value:.2g}). "
     + ("That is no difference one could rely on. " if test.p_value > 0.05 else "")
-    + "The book is honest about such numbers: it says when the method helps, when it does not, and why."
+    + "The book is honest about such numbers: it says when the method helps, when it "
+    "does not, and why."
 )
 
 # %% [markdown]
@@ -150,19 +186,23 @@ prose(
 #
 # **1. Blend by hand.** The blend is a weighted sum of three arrays. Write it.
 
+
 # %% tags=["exercise"]
-def blend_logits(clip, text_attended, visual_attended, beta2, beta3):
-    ...
+def blend_logits(clip, text_attended, visual_attended, beta2, beta3): ...
 
 
 # %% tags=["exercise-check"]
 from calip_core.notebook import grade
 
 blend_cases = [
-    ((logits.clip, logits.text_attended, logits.visual_attended, b2, b3), logits.combine(beta2=b2, beta3=b3))
+    (
+        (logits.clip, logits.text_attended, logits.visual_attended, b2, b3),
+        logits.combine(beta2=b2, beta3=b3),
+    )
     for b2, b3 in [(0.0, 0.0), (1.12, 0.02), (5.0, 0.18)]
 ]
 grade(blend_logits, blend_cases)
+
 
 # %% tags=["solution", "hide-input"]
 def blend_logits(clip, text_attended, visual_attended, beta2, beta3):

@@ -12,7 +12,8 @@
 # :::
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is fetched first. (Kept by `make sync`.)
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
 import importlib.util
 import os
 import subprocess
@@ -22,21 +23,25 @@ if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", _url, _clone], check=True)
-    subprocess.run([sys.executable, os.path.join(_clone, "book/tools/install_missing.py")], check=True)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-rn"  # which CLIP: mini-rn, mini-vit, an OpenAI name such as RN50, or a checkpoint's path
-dataset: str = "mini-shapes"  # which task: mini-shapes, mini-pairs, mini-textures, digits, photos, folder:PATH
+backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # draws the images, the resamples of the intervals and the toy network
 samples: int = 1000  # at most so many test images, and as many validation images
 
 # %%
 from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
 
-check_parameters(globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count)
+check_parameters(
+    globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count
+)
 
 # %%
 import math
@@ -47,9 +52,20 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core import encode_split, load_backbone, load_task, metrics, plots, zero_shot_classifier
+from calip_core import (
+    encode_split,
+    load_backbone,
+    load_task,
+    metrics,
+    plots,
+    zero_shot_classifier,
+)
 from calip_core.backbones.miniature import objective
-from calip_core.backbones.miniature.world import captions_for, render_scenes, sample_scenes
+from calip_core.backbones.miniature.world import (
+    captions_for,
+    render_scenes,
+    sample_scenes,
+)
 from calip_core.datasets.shifts import SHIFTS, shifted
 from calip_core.features import choose_images
 from calip_core.methods import make_method
@@ -67,8 +83,10 @@ def percent(share: float) -> str:
 
 
 prose(
-    f"Parameters of this run: backbone `{clip_model.name}`, whose joint space has {clip_model.embed_dim} dimensions; "
-    f"dataset `{task.name}` ({task.title}) with {len(task.classnames)} classes and {len(task.splits['test'])} test "
+    f"Parameters of this run: backbone `{clip_model.name}`, whose joint space has "
+    f"{clip_model.embed_dim} dimensions; "
+    f"dataset `{task.name}` ({task.title}) with {len(task.classnames)} classes and "
+    f"{len(task.splits['test'])} test "
     f"images, of which at most {samples} are used."
 )
 
@@ -105,7 +123,9 @@ prose(
 
 
 # %%
-def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:
+def contrastive_loss(
+    image: torch.Tensor, text: torch.Tensor, scale: float | torch.Tensor
+) -> torch.Tensor:
     """Unit rows: picture i belongs to text i and to no other."""
     similarity = scale * image @ text.T
     own = torch.arange(len(similarity), device=similarity.device)
@@ -121,7 +141,9 @@ torch.manual_seed(seed)
 some, others = normalize(torch.randn(2, 5, 8), dim=-1)
 torch.testing.assert_close(
     contrastive_loss(some, others, 10.0),
-    objective.contrastive_loss(some, others, torch.tensor(10.0), torch.eye(5, dtype=torch.bool)),
+    objective.contrastive_loss(
+        some, others, torch.tensor(10.0), torch.eye(5, dtype=torch.bool)
+    ),
 )
 
 # %% [markdown]
@@ -136,27 +158,45 @@ torch.testing.assert_close(
 scenes = sample_scenes(10, seed=seed + 1, pairs="held_out")
 scene_pictures = [Image.fromarray(pixels) for pixels in render_scenes(scenes)]
 captions = captions_for(scenes, seed=seed + 1)
-scene_images = clip_model.encode_image(torch.stack([clip_model.preprocess(p) for p in scene_pictures])).pooled
+scene_images = clip_model.encode_image(
+    torch.stack([clip_model.preprocess(p) for p in scene_pictures])
+).pooled
 scene_texts = clip_model.encode_text(captions)
 
 cosines = (scene_texts @ scene_images.T).cpu().double()
-batch_loss = float(contrastive_loss(scene_images, scene_texts, clip_model.logit_scale))
+batch_loss = float(
+    contrastive_loss(scene_images, scene_texts, clip_model.logit_scale)
+)
 found = int((cosines.argmax(0) == torch.arange(10)).sum())
-own_mean, other_mean = float(cosines.diag().mean()), float((cosines.sum() - cosines.trace()) / 90)
+own_mean, other_mean = (
+    float(cosines.diag().mean()),
+    float((cosines.sum() - cosines.trace()) / 90),
+)
 show(
     figures.similarity_matrix(cosines.numpy(), captions, scene_pictures, "cosine"),
-    alt=f"A matrix of ten captions by ten pictures. Cosines on the framed diagonal, where caption and picture belong "
-    f"together, average {own_mean:.2f}; those off it average {other_mean:.2f}. For {found} of the ten pictures the "
+    alt="A matrix of ten captions by ten pictures. Cosines on the framed diagonal, "
+    "where caption and picture belong "
+    f"together, average {own_mean:.2f}; those off it average {other_mean:.2f}. For "
+    f"{found} of the ten pictures the "
     "largest cosine of its column is the framed one.",
-    caption=f"Ten new pictures and their captions in the joint space of {clip_model.name}. Training pulls the framed "
+    caption="Ten new pictures and their captions in the joint space of "
+    f"{clip_model.name}. Training pulls the framed "
     "cosines up and pushes all others down.",
 )
 prose(
-    f"A framed cosine averages {own_mean:.2f}, any other {other_mean:.2f}. The loss of this batch at the model's own "
-    f"scale, $s$ = {clip_model.logit_scale:.1f}, is {batch_loss:.2f} nats; guessing would give log 10 = "
+    f"A framed cosine averages {own_mean:.2f}, any other {other_mean:.2f}. The loss "
+    "of this batch at the model's own "
+    f"scale, $s$ = {clip_model.logit_scale:.1f}, is {batch_loss:.2f} nats; guessing "
+    "would give log 10 = "
     f"{math.log(10):.2f}. {found} of the ten pictures find their own caption. "
-    + ("Guessing would find one. Most words that never met in training are understood together." if found >= 6 else
-       "That is little: this backbone does not know this world." if found <= 2 else "")
+    + (
+        "Guessing would find one. Most words that never met in training are "
+        "understood together."
+        if found >= 6
+        else "That is little: this backbone does not know this world."
+        if found <= 2
+        else ""
+    )
 )
 
 # %% [markdown]
@@ -170,11 +210,22 @@ prose(
 torch.manual_seed(seed)
 toy_batch, toy_steps, held_out = 64, 128, 256
 many = sample_scenes(toy_steps * toy_batch + held_out, seed=seed + 2, pairs="seen")
-pixels = torch.from_numpy(render_scenes(many, resolution=32)).permute(0, 3, 1, 2) / 127.5 - 1
-words = [caption.lower().replace(".", "").split() for caption in captions_for(many, seed=seed + 2)]
-number = {word: i + 1 for i, word in enumerate(sorted({word for line in words for word in line}))}
+pixels = (
+    torch.from_numpy(render_scenes(many, resolution=32)).permute(0, 3, 1, 2) / 127.5
+    - 1
+)
+words = [
+    caption.lower().replace(".", "").split()
+    for caption in captions_for(many, seed=seed + 2)
+]
+number = {
+    word: i + 1
+    for i, word in enumerate(sorted({word for line in words for word in line}))
+}
 longest = max(map(len, words))
-lines = torch.tensor([[number[word] for word in line] + [0] * (longest - len(line)) for line in words])
+lines = torch.tensor(
+    [[number[word] for word in line] + [0] * (longest - len(line)) for line in words]
+)
 
 look = nn.Sequential(
     nn.Conv2d(3, 24, 3, 2, 1), nn.ReLU(), nn.Conv2d(24, 48, 3, 2, 1), nn.ReLU(), nn.Conv2d(48, 96, 3, 2, 1), nn.ReLU(),
@@ -182,15 +233,22 @@ look = nn.Sequential(
 )  # fmt: skip
 read = nn.EmbeddingBag(len(number) + 1, 48, padding_idx=0)
 log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-optimizer = torch.optim.AdamW([*look.parameters(), *read.parameters(), log_scale], lr=3e-3)
+optimizer = torch.optim.AdamW(
+    [*look.parameters(), *read.parameters(), log_scale], lr=3e-3
+)
 
 
 def toy_loss(rows: slice) -> torch.Tensor:
-    image, caption = normalize(look(pixels[rows]), dim=1), normalize(read(lines[rows]), dim=1)
+    image, caption = (
+        normalize(look(pixels[rows]), dim=1),
+        normalize(read(lines[rows]), dim=1),
+    )
     return contrastive_loss(image, caption, log_scale.exp())
 
 
-batches = [slice(start, start + toy_batch) for start in range(0, len(many), toy_batch)]
+batches = [
+    slice(start, start + toy_batch) for start in range(0, len(many), toy_batch)
+]
 steps, curve = [], {"the next training batch": [], "pictures kept back": []}
 for step, rows in enumerate(batches[:toy_steps], 1):
     loss = toy_loss(rows)
@@ -208,14 +266,19 @@ for step, rows in enumerate(batches[:toy_steps], 1):
 toy_start, toy_end = curve["pictures kept back"][0], curve["pictures kept back"][-1]
 show(
     figures.learning_curve(steps, curve, math.log(toy_batch)),
-    alt=f"Contrastive loss against training steps. On pictures kept back it falls from {toy_start:.2f} to {toy_end:.2f} nats "
+    alt="Contrastive loss against training steps. On pictures kept back it falls "
+    f"from {toy_start:.2f} to {toy_end:.2f} nats "
     f"in {steps[-1]} steps; guessing is {math.log(toy_batch):.2f}.",
-    caption=f"A toy CLIP learns from batches of {toy_batch} pictures with captions. Every picture is shown once.",
+    caption=f"A toy CLIP learns from batches of {toy_batch} pictures with captions. "
+    "Every picture is shown once.",
 )
 prose(
-    f"After {steps[-1]} steps the loss on pictures kept back is {toy_end:.2f} nats, {math.log(toy_batch) - toy_end:.2f} below "
-    f"guessing. In other words, the toy narrows {toy_batch} captions down to about {math.exp(toy_end):.0f}. It could not "
-    "reach one: many captions, such as *a star*, fit several pictures of the batch. Appendix A does "
+    f"After {steps[-1]} steps the loss on pictures kept back is {toy_end:.2f} nats, "
+    f"{math.log(toy_batch) - toy_end:.2f} below "
+    f"guessing. In other words, the toy narrows {toy_batch} captions down to about "
+    f"{math.exp(toy_end):.0f}. It could not "
+    "reach one: many captions, such as *a star*, fit several pictures of the batch. "
+    "Appendix A does "
     "the same with OpenAI's architecture, and gets the miniature that this book uses."
 )
 
@@ -238,11 +301,14 @@ prose(
 
 # %%
 template = task.templates[0]
-tokens, labels = encode_split(clip_model, task.splits["test"], limit=samples, seed=seed, progress=False)
+tokens, labels = encode_split(
+    clip_model, task.splits["test"], limit=samples, seed=seed, progress=False
+)
 chosen = choose_images(task.splits["test"], samples, seed)
 s = clip_model.logit_scale
 
-F_t = clip_model.encode_text([template.format(name) for name in task.classnames])  # K x C
+# K x C
+F_t = clip_model.encode_text([template.format(name) for name in task.classnames])
 F_v = tokens.pooled  # N x C
 logits = s * F_v @ F_t.T  # N x K
 
@@ -263,18 +329,30 @@ guess = 1 / len(task.classnames)
 top = min(3, len(task.classnames))
 table(
     [
-        ["right at the first guess (top-1)", percent(hits.mean()), f"{percent(interval.low)} to {percent(interval.high)}"],
-        [f"right within {top} guesses (top-{top})", percent(metrics.top_k_accuracy(logits, labels, top)), ""],
+        [
+            "right at the first guess (top-1)",
+            percent(hits.mean()),
+            f"{percent(interval.low)} to {percent(interval.high)}",
+        ],
+        [
+            f"right within {top} guesses (top-{top})",
+            percent(metrics.top_k_accuracy(logits, labels, top)),
+            "",
+        ],
         ["a random guess", percent(guess), ""],
     ],
     ["zero-shot classifier", "accuracy", "95 % interval (Wilson)"],
-    caption=f"{clip_model.name} on {len(labels)} test images of {task.name}, {len(task.classnames)} classes, template "
+    caption=f"{clip_model.name} on {len(labels)} test images of {task.name}, "
+    f"{len(task.classnames)} classes, template "
     f"“{template}”.",
 )
 prose(
-    f"The *Wilson interval* {{cite:p}}`wilson1927` says how well {len(labels)} images can measure an accuracy. Another "
-    f"draw of test images could well give {percent(interval.low)} or {percent(interval.high)}. Keep that width of "
-    f"{100 * (interval.high - interval.low):.1f} points in mind when methods are compared by less."
+    f"The *Wilson interval* {{cite:p}}`wilson1927` says how well {len(labels)} images "
+    "can measure an accuracy. Another "
+    f"draw of test images could well give {percent(interval.low)} or "
+    f"{percent(interval.high)}. Keep that width of "
+    f"{100 * (interval.high - interval.low):.1f} points in mind when methods are "
+    "compared by less."
 )
 
 # %% [markdown]
@@ -284,14 +362,19 @@ prose(
 
 # %%
 totals = np.bincount(labels, minlength=len(task.classnames))
-correct = np.bincount(labels, weights=hits, minlength=len(task.classnames)).astype(int)
+correct = np.bincount(labels, weights=hits, minlength=len(task.classnames)).astype(
+    int
+)
 by_class = metrics.per_class_accuracy(logits, labels)
 worst, best = int(np.nanargmin(by_class)), int(np.nanargmax(by_class))
 show(
     figures.class_accuracies(task.classnames, correct, totals),
-    alt=f"Accuracy of each class, worst first. The worst is {task.classnames[worst]} with {percent(by_class[worst])}, "
-    f"the best {task.classnames[best]} with {percent(by_class[best])}; all together reach {percent(hits.mean())}.",
-    caption="Accuracy by class, worst first (at most 24 are drawn). Vermilion diamonds: the interval lies below the "
+    alt=f"Accuracy of each class, worst first. The worst is {task.classnames[worst]} "
+    f"with {percent(by_class[worst])}, "
+    f"the best {task.classnames[best]} with {percent(by_class[best])}; all together "
+    f"reach {percent(hits.mean())}.",
+    caption="Accuracy by class, worst first (at most 24 are drawn). Vermilion "
+    "diamonds: the interval lies below the "
     "accuracy of all classes together.",
 )
 
@@ -303,14 +386,20 @@ wrong = confusion - np.diag(confusion.diagonal())
 involved = np.sort(np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:12])
 truth, answer = np.unravel_index(int(wrong.argmax()), wrong.shape)
 show(
-    figures.confusion_matrix(confusion[np.ix_(involved, involved)], [task.classnames[k] for k in involved]),
-    alt=f"A matrix of wrong answers, truth by answer. The most frequent one: {task.classnames[truth]} taken for "
+    figures.confusion_matrix(
+        confusion[np.ix_(involved, involved)], [task.classnames[k] for k in involved]
+    ),
+    alt="A matrix of wrong answers, truth by answer. The most frequent one: "
+    f"{task.classnames[truth]} taken for "
     f"{task.classnames[answer]}, {wrong.max()} time{'s' if wrong.max() != 1 else ''}.",
-    caption=f"Wrong answers among the {len(involved)} classes that are most involved in them; right answers left blank.",
+    caption=f"Wrong answers among the {len(involved)} classes that are most involved "
+    "in them; right answers left blank.",
 )
 prose(
-    f"The most frequent mistake takes *{task.classnames[truth]}* for *{task.classnames[answer]}*: {wrong.max()} of "
-    f"{totals[truth]} images of that class, and {percent(wrong.max() / max(1, wrong.sum()))} of all mistakes."
+    f"The most frequent mistake takes *{task.classnames[truth]}* for "
+    f"*{task.classnames[answer]}*: {wrong.max()} of "
+    f"{totals[truth]} images of that class, and "
+    f"{percent(wrong.max() / max(1, wrong.sum()))} of all mistakes."
     if wrong.any()
     else "There is no mistake to show: every image was classified correctly."
 )
@@ -329,16 +418,28 @@ prose(
 # report a gain of 3.5 points on ImageNet from an ensemble of 80 templates over a single one. Is it so here?
 
 # %%
-own_article = {name.split()[0].lower() for name in task.classnames} & {"a", "an", "the"}
-name = "{}" if own_article else "a {}"  # names such as "a bed of gravel" bring their article along
+own_article = {name.split()[0].lower() for name in task.classnames} & {
+    "a",
+    "an",
+    "the",
+}
+# Names such as "a bed of gravel" bring their article along.
+name = "{}" if own_article else "a {}"
 generic = [
     "{}", f"{name}.", f"a photo of {name}.", f"a picture of {name}.", f"a drawing of {name}.",
     f"an image with {name} in it.", f"this is {name}.", f"a blurry picture of {name}.",
 ]  # fmt: skip
 templates = list(dict.fromkeys([*task.templates, *generic]))
-vectors = torch.stack([clip_model.encode_text([t.format(name) for name in task.classnames]) for t in templates])
+vectors = torch.stack(
+    [
+        clip_model.encode_text([t.format(name) for name in task.classnames])
+        for t in templates
+    ]
+)
 ensemble = normalize(vectors.mean(dim=0), dim=1)  # vectors: T x K x C
-torch.testing.assert_close(ensemble, zero_shot_classifier(clip_model, task.classnames, templates))
+torch.testing.assert_close(
+    ensemble, zero_shot_classifier(clip_model, task.classnames, templates)
+)
 
 
 def hits_of(text: torch.Tensor) -> np.ndarray:
@@ -362,22 +463,42 @@ for template_hits, name in zip(single, templates, strict=True):
     difference = template_hits.astype(int) - together
     gains.append(difference.mean())
     intervals.append(metrics.bootstrap_interval(difference, seed=seed))
-    rows.append([f"“{name}”", percent(template_hits.mean()), test.only_a, test.only_b, f"{test.p_value:.2g}"])
-rows.append([f"ensemble of all {len(templates)}", percent(together.mean()), "", "", ""])
+    rows.append(
+        [
+            f"“{name}”",
+            percent(template_hits.mean()),
+            test.only_a,
+            test.only_b,
+            f"{test.p_value:.2g}",
+        ]
+    )
+rows.append(
+    [f"ensemble of all {len(templates)}", percent(together.mean()), "", "", ""]
+)
 table(
     rows,
-    ["template", "accuracy", "only it is right", "only the ensemble is right", "McNemar's p"],
-    caption=f"Single templates against their ensemble: {len(labels)} test images of {task.name}, {clip_model.name}.",
+    [
+        "template",
+        "accuracy",
+        "only it is right",
+        "only the ensemble is right",
+        "McNemar's p",
+    ],
+    caption=f"Single templates against their ensemble: {len(labels)} test images of "
+    f"{task.name}, {clip_model.name}.",
 )
 
 # %%
 best_one, worst_one = int(np.argmax(gains)), int(np.argmin(gains))
 show(
     figures.template_comparison(templates, gains, intervals, "the ensemble"),
-    alt=f"Accuracy of each template less that of the ensemble. From {100 * gains[worst_one]:+.1f} points for "
-    f"“{templates[worst_one]}” to {100 * gains[best_one]:+.1f} for “{templates[best_one]}”; "
+    alt="Accuracy of each template less that of the ensemble. From "
+    f"{100 * gains[worst_one]:+.1f} points for "
+    f"“{templates[worst_one]}” to {100 * gains[best_one]:+.1f} for "
+    f"“{templates[best_one]}”; "
     f"{sum(0.0 in i for i in intervals)} of {len(templates)} intervals contain zero.",
-    caption="Left of zero: the ensemble is better. Hollow grey: the 95 % interval leaves the sign open.",
+    caption="Left of zero: the ensemble is better. Hollow grey: the 95 % interval "
+    "leaves the sign open.",
 )
 
 # %% [markdown]
@@ -391,7 +512,9 @@ if has_validation:
     val_tokens, val_labels = encode_split(
         clip_model, task.splits["val"], limit=samples, seed=seed, progress=False
     )
-    val_accuracy = [metrics.accuracy(val_tokens.pooled @ one.T, val_labels) for one in vectors]
+    val_accuracy = [
+        metrics.accuracy(val_tokens.pooled @ one.T, val_labels) for one in vectors
+    ]
     picked = int(np.argmax(val_accuracy))
 else:
     picked = 0  # nothing to choose on: the task's own template
@@ -404,16 +527,24 @@ clear = sum(metrics.mcnemar(one, together).p_value < alpha for one in single)
 draw = np.random.default_rng(seed)
 by_size = {
     size: [
-        hits_of(normalize(vectors[draw.permutation(len(templates))[:size].tolist()].mean(0), dim=1)).mean()
+        hits_of(
+            normalize(
+                vectors[draw.permutation(len(templates))[:size].tolist()].mean(0),
+                dim=1,
+            )
+        ).mean()
         for _ in range(1 if size == len(templates) else 20)
     ]
     for size in range(1, len(templates) + 1)
 }
 show(
     figures.ensemble_sizes(by_size),
-    alt=f"Accuracy of random ensembles by size. One template: {percent(min(by_size[1]))} to {percent(max(by_size[1]))}, "
-    f"mean {percent(np.mean(by_size[1]))}. All {len(templates)}: {percent(by_size[len(templates)][0])}.",
-    caption="Ensembles of templates drawn at random, twenty draws a size. The mean may rise; the spread shrinks.",
+    alt="Accuracy of random ensembles by size. One template: "
+    f"{percent(min(by_size[1]))} to {percent(max(by_size[1]))}, "
+    f"mean {percent(np.mean(by_size[1]))}. All {len(templates)}: "
+    f"{percent(by_size[len(templates)][0])}.",
+    caption="Ensembles of templates drawn at random, twenty draws a size. The mean "
+    "may rise; the spread shrinks.",
 )
 
 # %%
@@ -423,14 +554,21 @@ verdict = (
     "These images cannot tell the two apart."
 )  # fmt: skip
 prose(
-    f"Against the template {'chosen on the validation images' if has_validation else 'of the task'}, "
-    f"“{templates[picked]}”, the ensemble changes the accuracy by {100 * gain.mean():+.1f} points (95 % interval "
-    f"{100 * gain_interval.low:+.1f} to {100 * gain_interval.high:+.1f}, McNemar's p = {against.p_value:.2g}). {verdict} "
-    f"Of all {len(templates)} templates, {clear} differ clearly from the ensemble once the number of tests is accounted "
+    "Against the template "
+    f"{'chosen on the validation images' if has_validation else 'of the task'}, "
+    f"“{templates[picked]}”, the ensemble changes the accuracy by "
+    f"{100 * gain.mean():+.1f} points (95 % interval "
+    f"{100 * gain_interval.low:+.1f} to {100 * gain_interval.high:+.1f}, McNemar's p "
+    f"= {against.p_value:.2g}). {verdict} "
+    f"Of all {len(templates)} templates, {clear} differ clearly from the ensemble "
+    "once the number of tests is accounted "
     f"for (p below 0.05 / {len(templates)}).\n\n"
-    f"So an ensemble is an insurance first. A template picked blindly averages {percent(np.mean(by_size[1]))} here and "
-    f"can be as low as {percent(single.mean(1).min())}; the ensemble has {percent(together.mean())} without anybody "
-    "choosing. Words that a CLIP never met in training have vectors that mean nothing, and a template full of them is a "
+    "So an ensemble is an insurance first. A template picked blindly averages "
+    f"{percent(np.mean(by_size[1]))} here and "
+    f"can be as low as {percent(single.mean(1).min())}; the ensemble has "
+    f"{percent(together.mean())} without anybody "
+    "choosing. Words that a CLIP never met in training have vectors that mean "
+    "nothing, and a template full of them is a "
     "gamble. How much it matters depends on the backbone: run this cell with yours."
 )
 
@@ -469,21 +607,35 @@ assert max(accuracies) == min(accuracies)  # the scale never changes the answer
 
 # %%
 if has_validation:
-    val_cosines, val_target = (val_tokens.pooled @ F_t.T).double(), torch.as_tensor(val_labels, device=F_t.device)
-    likelihood = [-float(cross_entropy(scale * val_cosines, val_target)) for scale in scales]
+    val_cosines, val_target = (
+        (val_tokens.pooled @ F_t.T).double(),
+        torch.as_tensor(val_labels, device=F_t.device),
+    )
+    likelihood = [
+        -float(cross_entropy(scale * val_cosines, val_target)) for scale in scales
+    ]
     fitted = float(scales[int(np.argmax(likelihood))])
 else:
     fitted = s
 curves = {f"scale of the training, s = {s:.0f}": metrics.reliability(s * raw, labels)}
 if has_validation:
-    curves[f"fitted on validation, s = {fitted:.0f}"] = metrics.reliability(fitted * raw, labels)
+    curves[f"fitted on validation, s = {fitted:.0f}"] = metrics.reliability(
+        fitted * raw, labels
+    )
 before, after = calibration_error(s), calibration_error(fitted)
 show(
     figures.reliability_diagrams(curves),
-    alt=f"Accuracy against confidence. With the scale of the training, confidence averages {percent(mean_confidence(s))} "
+    alt="Accuracy against confidence. With the scale of the training, confidence "
+    f"averages {percent(mean_confidence(s))} "
     f"and accuracy is {percent(hits.mean())}: ECE {100 * before:.1f} points."
-    + (f" With the scale fitted on validation images the ECE is {100 * after:.1f} points." if has_validation else ""),
-    caption="Reliability diagrams. Above the diagonal the classifier is too modest, below it too sure. Large dots hold "
+    + (
+        f" With the scale fitted on validation images the ECE is {100 * after:.1f} "
+        "points."
+        if has_validation
+        else ""
+    ),
+    caption="Reliability diagrams. Above the diagonal the classifier is too modest, "
+    "below it too sure. Large dots hold "
     "many images.",
 )
 
@@ -492,22 +644,37 @@ lowest = int(np.argmin(errors))
 show(
     figures.scale_sweep(
         scales,
-        {"accuracy": accuracies, "mean confidence": [mean_confidence(x) for x in scales], "ECE": errors},
-        {"training": s} | ({"fitted": fitted} if has_validation and not 0.5 < fitted / s < 2 else {}),
+        {
+            "accuracy": accuracies,
+            "mean confidence": [mean_confidence(x) for x in scales],
+            "ECE": errors,
+        },
+        {"training": s}
+        | ({"fitted": fitted} if has_validation and not 0.5 < fitted / s < 2 else {}),
     ),
-    alt=f"Accuracy, mean confidence and ECE against the logit scale from 1 to 1000. Accuracy is flat at "
-    f"{percent(hits.mean())}. Confidence rises from {percent(mean_confidence(1))} to {percent(mean_confidence(1000))}. The "
-    f"ECE is smallest, {100 * errors[lowest]:.1f} points, near a scale of {scales[lowest]:.0f}.",
+    alt="Accuracy, mean confidence and ECE against the logit scale from 1 to 1000. "
+    "Accuracy is flat at "
+    f"{percent(hits.mean())}. Confidence rises from {percent(mean_confidence(1))} to "
+    f"{percent(mean_confidence(1000))}. The "
+    f"ECE is smallest, {100 * errors[lowest]:.1f} points, near a scale of "
+    f"{scales[lowest]:.0f}.",
     caption="What the logit scale does: the answer stays, the confidence does not.",
 )
 leaning = "too sure of itself" if mean_confidence(s) > hits.mean() else "too modest"
 prose(
-    f"With $s$ = {s:.1f}, {clip_model.name} is {leaning} by {100 * abs(mean_confidence(s) - hits.mean()):.1f} points on "
+    f"With $s$ = {s:.1f}, {clip_model.name} is {leaning} by "
+    f"{100 * abs(mean_confidence(s) - hits.mean()):.1f} points on "
     f"average; its ECE is {100 * before:.1f} points. "
-    + (f"The scale fitted on validation images, {fitted:.0f}, gives {100 * after:.1f} points on the test images. "
-       if has_validation else "There are no validation images here to fit a better scale on. ")
-    + "CALIP's released code uses 100 for every backbone. For accuracies that is a matter of taste, even for CALIP, "
-    "since all three of its terms are multiplied by $s$. It stops being so when a term without $s$ joins the blend, such as "
+    + (
+        f"The scale fitted on validation images, {fitted:.0f}, gives "
+        f"{100 * after:.1f} points on the test images. "
+        if has_validation
+        else "There are no validation images here to fit a better scale on. "
+    )
+    + "CALIP's released code uses 100 for every backbone. For accuracies that is a "
+    "matter of taste, even for CALIP, "
+    "since all three of its terms are multiplied by $s$. It stops being so when a "
+    "term without $s$ joins the blend, such as "
     "the cache of Tip-Adapter {cite:p}`zhang2022tip`: then the scale is a weight."
 )
 
@@ -523,14 +690,24 @@ shown = mistakes if len(mistakes) else np.argsort(probabilities, kind="stable")[
 show(
     figures.picture_grid(
         [task.splits["test"][chosen[i]][0] for i in shown],
-        [f"“{task.classnames[answers[i]]}”, {probabilities[i]:.0%}\nis {task.classnames[labels[i]]}" for i in shown],
+        [
+            f"“{task.classnames[answers[i]]}”, {probabilities[i]:.0%}\nis "
+            f"{task.classnames[labels[i]]}"
+            for i in shown
+        ],
         hits[shown].tolist(),
     ),
     alt="Pictures with wrong answers of high confidence: "
-    + "; ".join(f"{task.classnames[labels[i]]} taken for {task.classnames[answers[i]]} ({probabilities[i]:.0%})" for i in mistakes)
+    + "; ".join(
+        f"{task.classnames[labels[i]]} taken for {task.classnames[answers[i]]} "
+        f"({probabilities[i]:.0%})"
+        for i in mistakes
+    )
     if len(mistakes)
-    else "No picture was classified wrongly; those with the lowest confidence are shown.",
-    caption=f"The most confident of {int((~hits).sum())} mistakes: answer, its probability, and the truth. When there "
+    else "No picture was classified wrongly; those with the lowest confidence are "
+    "shown.",
+    caption=f"The most confident of {int((~hits).sum())} mistakes: answer, its "
+    "probability, and the truth. When there "
     "is no mistake, the least confident answers.",
 )
 
@@ -547,40 +724,67 @@ show(
 # %%
 levels, few = (0.2, 0.4, 0.6), min(samples, 200)
 clean = metrics.correct_predictions(
-    head.logits(encode_split(clip_model, task.splits["test"], limit=few, seed=seed, progress=False)[0]),
-    np.asarray(task.splits["test"].labels)[list(choose_images(task.splits["test"], few, seed))],
+    head.logits(
+        encode_split(
+            clip_model, task.splits["test"], limit=few, seed=seed, progress=False
+        )[0]
+    ),
+    np.asarray(task.splits["test"].labels)[
+        list(choose_images(task.splits["test"], few, seed))
+    ],
 )
 shift_hits = {name: [int(clean.sum())] for name in SHIFTS}
 for name, counts in shift_hits.items():
     for level in levels:
         harder = shifted(task.splits["test"], name, level, seed)
-        hard_tokens, hard_labels = encode_split(clip_model, harder, limit=few, seed=seed, progress=False)
-        counts.append(int(metrics.correct_predictions(head.logits(hard_tokens), hard_labels).sum()))
+        hard_tokens, hard_labels = encode_split(
+            clip_model, harder, limit=few, seed=seed, progress=False
+        )
+        counts.append(
+            int(
+                metrics.correct_predictions(
+                    head.logits(hard_tokens), hard_labels
+                ).sum()
+            )
+        )
 
 # %% tags=["hide-input"]
 probe = chosen[int(np.flatnonzero(hits)[0]) if hits.any() else 0]
 show(
     figures.picture_grid(
-        [task.splits["test"][probe][0]] + [shifted(task.splits["test"], name, 0.4, seed)[probe][0] for name in SHIFTS],
+        [task.splits["test"][probe][0]]
+        + [
+            shifted(task.splits["test"], name, 0.4, seed)[probe][0] for name in SHIFTS
+        ],
         ["as it is", *(f"{name}, 0.4" for name in SHIFTS)],
         columns=5,
     ),
-    alt="One test image as it is, and under each of the shifts " + ", ".join(SHIFTS) + " at strength 0.4.",
+    alt="One test image as it is, and under each of the shifts "
+    + ", ".join(SHIFTS)
+    + " at strength 0.4.",
     caption="One test image under the four shifts.",
 )
-drops = {name: (counts[-1] - counts[0]) / len(clean) for name, counts in shift_hits.items()}
+drops = {
+    name: (counts[-1] - counts[0]) / len(clean) for name, counts in shift_hits.items()
+}
 hardest, mildest = min(drops, key=drops.get), max(drops, key=drops.get)
 show(
     figures.shift_curves((0.0, *levels), shift_hits, len(clean), guess),
-    alt=f"Accuracy against the strength of four shifts. At strength {levels[-1]} it changes most under “{hardest}”, by "
-    f"{100 * drops[hardest]:+.0f} points, and least under “{mildest}”, by {100 * drops[mildest]:+.0f}; from "
+    alt=f"Accuracy against the strength of four shifts. At strength {levels[-1]} it "
+    f"changes most under “{hardest}”, by "
+    f"{100 * drops[hardest]:+.0f} points, and least under “{mildest}”, by "
+    f"{100 * drops[mildest]:+.0f}; from "
     f"{percent(clean.mean())} without a shift.",
-    caption=f"Zero-shot accuracy under shifts, the same {len(clean)} test images each, with 95 % Wilson intervals.",
+    caption=f"Zero-shot accuracy under shifts, the same {len(clean)} test images "
+    "each, with 95 % Wilson intervals.",
 )
 prose(
-    f"Strength {levels[-1]} of *{hardest}* changes the accuracy by {100 * drops[hardest]:+.0f} points, *{mildest}* by "
-    f"{100 * drops[mildest]:+.0f}. The pooled vector has to sum up the whole image. When the object is small or partly "
-    "covered, most of the image speaks of something else. The parts of the image that still show the object are there, "
+    f"Strength {levels[-1]} of *{hardest}* changes the accuracy by "
+    f"{100 * drops[hardest]:+.0f} points, *{mildest}* by "
+    f"{100 * drops[mildest]:+.0f}. The pooled vector has to sum up the whole image. "
+    "When the object is small or partly "
+    "covered, most of the image speaks of something else. The parts of the image that "
+    "still show the object are there, "
     "in the spatial tokens that chapter 2 looks at, and that CALIP uses."
 )
 
@@ -593,34 +797,58 @@ prose(
 # %%
 photos = load_task("photos")
 photo_text = zero_shot_classifier(clip_model, photos.classnames, photos.templates)
-photo_tokens, photo_labels = encode_split(clip_model, photos.splits["test"], progress=False)
+photo_tokens, photo_labels = encode_split(
+    clip_model, photos.splits["test"], progress=False
+)
 photo_logits = s * photo_tokens.pooled @ photo_text.T
 photo_hits = metrics.correct_predictions(photo_logits, photo_labels)
-photo_confidence, photo_answers = (part.cpu().numpy() for part in photo_logits.double().softmax(dim=1).max(dim=1))
+photo_confidence, photo_answers = (
+    part.cpu().numpy() for part in photo_logits.double().softmax(dim=1).max(dim=1)
+)
 photo_interval = metrics.wilson_interval(int(photo_hits.sum()), len(photo_hits))
 
 eight = range(min(8, len(photo_hits)))
 show(
     figures.picture_grid(
         [photos.splits["test"][i][0] for i in eight],
-        [fill(f"“{photos.classnames[photo_answers[i]]}” {photo_confidence[i]:.0%}", 26) for i in eight],
+        [
+            fill(
+                f"“{photos.classnames[photo_answers[i]]}” {photo_confidence[i]:.0%}",
+                26,
+            )
+            for i in eight
+        ],
         photo_hits[: len(eight)].tolist(),
     ),
     alt=f"Photographs with the sentence that {clip_model.name} finds most likely: "
-    + "; ".join(f"{photos.classnames[i]}: answer {photos.classnames[photo_answers[i]]}, {photo_confidence[i]:.0%}" for i in eight)
+    + "; ".join(
+        f"{photos.classnames[i]}: answer {photos.classnames[photo_answers[i]]}, "
+        f"{photo_confidence[i]:.0%}"
+        for i in eight
+    )
     + f". {int(photo_hits[: len(eight)].sum())} of {len(eight)} are right.",
-    caption=f"The sentence of {len(photos.classnames)} that {clip_model.name} finds most likely. Blue frame: right, "
+    caption=f"The sentence of {len(photos.classnames)} that {clip_model.name} finds "
+    "most likely. Blue frame: right, "
     "vermilion: wrong.",
 )
 below = 1 / len(photos.classnames) in photo_interval
 prose(
-    f"{clip_model.name} gets {int(photo_hits.sum())} of {len(photo_hits)} photographs right "
-    f"({percent(photo_hits.mean())}, interval {percent(photo_interval.low)} to {percent(photo_interval.high)}; guessing: "
-    f"{percent(1 / len(photos.classnames))}), with a mean confidence of {percent(photo_confidence.mean())}. "
-    + ("These photographs cannot tell that from guessing. A CLIP that was trained on drawn shapes knows neither such "
-       "pictures nor most of these words. Nothing in its output says so: a softmax over sentences must choose one of them, "
-       "and on pictures unlike its training a model can be confident and wrong."
-       if below else "It was never trained on these twenty classes: the sentences alone made the classifier.")
+    f"{clip_model.name} gets {int(photo_hits.sum())} of {len(photo_hits)} photographs "
+    "right "
+    f"({percent(photo_hits.mean())}, interval {percent(photo_interval.low)} to "
+    f"{percent(photo_interval.high)}; guessing: "
+    f"{percent(1 / len(photos.classnames))}), with a mean confidence of "
+    f"{percent(photo_confidence.mean())}. "
+    + (
+        "These photographs cannot tell that from guessing. A CLIP that was trained on "
+        "drawn shapes knows neither such "
+        "pictures nor most of these words. Nothing in its output says so: a softmax "
+        "over sentences must choose one of them, "
+        "and on pictures unlike its training a model can be confident and wrong."
+        if below
+        else "It was never trained on these twenty classes: the sentences alone made "
+        "the classifier."
+    )
 )
 
 # %% [markdown]
@@ -645,18 +873,22 @@ prose(
 # **1. Build an ensemble.** Given the unit vectors of $T$ templates and $K$ classes (shape $T \times K \times C$), return
 # the classifier of equation {eq}`eq-ensemble`, $K \times C$, rows of unit length.
 
+
 # %% tags=["exercise"]
-def ensemble_text(vectors):
-    ...
+def ensemble_text(vectors): ...
 
 
 # %% tags=["exercise-check"]
 ensemble_cases = [
     ((vectors,), ensemble),
     ((vectors[:1],), vectors[0]),
-    ((torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]),), torch.tensor([[0.5**0.5, 0.5**0.5]])),
+    (
+        (torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]),),
+        torch.tensor([[0.5**0.5, 0.5**0.5]]),
+    ),
 ]
 grade(ensemble_text, ensemble_cases)
+
 
 # %% tags=["solution", "hide-input"]
 def ensemble_text(vectors):
@@ -670,16 +902,21 @@ assert grade(ensemble_text, ensemble_cases) == "correct"
 # tensors of length $N$: the answers and their confidences. The check runs it at three scales. Before you run it: which
 # of the two will depend on the scale?
 
+
 # %% tags=["exercise"]
-def answer_and_confidence(cosines, scale):
-    ...
+def answer_and_confidence(cosines, scale): ...
 
 
 # %% tags=["exercise-check"]
 scale_cases = [
-    ((raw, scale), ((scale * raw).argmax(dim=1), (scale * raw).softmax(dim=1).amax(dim=1))) for scale in (1.0, 20.0, 100.0)
+    (
+        (raw, scale),
+        ((scale * raw).argmax(dim=1), (scale * raw).softmax(dim=1).amax(dim=1)),
+    )
+    for scale in (1.0, 20.0, 100.0)
 ]
 grade(answer_and_confidence, scale_cases)
+
 
 # %% tags=["solution", "hide-input"]
 def answer_and_confidence(cosines, scale):
@@ -688,7 +925,10 @@ def answer_and_confidence(cosines, scale):
 
 
 assert grade(answer_and_confidence, scale_cases) == "correct"
-assert torch.equal(answer_and_confidence(raw, 1.0)[0], answer_and_confidence(raw, 100.0)[0])  # only the confidence does
+# Only the confidence does
+assert torch.equal(
+    answer_and_confidence(raw, 1.0)[0], answer_and_confidence(raw, 100.0)[0]
+)
 
 # %% [markdown]
 # ## Further reading

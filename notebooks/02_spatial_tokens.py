@@ -13,7 +13,8 @@
 # :::
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is fetched first. (Kept by `make sync`.)
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
 import importlib.util
 import os
 import subprocess
@@ -23,22 +24,31 @@ if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", _url, _clone], check=True)
-    subprocess.run([sys.executable, os.path.join(_clone, "book/tools/install_missing.py")], check=True)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-rn"  # image and text encoder: mini-rn, mini-vit, an OpenAI name such as RN50, or a path
-dataset: str = "mini-shapes"  # task whose images and classes are used: see available_tasks()
+backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # which images are drawn
-samples: int = 300  # images of the task, and as many scenes with known masks, that are measured
+samples: int = 300  # images of the task, and scenes with known masks, to measure
 examples: int = 3  # images that are shown with their heat-maps
 
 # %%
 from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
 
-check_parameters(globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count, examples=Count)
+check_parameters(
+    globals(),
+    backbone=BackboneName,
+    dataset=TaskName,
+    seed=Seed,
+    samples=Count,
+    examples=Count,
+)
 
 # %%
 from textwrap import shorten
@@ -50,7 +60,12 @@ from torch.nn.functional import normalize
 
 from calip_core import load_backbone, load_task, zero_shot_classifier
 from calip_core.features import choose_images, encode_split
-from calip_core.metrics import bootstrap_interval, correct_predictions, mcnemar, wilson_interval
+from calip_core.metrics import (
+    bootstrap_interval,
+    correct_predictions,
+    mcnemar,
+    wilson_interval,
+)
 from calip_core.notebook import grade, prose, show, table
 from calip_core.plots import style
 from calip_core.plots.heatmaps import (
@@ -72,13 +87,17 @@ def is_resnet(encoder):
 
 
 encoder = load_backbone(backbone, precision="fp32")
-partner = load_backbone("mini-vit" if is_resnet(encoder) else "mini-rn", precision="fp32")
+partner = load_backbone(
+    "mini-vit" if is_resnet(encoder) else "mini-rn", precision="fp32"
+)
 resnet, vit = (encoder, partner) if is_resnet(encoder) else (partner, encoder)
 task = load_task(dataset)
 test = task.splits["test"]
 prose(
-    f"The chapter looks at **{encoder.name}** and, because CLIP has two families of image encoders, at "
-    f"**{partner.name}** of the other family. The images are those of the task *{task.title}* "
+    f"The chapter looks at **{encoder.name}** and, because CLIP has two families of "
+    "image encoders, at "
+    f"**{partner.name}** of the other family. The images are those of the task "
+    f"*{task.title}* "
     f"({len(test):,} test images, {len(task.classnames)} classes)."
 )
 
@@ -114,20 +133,28 @@ between = one.spatial[0] @ one.spatial[0].T
 n_tokens = one.spatial.shape[1]
 mean_between = float((between.sum() - n_tokens) / (n_tokens * (n_tokens - 1)))
 
-figure = tokens_in_plane(picture_seen(images[0], encoder.preprocess), one.grid, plane[1:], plane[0])
+figure = tokens_in_plane(
+    picture_seen(images[0], encoder.preprocess), one.grid, plane[1:], plane[0]
+)
 show(
     figure,
     alt=(
-        f"Left: an image of class {task.classnames[labels[0]]} under a grid of {one.grid[0]} by {one.grid[1]} numbered "
-        f"tokens. Right: the same tokens as points in a plane, spread around one star, the pooled vector. "
+        f"Left: an image of class {task.classnames[labels[0]]} under a grid of "
+        f"{one.grid[0]} by {one.grid[1]} numbered "
+        "tokens. Right: the same tokens as points in a plane, spread around one "
+        "star, the pooled vector. "
         f"Two tokens have a mean cosine of {mean_between:.2f}."
     ),
-    caption=f"One image for {encoder.name}: {n_tokens} spatial tokens (numbers) and the one pooled vector (star).",
+    caption=f"One image for {encoder.name}: {n_tokens} spatial tokens (numbers) and "
+    "the one pooled vector (star).",
 )
 prose(
-    f"The pooled vector has {one.pooled.shape[1]} numbers, the tokens together {one.spatial[0].numel():,}. "
-    f"Are they copies of it? A copy would have a cosine of 1.00 with the pooled vector; the tokens of this image have "
-    f"{to_pooled.min():.2f} to {to_pooled.max():.2f}. Two tokens have {mean_between:.2f} with one another on average."
+    f"The pooled vector has {one.pooled.shape[1]} numbers, the tokens together "
+    f"{one.spatial[0].numel():,}. "
+    "Are they copies of it? A copy would have a cosine of 1.00 with the pooled "
+    "vector; the tokens of this image have "
+    f"{to_pooled.min():.2f} to {to_pooled.max():.2f}. Two tokens have "
+    f"{mean_between:.2f} with one another on average."
 )
 
 # %% [markdown]
@@ -154,7 +181,9 @@ prose(
 def output_of(module, run):
     """What a module gives out while ``run()`` runs."""
     seen = []
-    handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    handle = module.register_forward_hook(
+        lambda module, inputs, output: seen.append(output)
+    )
     run()
     handle.remove()
     return seen[0]
@@ -199,7 +228,10 @@ def resnet_by_hand(images):
 # %%
 def vit_by_hand(images):
     visual = vit.model.visual
-    t = output_of(visual.transformer, lambda: vit.model.encode_image(images)).transpose(0, 1)  # n, M + 1, width
+    # N, M + 1, width
+    t = output_of(
+        visual.transformer, lambda: vit.model.encode_image(images)
+    ).transpose(0, 1)
     z = normalize(visual.ln_post(t) @ visual.proj, dim=-1)
     return z[:, 0], z[:, 1:], t
 
@@ -220,13 +252,26 @@ for net, by_hand in ((resnet, resnet_by_hand), (vit, vit_by_hand)):
     pooled, spatial, _ = by_hand(batch)
     tokens = net.encode_image(batch)
     package = normalize(net.model.encode_image(batch).float(), dim=-1)
-    gaps = [largest_gap(tokens.pooled, package), largest_gap(pooled, package), largest_gap(spatial, tokens.spatial)]
+    gaps = [
+        largest_gap(tokens.pooled, package),
+        largest_gap(pooled, package),
+        largest_gap(spatial, tokens.spatial),
+    ]
     assert max(gaps) < 1e-5, gaps
-    rows.append([net.name, f"{net.grid[0]} × {net.grid[1]}", *(f"{gap:.1e}" for gap in gaps)])
+    rows.append(
+        [net.name, f"{net.grid[0]} × {net.grid[1]}", *(f"{gap:.1e}" for gap in gaps)]
+    )
 table(
     rows,
-    headers=["backbone", "grid", "pooled: library − clip", "pooled: by hand − clip", "spatial: by hand − library"],
-    caption="Largest absolute difference of any coordinate (vectors have unit length). All are below 0.00001.",
+    headers=[
+        "backbone",
+        "grid",
+        "pooled: library − clip",
+        "pooled: by hand − clip",
+        "spatial: by hand − library",
+    ],
+    caption="Largest absolute difference of any coordinate (vectors have unit "
+    "length). All are below 0.00001.",
 )
 
 # %% [markdown]
@@ -255,8 +300,11 @@ features, affinity, texts, wrong = {}, {}, {}, {}
 for net in (resnet, vit):
     name = net.name
     texts[name] = zero_shot_classifier(net, task.classnames, task.templates)
-    features[name], targets = encode_split(net, test, limit=samples, seed=seed, progress=False)
-    affinity[name] = features[name].spatial @ texts[name].T  # A of every image: n, M, K
+    features[name], targets = encode_split(
+        net, test, limit=samples, seed=seed, progress=False
+    )
+    # A of every image: n, M, K
+    affinity[name] = features[name].spatial @ texts[name].T
     logits = features[name].pooled @ texts[name].T
     logits[np.arange(len(targets)), targets] = -torch.inf
     wrong[name] = logits.argmax(dim=1).cpu().numpy()
@@ -270,7 +318,9 @@ def map_of(affinity, classes):
 def three_maps(affinity, true, wrong):
     """Heat of the true class, of a wrong one, and of the true one less the mean over classes: n, 3, M."""
     right = map_of(affinity, true)
-    return torch.stack([right, map_of(affinity, wrong), right - affinity.mean(dim=2)], dim=1)
+    return torch.stack(
+        [right, map_of(affinity, wrong), right - affinity.mean(dim=2)], dim=1
+    )
 
 
 def likeness(maps):
@@ -279,16 +329,28 @@ def likeness(maps):
     return float((centred[:, 0] * centred[:, 1]).sum(dim=1).mean())
 
 
-maps = {net.name: three_maps(affinity[net.name], targets, wrong[net.name]) for net in (resnet, vit)}
+maps = {
+    net.name: three_maps(affinity[net.name], targets, wrong[net.name])
+    for net in (resnet, vit)
+}
 alike = {name: likeness(heat) for name, heat in maps.items()}
-known = {net.name: correct_predictions(features[net.name].pooled @ texts[net.name].T, targets) for net in (resnet, vit)}
+known = {
+    net.name: correct_predictions(
+        features[net.name].pooled @ texts[net.name].T, targets
+    )
+    for net in (resnet, vit)
+}
 guess = 1 / len(task.classnames)
 prose(
-    "First a caution. Tokens can hardly know what their network has not learnt. The pooled vectors are right on "
-    + " and on ".join(f"**{100 * right.mean():.0f} %** ({name})" for name, right in known.items())
+    "First a caution. Tokens can hardly know what their network has not learnt. The "
+    "pooled vectors are right on "
+    + " and on ".join(
+        f"**{100 * right.mean():.0f} %** ({name})" for name, right in known.items()
+    )
     + f" of {len(targets)} images, where guessing gives {100 * guess:.0f} %. "
     + "".join(
-        f"{name} is nearer to guessing than to knowing: its maps below show what an ill-trained network does, not what "
+        f"{name} is nearer to guessing than to knowing: its maps below show what an "
+        "ill-trained network does, not what "
         "the architecture can do. "
         for name, right in known.items()
         if right.mean() < (1 + guess) / 4
@@ -299,33 +361,55 @@ prose(
 positions = [list(chosen).index(i) for i in shown]
 heat_rows = []
 for position, image in zip(positions, images, strict=True):
-    heats = [maps[net.name][position].unflatten(1, net.grid).cpu().numpy() for net in (resnet, vit)]
-    classes = (targets[position], *(wrong[net.name][position] for net in (resnet, vit)))
+    heats = [
+        maps[net.name][position].unflatten(1, net.grid).cpu().numpy()
+        for net in (resnet, vit)
+    ]
+    classes = (
+        targets[position],
+        *(wrong[net.name][position] for net in (resnet, vit)),
+    )
     names = [shorten(task.classnames[k], 18, placeholder=" …") for k in classes]
     title = f"{names[0]}\n(wrong: {names[1]},\n{names[2]})"
-    heat_rows.append(HeatRow(picture_seen(image, encoder.preprocess), [*heats[0], *heats[1]], title))
+    heat_rows.append(
+        HeatRow(
+            picture_seen(image, encoder.preprocess), [*heats[0], *heats[1]], title
+        )
+    )
 
 kinds = ["true", "wrong", "true − mean"]
 figure = heat_map_table(
     heat_rows,
     columns=[f"{net.name}\n{kind}" for net in (resnet, vit) for kind in kinds],
-    scales=[f"{net.name}{kind}" for net in (resnet, vit) for kind in ("", "", " less mean")],
+    scales=[
+        f"{net.name}{kind}"
+        for net in (resnet, vit)
+        for kind in ("", "", " less mean")
+    ],
 )
 show(
     figure,
     alt=(
-        f"Heat-maps of {len(images)} images for {resnet.name} ({resnet.grid[0]} by {resnet.grid[1]} tokens) and "
-        f"{vit.name} ({vit.grid[0]} by {vit.grid[1]}). Over {len(targets)} images the maps of the true and of a wrong class "
-        f"have a mean correlation of {alike[resnet.name]:.2f} and {alike[vit.name]:.2f}."
+        f"Heat-maps of {len(images)} images for {resnet.name} ({resnet.grid[0]} by "
+        f"{resnet.grid[1]} tokens) and "
+        f"{vit.name} ({vit.grid[0]} by {vit.grid[1]}). Over {len(targets)} images the "
+        "maps of the true and of a wrong class "
+        f"have a mean correlation of {alike[resnet.name]:.2f} and "
+        f"{alike[vit.name]:.2f}."
     ),
-    caption="Cosine of each token with a class's text, dark to bright; under each map the two ends of its scale. In a row, "
+    caption="Cosine of each token with a class's text, dark to bright; under each map "
+    "the two ends of its scale. In a row, "
     "the maps of the true and the wrong class of one backbone share a scale.",
 )
 prose(
-    f"How much of a map's shape belongs to its class? If nothing did, the maps of the true and of the wrong class would "
-    f"correlate with 1. Over {len(targets)} images they correlate with {alike[resnet.name]:.2f} ({resnet.name}) and "
-    f"{alike[vit.name]:.2f} ({vit.name}) on average. Whatever they share says *something is here*, and not *what*. "
-    "Taking away the mean over classes removes what all classes share. It cannot change which class a token likes best, "
+    "How much of a map's shape belongs to its class? If nothing did, the maps of the "
+    "true and of the wrong class would "
+    f"correlate with 1. Over {len(targets)} images they correlate with "
+    f"{alike[resnet.name]:.2f} ({resnet.name}) and "
+    f"{alike[vit.name]:.2f} ({vit.name}) on average. Whatever they share says "
+    "*something is here*, and not *what*. "
+    "Taking away the mean over classes removes what all classes share. It cannot "
+    "change which class a token likes best, "
     "because the same number is taken from every class."
 )
 
@@ -348,11 +432,22 @@ prose(
 # %%
 from PIL import Image
 
-from calip_core.backbones.miniature.world import SHAPES, object_masks, render_scenes, sample_scenes
+from calip_core.backbones.miniature.world import (
+    SHAPES,
+    object_masks,
+    render_scenes,
+    sample_scenes,
+)
 from calip_core.datasets.task import Split
-from calip_core.localization import mean_on_and_off, pointing_hits, points_on_object, token_cover
+from calip_core.localization import (
+    mean_on_and_off,
+    pointing_hits,
+    points_on_object,
+    token_cover,
+)
 
-scenes = sample_scenes(samples, 1_000_000_000 + seed, pairs="seen")  # far from the seeds of training
+# Far from the seeds of training
+scenes = sample_scenes(samples, 1_000_000_000 + seed, pairs="seen")
 drawn = render_scenes(scenes)
 masks = object_masks(scenes)
 tolerance = masks.shape[1] // 16  # pixels
@@ -366,19 +461,26 @@ for net in (resnet, vit):
     world_affinity[name] = world_tokens[name].spatial @ world_text[name].T
     logits = world_tokens[name].pooled @ world_text[name].T
     logits[np.arange(samples), scenes.shape] = -torch.inf
-    world_maps[name] = three_maps(world_affinity[name], scenes.shape, logits.argmax(dim=1).cpu().numpy())
+    world_maps[name] = three_maps(
+        world_affinity[name], scenes.shape, logits.argmax(dim=1).cpu().numpy()
+    )
 
 
 # %%
 def with_interval(label, hits):
     """A share of hits, drawn with its 95 % Wilson interval."""
-    return Estimate(label, float(np.mean(hits)), wilson_interval(int(np.sum(hits)), len(hits)))
+    return Estimate(
+        label, float(np.mean(hits)), wilson_interval(int(np.sum(hits)), len(hits))
+    )
 
 
 hits, pointing = {}, {}
 for net in (resnet, vit):
     on_object = points_on_object(masks, net.grid, tolerance)
-    hits[net.name] = {kind: pointing_hits(world_maps[net.name][:, i], on_object) for i, kind in enumerate(kinds)}
+    hits[net.name] = {
+        kind: pointing_hits(world_maps[net.name][:, i], on_object)
+        for i, kind in enumerate(kinds)
+    }
     fixed = on_object[:, on_object.mean(axis=0).argmax()]
     pointing[net.name] = [
         *(with_interval(f"map: {kind}", hit) for kind, hit in hits[net.name].items()),
@@ -388,16 +490,23 @@ for net in (resnet, vit):
     hits[net.name]["fixed"] = fixed
 
 figure = estimates_chart(pointing, axis="hottest cell on the object (%)")
-scores = {name: {e.label: 100 * e.share for e in estimates} for name, estimates in pointing.items()}
+scores = {
+    name: {e.label: 100 * e.share for e in estimates}
+    for name, estimates in pointing.items()
+}
 summary = "; ".join(
-    f"{name}: true class {s['map: true']:.0f} %, wrong class {s['map: wrong']:.0f} %, true less mean "
-    f"{s['map: true − mean']:.0f} %, best fixed cell {s['best fixed cell']:.0f} %, any cell {s['any cell']:.0f} %"
+    f"{name}: true class {s['map: true']:.0f} %, wrong class {s['map: wrong']:.0f} %, "
+    "true less mean "
+    f"{s['map: true − mean']:.0f} %, best fixed cell {s['best fixed cell']:.0f} %, "
+    f"any cell {s['any cell']:.0f} %"
     for name, s in scores.items()
 )
 show(
     figure,
-    alt=f"Shares of {samples} scenes in which the hottest cell lies on the main object. {summary}.",
-    caption=f"The pointing game on {samples} scenes, with 95 % Wilson intervals. Grey diamonds: guessers who never look.",
+    alt=f"Shares of {samples} scenes in which the hottest cell lies on the main "
+    f"object. {summary}.",
+    caption=f"The pointing game on {samples} scenes, with 95 % Wilson intervals. Grey "
+    "diamonds: guessers who never look.",
 )
 
 
@@ -406,7 +515,10 @@ def verdict(name):
     played, chance = hits[name], scores[name]["any cell"]
     words = []
     for kind in ("true", "true − mean"):
-        interval, paired = wilson_interval(int(played[kind].sum()), samples), mcnemar(played[kind], played["fixed"])
+        interval, paired = (
+            wilson_interval(int(played[kind].sum()), samples),
+            mcnemar(played[kind], played["fixed"]),
+        )
         level = (
             "worse than"
             if 100 * interval.high < chance
@@ -419,7 +531,8 @@ def verdict(name):
         else:
             rival = "beats" if paired.only_a > paired.only_b else "loses to"
         words.append(
-            f"the map *{kind}* is {level} a random cell and {rival} the best fixed cell (paired p = {paired.p_value:.2g})"
+            f"the map *{kind}* is {level} a random cell and {rival} the best fixed "
+            f"cell (paired p = {paired.p_value:.2g})"
         )
     return f"**{name}**: " + "; ".join(words) + "."
 
@@ -436,11 +549,19 @@ prose(verdict(resnet.name) + " " + verdict(vit.name))
 
 # %%
 own_hits = hits[encoder.name]["true"]
-picked = [int(np.flatnonzero(own_hits == outcome)[0]) for outcome in (True, False) if (own_hits == outcome).any()]
+picked = [
+    int(np.flatnonzero(own_hits == outcome)[0])
+    for outcome in (True, False)
+    if (own_hits == outcome).any()
+]
 game_rows = [
     HeatRow(
         drawn[i] / 255,
-        [world_maps[net.name][i, j].unflatten(0, net.grid).cpu().numpy() for net in (resnet, vit) for j in (0, 2)],
+        [
+            world_maps[net.name][i, j].unflatten(0, net.grid).cpu().numpy()
+            for net in (resnet, vit)
+            for j in (0, 2)
+        ],
         f"{SHAPES[scenes.shape[i]]}\n({'hit' if own_hits[i] else 'miss'})",
         outline=masks[i],
     )
@@ -448,16 +569,26 @@ game_rows = [
 ]
 figure = heat_map_table(
     game_rows,
-    columns=[f"{net.name}\n{kind}" for net in (resnet, vit) for kind in ("true", "true − mean")],
-    scales=[f"{net.name}{kind}" for net in (resnet, vit) for kind in ("", " less mean")],
+    columns=[
+        f"{net.name}\n{kind}"
+        for net in (resnet, vit)
+        for kind in ("true", "true − mean")
+    ],
+    scales=[
+        f"{net.name}{kind}" for net in (resnet, vit) for kind in ("", " less mean")
+    ],
 )
 show(
     figure,
-    alt=f"{len(picked)} scenes with the outline of their object over heat-maps of the true class. "
+    alt=f"{len(picked)} scenes with the outline of their object over heat-maps of the "
+    "true class. "
     + " ".join(
-        f"The {SHAPES[scenes.shape[i]]} is {'hit' if own_hits[i] else 'missed'} by {encoder.name}." for i in picked
+        f"The {SHAPES[scenes.shape[i]]} is {'hit' if own_hits[i] else 'missed'} by "
+        f"{encoder.name}."
+        for i in picked
     ),
-    caption=f"The pointing game as played by {encoder.name}'s map of the true class, and the other maps of the same scenes.",
+    caption=f"The pointing game as played by {encoder.name}'s map of the true class, "
+    "and the other maps of the same scenes.",
 )
 
 # %% [markdown]
@@ -471,12 +602,33 @@ for net in (resnet, vit):
     for i, kind in enumerate(kinds):
         on, off = mean_on_and_off(world_maps[net.name][:, i], cover)
         gap = bootstrap_interval(on - off, seed=seed)
-        cells = [net.name, kind, f"{on.mean():.3f}", f"{off.mean():.3f}", f"{(on - off).mean():+.3f}"]
-        contrast_rows.append([*cells, f"{gap.low:+.3f} to {gap.high:+.3f}", f"{100 * (on > off).mean():.0f} %"])
+        cells = [
+            net.name,
+            kind,
+            f"{on.mean():.3f}",
+            f"{off.mean():.3f}",
+            f"{(on - off).mean():+.3f}",
+        ]
+        contrast_rows.append(
+            [
+                *cells,
+                f"{gap.low:+.3f} to {gap.high:+.3f}",
+                f"{100 * (on > off).mean():.0f} %",
+            ]
+        )
 table(
     contrast_rows,
-    headers=["backbone", "map", "on", "off", "on − off", "95 % interval", "images with on > off"],
-    caption="Mean cosine on and off the main object; intervals from a bootstrap over images.",
+    headers=[
+        "backbone",
+        "map",
+        "on",
+        "off",
+        "on − off",
+        "95 % interval",
+        "images with on > off",
+    ],
+    caption="Mean cosine on and off the main object; intervals from a bootstrap over "
+    "images.",
 )
 
 # %% [markdown]
@@ -491,14 +643,18 @@ table(
 # the mean. Rows that resemble one another mean queries that do not matter.
 
 # %%
-probe = pixels_for(resnet, [test[i][0] for i in chosen[:100]]).to(next(resnet.model.parameters()).device)
+probe = pixels_for(resnet, [test[i][0] for i in chosen[:100]]).to(
+    next(resnet.model.parameters()).device
+)
 pool_weights = resnet_by_hand(probe)[2]  # n, heads, M + 1, M + 1
 looks = pool_weights.mean(dim=(0, 1)).cpu().numpy()
 by_image = pool_weights.mean(dim=1)  # n, M + 1, M + 1
 overlap = torch.minimum(by_image[:, :1], by_image[:, 1:]).sum(dim=-1).mean().item()
 received = looks.mean(axis=0)
 favourite = int(received.argmax())
-favourite_name = "token 0, the mean of all places" if favourite == 0 else f"token {favourite}"
+favourite_name = (
+    "token 0, the mean of all places" if favourite == 0 else f"token {favourite}"
+)
 figure = token_matrices(
     {f"{resnet.name}: attention pool": looks},
     unit="weight $a_{ij}$",
@@ -508,15 +664,20 @@ figure = token_matrices(
 show(
     figure,
     alt=(
-        f"Matrix of attention weights with {len(looks)} rows and columns. A spatial query shares {100 * overlap:.0f} % "
-        f"of its attention with the pooled query; {favourite_name} receives most, {100 * received[favourite]:.0f} %."
+        f"Matrix of attention weights with {len(looks)} rows and columns. A spatial "
+        f"query shares {100 * overlap:.0f} % "
+        f"of its attention with the pooled query; {favourite_name} receives most, "
+        f"{100 * received[favourite]:.0f} %."
     ),
-    caption=f"Mean attention weights of {resnet.name}'s pool over {len(probe)} images and all heads.",
+    caption=f"Mean attention weights of {resnet.name}'s pool over {len(probe)} images "
+    "and all heads.",
 )
 prose(
-    f"Where do the questions go? A spatial query spends **{100 * overlap:.0f} %** of its attention exactly as the pooled query does; at 100 % "
+    f"Where do the questions go? A spatial query spends **{100 * overlap:.0f} %** of "
+    "its attention exactly as the pooled query does; at 100 % "
     "all tokens would be the pooled vector. "
-    f"Most of all is received by {favourite_name}: {100 * received[favourite]:.1f} %, where an even spread would give "
+    f"Most of all is received by {favourite_name}: {100 * received[favourite]:.1f} %, "
+    "where an even spread would give "
     f"{100 / len(looks):.1f} %."
 )
 
@@ -537,10 +698,17 @@ from calip_core.token_geometry import (
     variance_shares,
 )
 
-cosines = {net.name: mean_token_cosines(features[net.name].spatial) for net in (resnet, vit)}
+cosines = {
+    net.name: mean_token_cosines(features[net.name].spatial) for net in (resnet, vit)
+}
 within = {name: off_diagonal_mean(matrix) for name, matrix in cosines.items()}
-across = {net.name: mean_cosine_across_images(features[net.name].spatial) for net in (resnet, vit)}
-shares = {net.name: variance_shares(features[net.name].spatial) for net in (resnet, vit)}
+across = {
+    net.name: mean_cosine_across_images(features[net.name].spatial)
+    for net in (resnet, vit)
+}
+shares = {
+    net.name: variance_shares(features[net.name].spatial) for net in (resnet, vit)
+}
 figure = token_matrices(
     {name: matrix.cpu().numpy() for name, matrix in cosines.items()},
     unit="mean cosine", x_label="token", y_label="token",
@@ -548,11 +716,13 @@ figure = token_matrices(
 show(
     figure,
     alt=(
-        "Matrices of cosines between the tokens of one image, averaged over images. Mean off the diagonal: "
+        "Matrices of cosines between the tokens of one image, averaged over images. "
+        "Mean off the diagonal: "
         + "; ".join(f"{name} {value:.2f}" for name, value in within.items())
         + "."
     ),
-    caption=f"Mean cosine between the tokens at two places of one image, over {len(targets)} images of {task.title}.",
+    caption="Mean cosine between the tokens at two places of one image, over "
+    f"{len(targets)} images of {task.title}.",
 )
 table(
     [
@@ -564,12 +734,21 @@ table(
         ]
         for name, s in shares.items()
     ],
-    headers=["backbone", "cosine, same image", "cosine, same place, other image", "place", "image", "rest"],
+    headers=[
+        "backbone",
+        "cosine, same image",
+        "cosine, same place, other image",
+        "place",
+        "image",
+        "rest",
+    ],
     caption="How alike tokens are, and where their variance lies.",
 )
 prose(
-    f"The part that pooling loses, *rest*, is **{100 * shares[resnet.name].rest:.0f} %** of the variance of "
-    f"{resnet.name}'s tokens and **{100 * shares[vit.name].rest:.0f} %** of {vit.name}'s."
+    f"The part that pooling loses, *rest*, is **{100 * shares[resnet.name].rest:.0f} "
+    "%** of the variance of "
+    f"{resnet.name}'s tokens and **{100 * shares[vit.name].rest:.0f} %** of "
+    f"{vit.name}'s."
 )
 
 # %% [markdown]
@@ -579,26 +758,37 @@ prose(
 # its patch tokens before the last layer norm.
 
 # %%
-probe = pixels_for(vit, [test[i][0] for i in chosen[:100]]).to(next(vit.model.parameters()).device)
+probe = pixels_for(vit, [test[i][0] for i in chosen[:100]]).to(
+    next(vit.model.parameters()).device
+)
 lengths = vit_by_hand(probe)[2][:, 1:].norm(dim=-1).cpu().numpy()  # n, M
 relative = lengths / np.median(lengths, axis=1, keepdims=True)
 outliers = float((relative > 3).mean())
 figure, ax = plt.subplots(figsize=(6, 2.8))
 ax.hist(relative.ravel(), bins=60)
-ax.set(xlabel="length, relative to the median token of its image", ylabel="patch tokens", yscale="log")
+ax.set(
+    xlabel="length, relative to the median token of its image",
+    ylabel="patch tokens",
+    yscale="log",
+)
 show(
     figure,
     alt=(
-        f"Histogram of token lengths relative to each image's median: {100 * outliers:.2f} % of the tokens are more "
-        f"than three times as long; the longest has {relative.max():.1f} times the median length."
+        "Histogram of token lengths relative to each image's median: "
+        f"{100 * outliers:.2f} % of the tokens are more "
+        f"than three times as long; the longest has {relative.max():.1f} times the "
+        "median length."
     ),
-    caption=f"Lengths of {vit.name}'s patch tokens before the last layer norm, over {len(probe)} images.",
+    caption=f"Lengths of {vit.name}'s patch tokens before the last layer norm, over "
+    f"{len(probe)} images.",
 )
 prose(
-    f"**{100 * outliers:.2f} %** of {vit.name}'s patch tokens are more than three times as long as their image's median "
+    f"**{100 * outliers:.2f} %** of {vit.name}'s patch tokens are more than three "
+    "times as long as their image's median "
     f"token; the longest has {relative.max():.1f} times that length. "
     + (
-        "So there are no such outliers here: they are reported for large models, and this one is not large."
+        "So there are no such outliers here: they are reported for large models, and "
+        "this one is not large."
         if outliers < 0.001
         else "So there are outliers here too. Their heat deserves suspicion."
     )
@@ -634,15 +824,30 @@ for net in (resnet, vit):
     for rule, logits in alternatives.items():
         right = correct_predictions(logits, targets)
         accuracies[net.name, rule] = float(right.mean())
-        interval, gain = wilson_interval(int(right.sum()), len(right)), right.astype(int) - pooled_hits
+        interval, gain = (
+            wilson_interval(int(right.sum()), len(right)),
+            right.astype(int) - pooled_hits,
+        )
         paired = mcnemar(right, pooled_hits)
         if rule != "pooled":
-            comparisons[net.name].append((rule, paired.only_a > paired.only_b, paired.p_value))
+            comparisons[net.name].append(
+                (rule, paired.only_a > paired.only_b, paired.p_value)
+            )
         against = "" if rule == "pooled" else f"{100 * gain.mean():+.1f}"
         counts = "" if rule == "pooled" else f"{paired.only_a} : {paired.only_b}"
         p_value = "" if rule == "pooled" else f"{paired.p_value:.2g}"
         ends = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-        accuracy_rows.append([net.name, rule, f"{100 * right.mean():.1f}", ends, against, counts, p_value])
+        accuracy_rows.append(
+            [
+                net.name,
+                rule,
+                f"{100 * right.mean():.1f}",
+                ends,
+                against,
+                counts,
+                p_value,
+            ]
+        )
 table(
     accuracy_rows,
     headers=[
@@ -654,7 +859,8 @@ table(
         "only it : only pooled",
         "McNemar p",
     ],
-    caption=f"Zero-shot accuracy on {len(targets)} images of {task.title}, by pooled vector and by spatial tokens alone.",
+    caption=f"Zero-shot accuracy on {len(targets)} images of {task.title}, by pooled "
+    "vector and by spatial tokens alone.",
 )
 
 # %% [markdown]
@@ -668,10 +874,19 @@ for net in (resnet, vit):
     better = [rule for rule, won, p in comparisons[net.name] if p < 0.05 and won]
     worse = [rule for rule, won, p in comparisons[net.name] if p < 0.05 and not won]
     even = [rule for rule, _, p in comparisons[net.name] if p >= 0.05]
-    groups = {"better than it": better, "worse": worse, "not to be told from it": even}
-    parts = [f"{what}: {', '.join(f'*{rule}*' for rule in rules)}" for what, rules in groups.items() if rules]
+    groups = {
+        "better than it": better,
+        "worse": worse,
+        "not to be told from it": even,
+    }
+    parts = [
+        f"{what}: {', '.join(f'*{rule}*' for rule in rules)}"
+        for what, rules in groups.items()
+        if rules
+    ]
     sentences.append(
-        f"**{net.name}** (pooled vector: {100 * accuracies[net.name, 'pooled']:.1f} %), " + "; ".join(parts) + "."
+        f"**{net.name}** (pooled vector: {100 * accuracies[net.name, 'pooled']:.1f} "
+        "%), " + "; ".join(parts) + "."
     )
 prose(" ".join(sentences))
 
@@ -693,13 +908,18 @@ from calip_core.localization import disc_masks
 small = scenes.distractors[:, 0]
 discs = disc_masks(small.x, small.y, small.radius, masks.shape[1])
 free = discs & ~masks  # the main object is drawn over its distractors
-in_view = (scenes.n_distractors > 0) & (free.sum(axis=(1, 2)) > 0.8 * discs.sum(axis=(1, 2)))
+in_view = (scenes.n_distractors > 0) & (
+    free.sum(axis=(1, 2)) > 0.8 * discs.sum(axis=(1, 2))
+)
 everyone = np.arange(samples)
 
 
 def target_and_foil(attribute, classes):
     """Class of the first distractor, a class that is nowhere in the scene, and the scenes where both make sense."""
-    main, others = getattr(scenes.main, attribute), getattr(scenes.distractors, attribute)
+    main, others = (
+        getattr(scenes.main, attribute),
+        getattr(scenes.distractors, attribute),
+    )
     absent = np.random.default_rng(seed).random((samples, len(classes)))
     absent[everyone, main] = -1
     for slot in range(others.shape[1]):
@@ -720,17 +940,29 @@ def views(net, text):
     }
 
 
-colour_prompts = tuple(f"a picture of a {{}} {shape}." for shape in SHAPES)  # a colour: the mean over all shapes
+# A colour: the mean over all shapes
+colour_prompts = tuple(f"a picture of a {{}} {shape}." for shape in SHAPES)
 QUESTIONS = {"shape": (SHAPES, shape_prompts), "colour": (COLOURS, colour_prompts)}
 preferences = {}
 for net in (resnet, vit):
     for attribute, (classes, templates) in QUESTIONS.items():
         target, foil, valid = target_and_foil(attribute, classes)
-        for view, scores in views(net, zero_shot_classifier(net, classes, templates)).items():
-            prefers = (scores[everyone, target] > scores[everyone, foil]).cpu().numpy()[valid]
-            preferences.setdefault(net.name, []).append(with_interval(f"{attribute}: {view}", prefers))
+        for view, scores in views(
+            net, zero_shot_classifier(net, classes, templates)
+        ).items():
+            prefers = (
+                (scores[everyone, target] > scores[everyone, foil])
+                .cpu()
+                .numpy()[valid]
+            )
+            preferences.setdefault(net.name, []).append(
+                with_interval(f"{attribute}: {view}", prefers)
+            )
 figure = estimates_chart(
-    {name: [*estimates, Estimate("knows nothing", 0.5)] for name, estimates in preferences.items()},
+    {
+        name: [*estimates, Estimate("knows nothing", 0.5)]
+        for name, estimates in preferences.items()
+    },
     axis="distractor preferred to foil (%)",
 )
 summary = "; ".join(
@@ -739,20 +971,29 @@ summary = "; ".join(
 )
 show(
     figure,
-    alt=f"How often a distractor's class is preferred to that of an absent foil; ignorance is 50 %. {summary}.",
-    caption="Shares of scenes in which the distractor's class scores above a foil's, with 95 % Wilson intervals.",
+    alt="How often a distractor's class is preferred to that of an absent foil; "
+    f"ignorance is 50 %. {summary}.",
+    caption="Shares of scenes in which the distractor's class scores above a foil's, "
+    "with 95 % Wilson intervals.",
 )
 
 
 def beyond_luck(estimates):
     """Labels of the views whose whole interval lies above one half."""
-    found = [f"{e.label} ({100 * e.share:.0f} %)" for e in estimates if e.interval.low > 0.5]
+    found = [
+        f"{e.label} ({100 * e.share:.0f} %)"
+        for e in estimates
+        if e.interval.low > 0.5
+    ]
     return ", ".join(found) or "none"
 
 
 prose(
     "Views that know of the distractor, in that their whole interval lies above 50 %: "
-    + "; ".join(f"**{name}**: {beyond_luck(estimates)}" for name, estimates in preferences.items())
+    + "; ".join(
+        f"**{name}**: {beyond_luck(estimates)}"
+        for name, estimates in preferences.items()
+    )
     + "."
 )
 
@@ -765,16 +1006,35 @@ target, foil, valid = target_and_foil("shape", SHAPES)
 naming_rows = []
 for net in (resnet, vit):
     first_choices = world_affinity[net.name].argmax(dim=2).cpu().numpy()  # n, M
-    pooled_choice = (world_tokens[net.name].pooled @ world_text[net.name].T).argmax(dim=1).cpu().numpy()
-    for what, choices in (("pooled vector", pooled_choice[:, None]), ("any token", first_choices)):
-        named = [(choices == classes[:, None]).any(axis=1)[valid] for classes in (scenes.shape, target, foil)]
+    pooled_choice = (
+        (world_tokens[net.name].pooled @ world_text[net.name].T)
+        .argmax(dim=1)
+        .cpu()
+        .numpy()
+    )
+    for what, choices in (
+        ("pooled vector", pooled_choice[:, None]),
+        ("any token", first_choices),
+    ):
+        named = [
+            (choices == classes[:, None]).any(axis=1)[valid]
+            for classes in (scenes.shape, target, foil)
+        ]
         paired = mcnemar(named[1], named[2])
         shares_named = [f"{100 * hit.mean():.1f} %" for hit in named]
         naming_rows.append([net.name, what, *shares_named, f"{paired.p_value:.2g}"])
 table(
     naming_rows,
-    headers=["backbone", "who names it", "main object", "distractor", "foil", "distractor against foil: p"],
-    caption=f"How often a shape is the first choice of the pooled vector or of at least one token ({valid.sum()} scenes).",
+    headers=[
+        "backbone",
+        "who names it",
+        "main object",
+        "distractor",
+        "foil",
+        "distractor against foil: p",
+    ],
+    caption="How often a shape is the first choice of the pooled vector or of at "
+    f"least one token ({valid.sum()} scenes).",
 )
 
 # %% [markdown]
@@ -826,8 +1086,12 @@ for temperature in (2.0, 0.5, 0.05):
     sharpness[temperature] = float(weights.amax(dim=1).mean() * weights.shape[1])
 prose(
     "How much more than an even share does the true class's favourite token get? "
-    + "; ".join(f"at temperature {t:g} **{ratio:.2f} times**" for t, ratio in sharpness.items())
-    + ". A ratio near 1 means that the softmax chooses next to nothing: cosines of one image's tokens lie close together. "
+    + "; ".join(
+        f"at temperature {t:g} **{ratio:.2f} times**"
+        for t, ratio in sharpness.items()
+    )
+    + ". A ratio near 1 means that the softmax chooses next to nothing: cosines of "
+    "one image's tokens lie close together. "
     "Chapter 3 comes back to this."
 )
 
@@ -861,17 +1125,25 @@ assert grade(top_mean, top_mean_cases) == "correct"
 figure, ax = plt.subplots(figsize=(6, 3))
 for net, line in ((resnet, "o-"), (vit, "s--")):
     counts = range(1, affinity[net.name].shape[1] + 1)
-    curve = [100 * correct_predictions(top_mean(affinity[net.name], t), targets).mean() for t in counts]
-    ax.plot(np.asarray(counts) / len(counts), curve, line, markersize=4, label=net.name)
+    curve = [
+        100 * correct_predictions(top_mean(affinity[net.name], t), targets).mean()
+        for t in counts
+    ]
+    ax.plot(
+        np.asarray(counts) / len(counts), curve, line, markersize=4, label=net.name
+    )
     accuracies[net.name, "curve"] = f"{min(curve):.1f} to {max(curve):.1f} %"
 ax.set(xlabel="share of the tokens that each class listens to", ylabel="accuracy (%)")
 ax.legend()
 show(
     figure,
     alt="Accuracy against the share of tokens averaged: "
-    + "; ".join(f"{net.name} from {accuracies[net.name, 'curve']}" for net in (resnet, vit))
+    + "; ".join(
+        f"{net.name} from {accuracies[net.name, 'curve']}" for net in (resnet, vit)
+    )
     + ".",
-    caption="From the maximum (left end) to the mean of all tokens (right end). These curves look at test labels: they show, "
+    caption="From the maximum (left end) to the mean of all tokens (right end). These "
+    "curves look at test labels: they show, "
     "they do not choose.",
 )
 

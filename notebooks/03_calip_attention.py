@@ -12,7 +12,8 @@
 # :::
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is fetched first. (Kept by `make sync`.)
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
 import importlib.util
 import os
 import subprocess
@@ -22,21 +23,25 @@ if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", _url, _clone], check=True)
-    subprocess.run([sys.executable, os.path.join(_clone, "book/tools/install_missing.py")], check=True)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-rn"  # which CLIP: mini-rn, mini-vit, an OpenAI name such as RN50, or a checkpoint's path
-dataset: str = "mini-shapes"  # which task: mini-shapes, mini-pairs, mini-textures, digits, photos, folder:PATH
+backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # draws the test images, and the resamples of the intervals
 samples: int = 2000  # at most so many test images
 
 # %%
 from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
 
-check_parameters(globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count)
+check_parameters(
+    globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count
+)
 
 # %%
 import numpy as np
@@ -63,12 +68,15 @@ torch.manual_seed(seed)
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
 text = zero_shot_classifier(clip_model, task.classnames, task.templates)
-tokens, labels = encode_split(clip_model, task.splits["test"], limit=samples, seed=seed, progress=False)
+tokens, labels = encode_split(
+    clip_model, task.splits["test"], limit=samples, seed=seed, progress=False
+)
 scale = clip_model.logit_scale
 n, m, width = tokens.spatial.shape
 prose(
     f"`{clip_model.name}` gives {m} spatial tokens of width {width} an image. "
-    f"`{task.name}` has {len(task.classnames)} classes; {n} of its test images are used below."
+    f"`{task.name}` has {len(task.classnames)} classes; {n} of its test images are "
+    "used below."
 )
 
 # %% [markdown]
@@ -96,7 +104,8 @@ prose(
 chosen = choose_images(task.splits["test"], samples, seed)
 zero_shot = scale * tokens.pooled @ text.T
 hits = metrics.correct_predictions(zero_shot, labels)
-example = int(np.flatnonzero(hits)[0]) if hits.any() else 0  # an image that CLIP gets right, if there is one
+# An image that CLIP gets right, if there is one
+example = int(np.flatnonzero(hits)[0]) if hits.any() else 0
 
 
 def picture(i: int) -> np.ndarray:
@@ -108,18 +117,25 @@ def picture(i: int) -> np.ndarray:
 
 F_s, F_t, F_v = tokens.spatial[example], text, tokens.pooled[example]
 A = F_s @ F_t.T
-shown = A.mean(0).topk(min(12, len(text))).indices.sort().values  # the classes that fit the image best on average
+# The classes that fit the image best on average
+shown = A.mean(0).topk(min(12, len(text))).indices.sort().values
 hottest = int(A.max(1).values.argmax())
 show(
     calip_plots.affinity_map(
-        picture(example), A[:, shown].cpu().double().numpy(), [task.classnames[k] for k in shown], clip_model.grid
+        picture(example),
+        A[:, shown].cpu().double().numpy(),
+        [task.classnames[k] for k in shown],
+        clip_model.grid,
     ),
-    alt=f"Left, a test image of class {task.classnames[labels[example]]} under its grid of {m} numbered tokens. Right, "
-    f"the affinity matrix as colours: cosines run from {A.min():.2f} to {A.max():.2f}; token {hottest} holds the largest.",
+    alt=f"Left, a test image of class {task.classnames[labels[example]]} under its "
+    f"grid of {m} numbered tokens. Right, "
+    f"the affinity matrix as colours: cosines run from {A.min():.2f} to "
+    f"{A.max():.2f}; token {hottest} holds the largest.",
     caption="One image and its affinity with the classes that fit it best on average.",
 )
 prose(
-    f"The cosines span {A.max() - A.min():.2f}, and their standard deviation is {A.std():.3f}. "
+    f"The cosines span {A.max() - A.min():.2f}, and their standard deviation is "
+    f"{A.std():.3f}. "
     "Keep that number in mind: it decides how sharp a softmax over them can be."
 )
 
@@ -156,7 +172,9 @@ F_t_a = look_at_tokens.T @ F_s
 F_s_a = look_at_classes @ F_t
 F_v_a = F_s_a.mean(dim=0) + F_s_a.amax(dim=0)
 
-library_t, library_s = parameter_free_attention(F_s[None], F_t, alpha_t=alpha_t, alpha_s=alpha_s)
+library_t, library_s = parameter_free_attention(
+    F_s[None], F_t, alpha_t=alpha_t, alpha_s=alpha_s
+)
 torch.testing.assert_close(library_t[0], F_t_a)
 torch.testing.assert_close(library_s[0], F_s_a)
 
@@ -175,9 +193,17 @@ torch.testing.assert_close(library_s[0], F_s_a)
 # noted; we could not read that table ourselves).
 
 # %%
-by_hand = torch.stack([scale * F_v @ F_t.T, scale * F_v @ F_t_a.T, scale * F_v_a @ F_t.T])
+by_hand = torch.stack(
+    [scale * F_v @ F_t.T, scale * F_v @ F_t_a.T, scale * F_v_a @ F_t.T]
+)
 logits = calip_logits(tokens, text, CalipConfig.official(), logit_scale=scale)
-from_library = torch.stack([logits.clip[example], logits.text_attended[example], logits.visual_attended[example]])
+from_library = torch.stack(
+    [
+        logits.clip[example],
+        logits.text_attended[example],
+        logits.visual_attended[example],
+    ]
+)
 torch.testing.assert_close(from_library, by_hand, rtol=1e-4, atol=1e-3)
 
 terms = {
@@ -192,21 +218,35 @@ def accuracy_row(name: str, values: torch.Tensor) -> list[str]:
     correct = metrics.correct_predictions(values, labels)
     interval = metrics.wilson_interval(int(correct.sum()), len(correct))
     spread = values.std(dim=1).mean()
-    return [name, f"{correct.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}", f"{spread:.3f}"]
+    return [
+        name,
+        f"{correct.mean():.1%}",
+        f"{interval.low:.1%} to {interval.high:.1%}",
+        f"{spread:.3f}",
+    ]
 
 
 table(
     [accuracy_row(name, values) for name, values in terms.items()],
-    ["term alone", "accuracy", "95 % interval (Wilson)", "spread of logits between classes"],
-    caption=f"What each term says on its own: {task.name}, {backbone}, {n} test images.",
+    [
+        "term alone",
+        "accuracy",
+        "95 % interval (Wilson)",
+        "spread of logits between classes",
+    ],
+    caption=f"What each term says on its own: {task.name}, {backbone}, {n} test "
+    "images.",
 )
 
 # %%
 spreads = [float(values.std(dim=1).mean()) for values in terms.values()]
 prose(
-    f"Read the last column. CLIP's logits differ between classes by {spreads[0]:.2f}, the text-attended ones by "
-    f"{spreads[1]:.3f}: {spreads[0] / spreads[1]:.0f} times less. A softmax over cosines this close is almost even, so "
-    "every class collects nearly the same mixture of tokens, and the term hardly tells classes apart. "
+    f"Read the last column. CLIP's logits differ between classes by {spreads[0]:.2f}, "
+    "the text-attended ones by "
+    f"{spreads[1]:.3f}: {spreads[0] / spreads[1]:.0f} times less. A softmax over "
+    "cosines this close is almost even, so "
+    "every class collects nearly the same mixture of tokens, and the term hardly "
+    "tells classes apart. "
     f"The visual-attended logits differ by {spreads[2]:.3f}. "
     "The weights $\\beta_2$ and $\\beta_3$ mostly undo these scales."
 )
@@ -227,13 +267,19 @@ prose(
 short = (F_v @ F_s.T) @ look_at_tokens
 torch.testing.assert_close(short, F_v @ F_t_a.T)
 
-imagenet = {"images": 50_000, "classes": 1000, "tokens": 49, "width": 1024}  # ImageNet's validation set with RN50
+# ImageNet's validation set with RN50.
+imagenet = {"images": 50_000, "classes": 1000, "tokens": 49, "width": 1024}
 gib = {
-    "all tokens": imagenet["images"] * (imagenet["tokens"] + 1) * imagenet["width"] * 2 / 2**30,
+    "all tokens": imagenet["images"]
+    * (imagenet["tokens"] + 1)
+    * imagenet["width"]
+    * 2
+    / 2**30,
     "F_t^a": imagenet["images"] * imagenet["classes"] * imagenet["width"] * 2 / 2**30,
 }
 prose(
-    f"On ImageNet with RN50 in half precision, the tokens of all images take {gib['all tokens']:.1f} GiB. "
+    "On ImageNet with RN50 in half precision, the tokens of all images take "
+    f"{gib['all tokens']:.1f} GiB. "
     f"Forming $F_t^a$ for them would take {gib['F_t^a']:.0f} GiB."
 )
 
@@ -249,16 +295,26 @@ from calip_core.speed import attention_speed, machine
 speed = attention_speed(images=64, repeats=3)
 table(
     [
-        ["image by image, as released", f"{speed.loop / speed.images * 1e3:.1f}", f"{speed.loop / speed.ours:.1f}"],
+        [
+            "image by image, as released",
+            f"{speed.loop / speed.images * 1e3:.1f}",
+            f"{speed.loop / speed.ours:.1f}",
+        ],
         ["`calip_logits`", f"{speed.ours / speed.images * 1e3:.1f}", "1.0"],
-        ["the two bare products", f"{speed.products / speed.images * 1e3:.1f}", f"{speed.products / speed.ours:.2f}"],
+        [
+            "the two bare products",
+            f"{speed.products / speed.images * 1e3:.1f}",
+            f"{speed.products / speed.ours:.2f}",
+        ],
     ],
     ["way", "milliseconds an image", "time relative to ours"],
-    caption="49 tokens of width 1024, 1000 classes, float32. Medians of runs that took turns.",
+    caption="49 tokens of width 1024, 1000 classes, float32. Medians of runs that "
+    "took turns.",
 )
 prose(
     f"Measured on: {machine()}. `make bench` repeats this with {256} images. "
-    f"Here `calip_logits` was {speed.times_faster:.1f} times as fast as the loop and reached "
+    f"Here `calip_logits` was {speed.times_faster:.1f} times as fast as the loop and "
+    "reached "
     f"{speed.share_of_bare_products:.0%} of the speed of the two bare products."
 )
 
@@ -275,21 +331,31 @@ prose(
 true_class = int(labels[example])
 shown_alphas = [2.0, 0.5, 0.05, 0.01]
 looks = [
-    (A[:, true_class] / alpha).softmax(0).view(clip_model.grid).cpu().double().numpy() for alpha in shown_alphas
+    (A[:, true_class] / alpha).softmax(0).view(clip_model.grid).cpu().double().numpy()
+    for alpha in shown_alphas
 ]
 ratios = [look.max() / look.min() for look in looks]
 show(
     calip_plots.attention_at_temperatures(
-        picture(example), looks, shown_alphas, f'where the class "{task.classnames[true_class]}" looks'
+        picture(example),
+        looks,
+        shown_alphas,
+        f'where the class "{task.classnames[true_class]}" looks',
     ),
-    alt="Attention weights of the true class over the image at four temperatures. The largest weight is "
-    + ", ".join(f"{ratio:.3g} times the smallest at {alpha:g}" for ratio, alpha in zip(ratios, shown_alphas, strict=True))
+    alt="Attention weights of the true class over the image at four temperatures. The "
+    "largest weight is "
+    + ", ".join(
+        f"{ratio:.3g} times the smallest at {alpha:g}"
+        for ratio, alpha in zip(ratios, shown_alphas, strict=True)
+    )
     + ".",
-    caption="The order of the tokens is the same at every temperature; only the contrast grows. The cross marks the "
+    caption="The order of the tokens is the same at every temperature; only the "
+    "contrast grows. The cross marks the "
     "hottest token; the numbers are the smallest and the largest weight.",
 )
 prose(
-    f"At the paper's temperature, 2, the hottest token weighs {ratios[0]:.3f} times the coldest one. At the released "
+    f"At the paper's temperature, 2, the hottest token weighs {ratios[0]:.3f} times "
+    "the coldest one. At the released "
     f"code's, 0.5, it is {ratios[1]:.2f}; at 0.01 it is {ratios[3]:.3g}."
 )
 
@@ -297,11 +363,20 @@ prose(
 slider_alphas = [2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01]
 interactive(
     calip_plots.attention_slider(
-        [(A[:, true_class] / a).softmax(0).view(clip_model.grid).cpu().double().numpy() for a in slider_alphas],
+        [
+            (A[:, true_class] / a)
+            .softmax(0)
+            .view(clip_model.grid)
+            .cpu()
+            .double()
+            .numpy()
+            for a in slider_alphas
+        ],
         slider_alphas,
         f'attention of "{task.classnames[true_class]}"',
     ),
-    alt="The same attention weights with a slider for the temperature, from 2 down to 0.01: from even to one bright cell.",
+    alt="The same attention weights with a slider for the temperature, from 2 down to "
+    "0.01: from even to one bright cell.",
 )
 
 # %% [markdown]
@@ -323,36 +398,56 @@ def effective_share(weights: torch.Tensor, dim: int) -> float:
 
 
 for alpha in alphas:
-    evenness["text over tokens"].append(effective_share((affinities / alpha).softmax(1), 1))
-    evenness["tokens over classes"].append(effective_share((affinities / alpha).softmax(2), 2))
-    attended = calip_logits(tokens, text, CalipConfig(alpha_t=alpha, alpha_s=alpha), logit_scale=scale)
+    evenness["text over tokens"].append(
+        effective_share((affinities / alpha).softmax(1), 1)
+    )
+    evenness["tokens over classes"].append(
+        effective_share((affinities / alpha).softmax(2), 2)
+    )
+    attended = calip_logits(
+        tokens, text, CalipConfig(alpha_t=alpha, alpha_s=alpha), logit_scale=scale
+    )
     alone["text attended"].append(metrics.accuracy(attended.text_attended, labels))
-    alone["visual attended"].append(metrics.accuracy(attended.visual_attended, labels))
+    alone["visual attended"].append(
+        metrics.accuracy(attended.visual_attended, labels)
+    )
 
 clip_accuracy = metrics.accuracy(logits.clip, labels)
 clip_interval = metrics.wilson_interval(int(hits.sum()), n)
 best = {name: int(np.argmax(curve)) for name, curve in alone.items()}
 show(
     calip_plots.temperature_curves(
-        alphas, evenness, alone, (clip_accuracy, clip_interval), {"released": 0.5, "paper": 2.0}
+        alphas,
+        evenness,
+        alone,
+        (clip_accuracy, clip_interval),
+        {"released": 0.5, "paper": 2.0},
     ),
     alt=f"Left: both softmaxes are nearly even above a temperature of 0.5 (share "
-    f"{np.interp(0.5, alphas, evenness['text over tokens']):.3f} over tokens) and sharpen below 0.1. Right: accuracy of each "
+    f"{np.interp(0.5, alphas, evenness['text over tokens']):.3f} over tokens) and "
+    "sharpen below 0.1. Right: accuracy of each "
     "attended term alone. "
-    + " ".join(f"{name} is best at {alphas[i]:.3g} with {alone[name][i]:.1%}." for name, i in best.items())
+    + " ".join(
+        f"{name} is best at {alphas[i]:.3g} with {alone[name][i]:.1%}."
+        for name, i in best.items()
+    )
     + f" CLIP alone has {clip_accuracy:.1%}.",
-    caption=f"Left: how much of the choice a softmax really uses. Right: accuracy of each attended term alone "
+    caption="Left: how much of the choice a softmax really uses. Right: accuracy of "
+    "each attended term alone "
     f"({task.name}, {backbone}, {n} test images; grey: CLIP with its 95 % interval).",
 )
 prose(
     f"At the released code's 0.5 a class effectively attends to "
-    f"{np.interp(0.5, alphas, evenness['text over tokens']):.1%} of the tokens: to all of them. "
+    f"{np.interp(0.5, alphas, evenness['text over tokens']):.1%} of the tokens: to "
+    "all of them. "
     + " ".join(
-        f"Alone, the {name} term reaches at most {alone[name][i]:.1%}, at a temperature of {alphas[i]:.3g}; at 2 it has "
+        f"Alone, the {name} term reaches at most {alone[name][i]:.1%}, at a "
+        f"temperature of {alphas[i]:.3g}; at 2 it has "
         f"{alone[name][-1]:.1%}."
         for name, i in best.items()
     )
-    + f" CLIP alone has {clip_accuracy:.1%}. These maxima are read off the test images, so they describe; they are not a "
+    + f" CLIP alone has {clip_accuracy:.1%}. These maxima are read off the test "
+    "images, so they describe; they are not a "
     "protocol for choosing a temperature."
 )
 
@@ -371,57 +466,94 @@ BETA2, BETA3 = np.linspace(0, 10, 21), np.linspace(0, 2, 21)
 def choose_on_validation(val_logits, val_labels) -> tuple[float, float]:
     """The pair with the best validation accuracy; the smallest of equals, so that no gain means no blend."""
     pairs = [(float(b2), float(b3)) for b2 in BETA2 for b3 in BETA3]
-    scores = [metrics.accuracy(val_logits.combine(beta2=b2, beta3=b3), val_labels) for b2, b3 in pairs]
+    scores = [
+        metrics.accuracy(val_logits.combine(beta2=b2, beta3=b3), val_labels)
+        for b2, b3 in pairs
+    ]
     return pairs[int(np.argmax(scores))]
 
 
 has_validation = len(task.splits["val"]) > 0
 if has_validation:
-    val_tokens, val_labels = encode_split(clip_model, task.splits["val"], limit=1000, seed=seed, progress=False)
+    val_tokens, val_labels = encode_split(
+        clip_model, task.splits["val"], limit=1000, seed=seed, progress=False
+    )
 
 
-def blended(config: CalipConfig, pair: tuple[float, float] | None, image_tokens: ImageTokens, s: float):
+def blended(
+    config: CalipConfig,
+    pair: tuple[float, float] | None,
+    image_tokens: ImageTokens,
+    s: float,
+):
     """Test logits with a given pair, or with the pair chosen on validation; and the pair."""
     test_logits = calip_logits(image_tokens, text, config, s)
     if pair is None:
-        pair = choose_on_validation(calip_logits(val_tokens, text, config, s), val_labels)
+        pair = choose_on_validation(
+            calip_logits(val_tokens, text, config, s), val_labels
+        )
     return test_logits.combine(beta2=pair[0], beta3=pair[1]), pair
 
 
-def gain_of(values: torch.Tensor) -> tuple[float, metrics.Interval, metrics.PairedTest]:
+def gain_of(
+    values: torch.Tensor,
+) -> tuple[float, metrics.Interval, metrics.PairedTest]:
     """Gain over CLIP on the same images, its bootstrap interval, and McNemar's test."""
     correct = metrics.correct_predictions(values, labels)
     difference = correct.astype(float) - hits
-    return difference.mean(), metrics.bootstrap_interval(difference, seed=seed), metrics.mcnemar(correct, hits)
+    return (
+        difference.mean(),
+        metrics.bootstrap_interval(difference, seed=seed),
+        metrics.mcnemar(correct, hits),
+    )
 
 
 protocols = {"fixed": (1.12, 0.02)} | ({"validation": None} if has_validation else {})
 rows, results = [], {}
 for protocol, pair in protocols.items():
-    for name, config in {"official": CalipConfig.official(), "sharp": CalipConfig(alpha_t=0.05, alpha_s=0.05)}.items():
+    for name, config in {
+        "official": CalipConfig.official(),
+        "sharp": CalipConfig(alpha_t=0.05, alpha_s=0.05),
+    }.items():
         values, used = blended(config, pair, tokens, scale)
         gain, interval, test = results[protocol, name] = gain_of(values)
         rows.append([
             protocol, f"{name}, α = {config.alpha_t:g}", f"{used[0]:.2f}, {used[1]:.2f}", f"{metrics.accuracy(values, labels):.1%}",
-            f"{100 * gain:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})",
+            f"{100 * gain:+.2f} ({100 * interval.low:+.2f} to "
+            f"{100 * interval.high:+.2f})",
             f"{test.only_a} / {test.only_b}", f"{test.p_value:.2g}",
         ])  # fmt: skip
 table(
     rows,
-    ["protocol", "temperatures", "β₂, β₃", "accuracy", "gain in points (95 %)", "only CALIP / only CLIP right", "McNemar p"],
-    caption=f"CALIP against CLIP ({clip_accuracy:.1%}) on the same {n} test images of {task.name}.",
+    [
+        "protocol",
+        "temperatures",
+        "β₂, β₃",
+        "accuracy",
+        "gain in points (95 %)",
+        "only CALIP / only CLIP right",
+        "McNemar p",
+    ],
+    caption=f"CALIP against CLIP ({clip_accuracy:.1%}) on the same {n} test images of "
+    f"{task.name}.",
 )
 
 # %%
 significant = [key for key, (gain, _, test) in results.items() if test.p_value < 0.05]
 prose(
-    f"Of these {len(results)} comparisons, {len(significant)} differ from CLIP at the 5 % level"
+    f"Of these {len(results)} comparisons, {len(significant)} differ from CLIP at the "
+    "5 % level"
     + (
-        ": " + "; ".join(f"{p}, {c} ({100 * results[p, c][0]:+.2f} points)" for p, c in significant) + ". "
+        ": "
+        + "; ".join(
+            f"{p}, {c} ({100 * results[p, c][0]:+.2f} points)" for p, c in significant
+        )
+        + ". "
         if significant
         else ". "
     )
-    + "A gain of this size needs thousands of images, or a paired test, to be seen at all. The paper's own gains are of "
+    + "A gain of this size needs thousands of images, or a paired test, to be seen at "
+    "all. The paper's own gains are of "
     "the same order: chapter 5 collects what has been published."
 )
 
@@ -446,7 +578,9 @@ versions = [
     ("Dassl, joint tokens", CalipConfig.dassl(), (0.08, 0.02), 1 / 0.07, "joint"),
 ]
 pre_pool_model = load_backbone(backbone, tokens="pre_pool")
-pre_pool, _ = encode_split(pre_pool_model, task.splits["test"], limit=samples, seed=seed, progress=False)
+pre_pool, _ = encode_split(
+    pre_pool_model, task.splits["test"], limit=samples, seed=seed, progress=False
+)
 kinds = {"joint": tokens, "pre_pool": pre_pool}
 
 rows, names, values, intervals = [], [], [], []
@@ -462,24 +596,44 @@ for name, config, pair, s, kind in versions:
     names.append(name), values.append(gain), intervals.append(interval)
 table(
     rows,
-    ["version", "tokens", "α", "β₂, β₃", "s", "text attended alone", "accuracy", "gain", "McNemar p"],
-    caption=f"Versions of CALIP on {task.name} with {backbone}, {n} test images; CLIP alone {clip_accuracy:.1%}.",
+    [
+        "version",
+        "tokens",
+        "α",
+        "β₂, β₃",
+        "s",
+        "text attended alone",
+        "accuracy",
+        "gain",
+        "McNemar p",
+    ],
+    caption=f"Versions of CALIP on {task.name} with {backbone}, {n} test images; CLIP "
+    f"alone {clip_accuracy:.1%}.",
 )
 show(
     calip_plots.gains(names, values, intervals),
     alt="Gain over CLIP of each version with its paired interval: "
-    + ", ".join(f"{name} {100 * value:+.2f}" for name, value in zip(names, values, strict=True))
+    + ", ".join(
+        f"{name} {100 * value:+.2f}"
+        for name, value in zip(names, values, strict=True)
+    )
     + " percentage points.",
     caption="Gains of the versions over CLIP on the same images.",
 )
 
 # %%
 chance = 1 / len(task.classnames)
-joint_alone = metrics.accuracy(calip_logits(tokens, text, CalipConfig.paper()).visual_attended, labels)
-pre_alone = metrics.accuracy(calip_logits(pre_pool, text, CalipConfig.paper()).visual_attended, labels)
+joint_alone = metrics.accuracy(
+    calip_logits(tokens, text, CalipConfig.paper()).visual_attended, labels
+)
+pre_alone = metrics.accuracy(
+    calip_logits(pre_pool, text, CalipConfig.paper()).visual_attended, labels
+)
 prose(
-    f"The mistake shows when the visual-attended term stands alone: {joint_alone:.1%} with tokens in the joint space, "
-    f"{pre_alone:.1%} with tokens from before the pool (chance is {chance:.1%}). In the blend it hardly shows, because the "
+    f"The mistake shows when the visual-attended term stands alone: {joint_alone:.1%} "
+    "with tokens in the joint space, "
+    f"{pre_alone:.1%} with tokens from before the pool (chance is {chance:.1%}). In "
+    "the blend it hardly shows, because the "
     "weights are small. A small weight hides a bug as well as it hides a benefit."
 )
 
@@ -498,20 +652,29 @@ prose(
 # **1. The text looks at the image.** Write equation {eq}`eq-text-attends` for a batch: `spatial` is `n m c`, `text` is
 # `k c`, the result `n k c`.
 
+
 # %% tags=["exercise"]
-def attend_text(spatial: torch.Tensor, text: torch.Tensor, alpha: float) -> torch.Tensor:
-    ...
+def attend_text(
+    spatial: torch.Tensor, text: torch.Tensor, alpha: float
+) -> torch.Tensor: ...
 
 
 # %% tags=["exercise-check"]
-small = normalize(torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1)), dim=-1)
-words = normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(2)), dim=-1)
+small = normalize(
+    torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1)), dim=-1
+)
+words = normalize(
+    torch.randn(3, 8, generator=torch.Generator().manual_seed(2)), dim=-1
+)
 expected = parameter_free_attention(small, words, alpha_t=0.3, alpha_s=1.0)[0]
 attend_cases = [((small, words, 0.3), expected)]
 grade(attend_text, attend_cases)
 
+
 # %% tags=["solution", "hide-input"]
-def attend_text(spatial: torch.Tensor, text: torch.Tensor, alpha: float) -> torch.Tensor:
+def attend_text(
+    spatial: torch.Tensor, text: torch.Tensor, alpha: float
+) -> torch.Tensor:
     weights = (spatial @ text.T / alpha).softmax(dim=1)
     return weights.transpose(1, 2) @ spatial
 
@@ -522,20 +685,28 @@ assert grade(attend_text, attend_cases) == "correct"
 # **2. Nothing to choose.** Let all spatial tokens of an image be the same vector $f$. What is $F_v F_t^{a\top}$ then,
 # for every class and every temperature? Write it as a function of `pooled` (`c`) and `f` (`c`), returning one number.
 
+
 # %% tags=["exercise"]
-def text_attended_when_tokens_agree(pooled: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
-    ...
+def text_attended_when_tokens_agree(
+    pooled: torch.Tensor, f: torch.Tensor
+) -> torch.Tensor: ...
 
 
 # %% tags=["exercise-check"]
 same = ImageTokens(small[:1, 0], small[:1, 1:2].expand(1, 4, 8).clone(), (2, 2))
-answer = calip_logits(same, words, CalipConfig.paper(), logit_scale=1.0).text_attended[0, 0]
+answer = calip_logits(
+    same, words, CalipConfig.paper(), logit_scale=1.0
+).text_attended[0, 0]
 agree_cases = [((small[0, 0], small[0, 1]), answer)]
 grade(text_attended_when_tokens_agree, agree_cases)
 
+
 # %% tags=["solution", "hide-input"]
-def text_attended_when_tokens_agree(pooled: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
-    return pooled @ f  # every softmax adds up to one, so F_t^a is f itself for all classes
+def text_attended_when_tokens_agree(
+    pooled: torch.Tensor, f: torch.Tensor
+) -> torch.Tensor:
+    # Every softmax adds up to one, so F_t^a is f itself for all classes
+    return pooled @ f
 
 
 assert grade(text_attended_when_tokens_agree, agree_cases) == "correct"

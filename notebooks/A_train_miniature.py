@@ -12,7 +12,8 @@
 # :::
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is fetched first. (Kept by `make sync`.)
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
 import importlib.util
 import os
 import subprocess
@@ -22,13 +23,15 @@ if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", _url, _clone], check=True)
-    subprocess.run([sys.executable, os.path.join(_clone, "book/tools/install_missing.py")], check=True)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-arch: str = "rn"  # which vision tower: rn (ModifiedResNet, 4 x 4 tokens) or vit (VisionTransformer, 7 x 7 tokens)
+arch: str = "rn"  # vision tower: rn (ModifiedResNet) or vit (VisionTransformer)
 minutes: float = 2.0  # how long to train; the learning rate follows the clock
 seed: int = 0  # draws the first weights, the pictures and the captions
 
@@ -48,7 +51,11 @@ from torch.nn.functional import cross_entropy, normalize
 from calip_core import metrics, plots
 from calip_core.backbones.miniature.architecture import build_miniature
 from calip_core.backbones.miniature.batches import make_batch
-from calip_core.backbones.miniature.card import MINIATURE_DIR, checkpoint_path, load_card
+from calip_core.backbones.miniature.card import (
+    MINIATURE_DIR,
+    checkpoint_path,
+    load_card,
+)
 from calip_core.backbones.miniature.evaluation import QUESTIONS, answer, make_question
 from calip_core.backbones.miniature.objective import choice_loss, contrastive_loss
 from calip_core.backbones.miniature.train import train
@@ -97,9 +104,11 @@ show(
         np.concatenate([render(part) for part, render in parts]),
         [caption for part, _ in parts for caption in captions_for(part, seed)],
     ),
-    alt="Twelve pictures with captions: four scenes of coloured shapes, four grey depth views of solids, "
+    alt="Twelve pictures with captions: four scenes of coloured shapes, four grey "
+    "depth views of solids, "
     "four handwritten digits.",
-    caption="The three kinds of training pictures. A caption seldom says everything that is true.",
+    caption="The three kinds of training pictures. A caption seldom says everything "
+    "that is true.",
 )
 
 # %% [markdown]
@@ -112,9 +121,12 @@ show(
 
 # %%
 prose(
-    f"The world has {len(SHAPES)} shapes and {len(COLOURS)} colours. Of the {len(SHAPES) * len(COLOURS)} pairs, "
-    f"{len(HELD_OUT_PAIRS)} are held out, for example *{' '.join(HELD_OUT_PAIRS[0])}* and "
-    f"*{' '.join(HELD_OUT_PAIRS[-1])}*. Each colour and each shape is still seen, in other company."
+    f"The world has {len(SHAPES)} shapes and {len(COLOURS)} colours. Of the "
+    f"{len(SHAPES) * len(COLOURS)} pairs, "
+    f"{len(HELD_OUT_PAIRS)} are held out, for example *{' '.join(HELD_OUT_PAIRS[0])}* "
+    "and "
+    f"*{' '.join(HELD_OUT_PAIRS[-1])}*. Each colour and each shape is still seen, in "
+    "other company."
 )
 
 # %% [markdown]
@@ -130,7 +142,9 @@ prose(
 model = build_miniature(arch, seed)
 towers = {
     "token table": model.token_embedding.weight.numel(),
-    "the rest of the text tower": sum(p.numel() for p in model.transformer.parameters()),
+    "the rest of the text tower": sum(
+        p.numel() for p in model.transformer.parameters()
+    ),
     "vision tower": sum(p.numel() for p in model.visual.parameters()),
     "all": sum(p.numel() for p in model.parameters()),
 }
@@ -165,11 +179,14 @@ with torch.no_grad():
     image, text = model.encode_image(batch.images), model.encode_text(batch.tokens)
 scale = model.logit_scale.exp().detach()
 torch.testing.assert_close(
-    loss_over_truth(image, text, scale, batch.true.float()), contrastive_loss(image, text, scale, batch.true)
+    loss_over_truth(image, text, scale, batch.true.float()),
+    contrastive_loss(image, text, scale, batch.true),
 )
 prose(
-    f"In this batch of {len(text)} pictures, a picture has {batch.true.sum(1).float().mean():.1f} true captions on "
-    f"average. A loss that allows only one would call {int(batch.true.sum()) - len(text)} true captions wrong."
+    f"In this batch of {len(text)} pictures, a picture has "
+    f"{batch.true.sum(1).float().mean():.1f} true captions on "
+    "average. A loss that allows only one would call "
+    f"{int(batch.true.sum()) - len(text)} true captions wrong."
 )
 
 # %% [markdown]
@@ -191,10 +208,14 @@ with torch.no_grad():
     for_shapes = normalize(model.encode_text(batch.questions[0].tokens), dim=1)
 others = ~torch.eye(len(for_shapes), dtype=torch.bool)
 start_cosine = (for_shapes @ for_shapes.T)[others].mean().item()
-start_spread = choice_loss(for_shapes, for_shapes, scale, torch.arange(len(for_shapes))).item()
+start_spread = choice_loss(
+    for_shapes, for_shapes, scale, torch.arange(len(for_shapes))
+).item()
 prose(
-    f"Before training, two captions of different shapes have a mean cosine of {start_cosine:.2f}. The spread term is "
-    f"{start_spread:.2f}; if all captions were alike it would be $\\log {len(for_shapes)}$ = "
+    "Before training, two captions of different shapes have a mean cosine of "
+    f"{start_cosine:.2f}. The spread term is "
+    f"{start_spread:.2f}; if all captions were alike it would be $\\log "
+    f"{len(for_shapes)}$ = "
     f"{math.log(len(for_shapes)):.2f}."
 )
 
@@ -208,12 +229,17 @@ prose(
 # %%
 trainer = train(arch, minutes=minutes, seed=seed, progress_bar=False)
 own_curve = trainer.progress.curve
-full_curve = json.loads((MINIATURE_DIR / f"mini-{arch}.curve.json").read_text(encoding="utf-8"))
+full_curve = json.loads(
+    (MINIATURE_DIR / f"mini-{arch}.curve.json").read_text(encoding="utf-8")
+)
 last = own_curve[-1]
 prose(
-    f"This run saw {last['samples']:,.0f} pictures in {last['seconds'] / 60:.1f} minutes, "
-    f"{last['samples'] / last['seconds']:.0f} a second. The shipped model saw {card.training.samples:,} in "
-    f"{card.training.minutes:.1f} minutes on {card.training.threads} threads of a processor called "
+    f"This run saw {last['samples']:,.0f} pictures in {last['seconds'] / 60:.1f} "
+    "minutes, "
+    f"{last['samples'] / last['seconds']:.0f} a second. The shipped model saw "
+    f"{card.training.samples:,} in "
+    f"{card.training.minutes:.1f} minutes on {card.training.threads} threads of a "
+    "processor called "
     f"{card.training.processor}."
 )
 
@@ -223,10 +249,13 @@ show(
         {"this run": own_curve, f"shipped mini-{arch}": full_curve},
         {"mini-shapes": "shapes", "mini-pairs": "held-out pairs"},
     ),
-    alt=f"Training loss and accuracy against pictures seen. This run ends at loss {last['loss']:.2f} with "
-    f"{percent(last['mini-shapes'])} on shapes; the shipped run ends at loss {full_curve[-1]['loss']:.2f} with "
+    alt="Training loss and accuracy against pictures seen. This run ends at loss "
+    f"{last['loss']:.2f} with "
+    f"{percent(last['mini-shapes'])} on shapes; the shipped run ends at loss "
+    f"{full_curve[-1]['loss']:.2f} with "
     f"{percent(full_curve[-1]['mini-shapes'])}.",
-    caption="A short run beside the shipped one. The learning rate of each falls to zero at its own end.",
+    caption="A short run beside the shipped one. The learning rate of each falls to "
+    "zero at its own end.",
 )
 
 # %% [markdown]
@@ -249,11 +278,23 @@ rows = []
 for name in QUESTIONS:
     classes = len(make_question(name, 500, seed + 1).classnames)
     rows.append(
-        [name, classes, percent(1 / classes), accuracy_cell(trainer.model, name), accuracy_cell(shipped, name)]
+        [
+            name,
+            classes,
+            percent(1 / classes),
+            accuracy_cell(trainer.model, name),
+            accuracy_cell(shipped, name),
+        ]
     )
 table(
     rows,
-    ["question", "classes", "guessing", f"this run, {minutes:g} min", f"shipped mini-{arch}"],
+    [
+        "question",
+        "classes",
+        "guessing",
+        f"this run, {minutes:g} min",
+        f"shipped mini-{arch}",
+    ],
     caption="Zero-shot accuracy on 500 new pictures each, with 95 % intervals.",
 )
 
@@ -294,8 +335,7 @@ table(
 
 
 # %% tags=["exercise"]
-def truth_table(facts, claims):
-    ...
+def truth_table(facts, claims): ...
 
 
 # %% tags=["exercise-check"]
@@ -304,7 +344,10 @@ truth_cases = [
         (torch.tensor([[0, 1], [0, 2]]), torch.tensor([[0, -1], [0, 1], [-1, 2]])),
         torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]),
     ),
-    ((torch.tensor([[3, 4, 5]]), torch.tensor([[-1, -1, -1], [3, 4, 4]])), torch.tensor([[1.0, 0.0]])),
+    (
+        (torch.tensor([[3, 4, 5]]), torch.tensor([[-1, -1, -1], [3, 4, 4]])),
+        torch.tensor([[1.0, 0.0]]),
+    ),
 ]
 grade(truth_table, truth_cases)
 
@@ -323,8 +366,7 @@ assert grade(truth_table, truth_cases) == "correct"
 
 
 # %% tags=["exercise"]
-def learning_rate_factor(done, warmup):
-    ...
+def learning_rate_factor(done, warmup): ...
 
 
 # %% tags=["exercise-check"]

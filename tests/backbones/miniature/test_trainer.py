@@ -52,12 +52,12 @@ def test_a_point_of_the_curve_counts_samples_and_names_accuracies():
 
 
 def test_the_clock_decides_where_minutes_are_given():
-    assert Progress(seconds=30).share(Length(minutes=2), 64) == 0.25
-    assert Progress(seconds=500).share(Length(minutes=2), 64) == 1.0
+    assert Progress(seconds=30.0).share(Length(minutes=2.0), 64) == 0.25
+    assert Progress(seconds=500.0).share(Length(minutes=2.0), 64) == 1.0
     assert Progress(step=5).share(Length(samples=1280), 64) == 0.25
 
 
-@pytest.mark.parametrize("length", [{}, {"samples": 5, "minutes": 1}, {"samples": 0}, {"minutes": -1}])
+@pytest.mark.parametrize("length", [{}, {"samples": 5, "minutes": 1.0}, {"samples": 0}, {"minutes": -1.0}])
 def test_a_length_is_one_positive_number(length):
     with pytest.raises(ValueError, match="exactly one"):
         Length(**length)

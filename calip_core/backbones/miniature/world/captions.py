@@ -28,6 +28,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """Every attribute that a caption can mention, with the words for its values."""
 
+# The world's language has one article: "a orange ring", as CLIP's own prompts have "a photo of a airliner".
 SCENE_TEMPLATES: tuple[str, ...] = ("a picture of a {}.", "a {}.", "an image of a {}.", "a drawing of a {}.")
 SOLID_TEMPLATES: tuple[str, ...] = (
     "a depth map of a {}.", "point cloud depth map of a {}.", "a grey depth view of a {}.", "a {} seen in depth.",
