@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
@@ -40,16 +41,19 @@ class PairedTest:
 def correct_predictions(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 1) -> Bool[np.ndarray, "n"]:
     """Whether each image's label is among the ``k`` classes with the largest logits.
 
-    Ties count as the released CALIP code's ``topk`` counts them: the class that ``topk`` lists first wins.
+    Among equal logits the class with the lower number comes first. The released CALIP code takes what ``topk`` lists,
+    which is the same where topk keeps that order: it does for 64 classes and more, below it takes any.
 
     Raises:
         ValueError: lengths differ, labels lie outside the classes, logits are NaN, or k is out of range.
     """
-    target = _checked_labels(logits, labels)
+    target = torch.from_numpy(_checked_labels(logits, labels)).to(logits.device).unsqueeze(1)
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k is {k}, expected 1 to the number of classes, {logits.shape[1]}")
-    top = logits.topk(k, dim=1).indices.cpu().numpy()
-    return np.asarray((top == target[:, None]).any(axis=1))
+    own = logits.gather(1, target)
+    lower_number = torch.arange(logits.shape[1], device=logits.device) < target
+    ahead = (logits > own) | ((logits == own) & lower_number)
+    return np.asarray((ahead.sum(dim=1) < k).cpu().numpy())
 
 
 def accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> float:

@@ -23,7 +23,8 @@ import sys
 if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
-        _url = os.environ.get("CALIP_REPOSITORY", "https://github.com/calip-book/calip-book")
+        _url = "https://github.com/calip-book/calip-book"
+        _url = os.environ.get("CALIP_REPOSITORY", _url)
         _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
         subprocess.run(_git, check=True)
     _install = os.path.join(_clone, "book/tools/install_missing.py")

@@ -6,7 +6,9 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-install_import_hook("calip_core", "beartype.beartype")
+from tests import typechecker
+
+install_import_hook("calip_core", f"{typechecker.__name__}.check")
 torch.set_num_threads(2)
 settings.register_profile("book", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("book")

@@ -35,7 +35,8 @@ def test_the_same_solids_give_the_same_bytes_alone_or_among_others():
 def test_a_sphere_is_a_disc_brightest_in_its_middle():
     image = render_solids(dense(sample_solids(1, 0), **of_kind("sphere")))[0, ..., 0]
     covered = image > 80  # half of the rim's brightness
-    assert covered.sum() == pytest.approx(np.pi * (0.85 * 64) ** 2, rel=0.04)
+    # Rays that pass within 0.02 count as hits: the radius comes out between 0.85 and 0.87.
+    assert covered.sum() == pytest.approx(np.pi * (0.86 * 64) ** 2, rel=0.035)
     middle = image[62:66, 62:66].mean() / 255
     assert middle == pytest.approx(0.25 + 0.75 * (0.85 + 1.1) / 2.2, abs=0.01)
     assert image[64, 64] == image.max()
