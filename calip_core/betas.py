@@ -16,7 +16,7 @@ from torch import Tensor
 
 from calip_core.tokens import CalipLogits
 
-_CHUNK_ELEMENTS = 1 << 22
+_CHUNK_ELEMENTS = 1 << 19  # numbers handled at once: few enough for a cache
 # A blend of three rounded products and two rounded sums errs by less than this many units in the last place.
 _ROUNDING = 16
 _TINY = 1e-300  # stands for a slope of zero: its bound lies beyond every grid, on the side that its offset says

@@ -5,9 +5,14 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, rendering
+from tests.benchmarks import attention, encoding, landscape, rendering
 
-BENCHMARKS = {"attention": attention.run, "encoding": encoding.run, "rendering": rendering.run}
+BENCHMARKS = {
+    "attention": attention.run,
+    "encoding": encoding.run,
+    "landscape": landscape.run,
+    "rendering": rendering.run,
+}
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def _card(trainer: Trainer, out: Path, accuracy: dict[str, Accuracy]) -> ModelCa
         bytes=out.stat().st_size,
         sha256=sha256_of(out),
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
-        logit_scale=round(float(trainer.model.logit_scale.exp()), 3),
+        logit_scale=round(float(trainer.model.logit_scale.detach().exp()), 3),
         training=_training(trainer),
         accuracy=accuracy,
     )
