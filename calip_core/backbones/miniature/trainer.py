@@ -27,7 +27,7 @@ class Recipe:
     arch: Architecture
     seed: int = 0
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     clip_norm: float = 1.0
