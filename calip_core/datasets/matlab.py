@@ -1,13 +1,13 @@
 """Reading MATLAB files."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 from scipy.io import loadmat
 
 
-def read_mat(path: Path, variable: str) -> np.ndarray[Any, Any]:
+def read_mat(path: Path, variable: str) -> Shaped[np.ndarray, " n"]:
     """One variable of a ``.mat`` file as an array of one dimension, without MATLAB's axes of length one.
 
     Raises:
@@ -20,4 +20,5 @@ def read_mat(path: Path, variable: str) -> np.ndarray[Any, Any]:
     if variable not in content:
         known = [name for name in content if not name.startswith("__")]
         raise ValueError(f"{path} has the variables {known}, expected {variable}: is it the right file?")
-    return np.atleast_1d(content[variable])
+    values: Shaped[np.ndarray, " n"] = np.atleast_1d(content[variable])
+    return values

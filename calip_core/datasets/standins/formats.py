@@ -147,8 +147,10 @@ def _food(folder: Path, classes: Sequence[str], images: int, pictures: Pictures)
     cut = _test_from(images)
     _lines(folder / "meta/classes.txt", classes)
     _lines(folder / "meta/labels.txt", [name.replace("_", " ").capitalize() for name in classes])
-    _lines(folder / "meta/train.txt", [path for group in groups for path in group[:cut]])
-    _lines(folder / "meta/test.txt", [path for group in groups for path in group[cut:]])
+    for split, part in (("train", slice(0, cut)), ("test", slice(cut, images))):
+        listed = {name: group[part] for name, group in zip(classes, groups, strict=True)}
+        _lines(folder / f"meta/{split}.txt", [path for group in listed.values() for path in group])
+        (folder / f"meta/{split}.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
 def _thirds(images: int) -> dict[str, slice]:
