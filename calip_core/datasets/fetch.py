@@ -48,7 +48,7 @@ def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
         raise ValueError(f"{name} needs no download: load_task({name!r}) makes it or finds it among installed packages")
     before = status(name, root)
     if before.standin:
-        raise ValueError(f"{before.folder} holds a procedural stand-in of {card.title}: remove it, then fetch the real one")
+        raise ValueError(f"{before.folder} holds a procedural stand-in of {card.title}: remove it, then fetch again")
     work = _Work(card, root, progress)
     for again in (False, True):
         # What is in place is taken for whole at first; only when nothing else explains a gap is it fetched once more.

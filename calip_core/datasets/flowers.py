@@ -1,17 +1,18 @@
 """Flowers102: numbered images, their labels in MATLAB's format, and names in another file."""
 
-from torchvision.datasets import Flowers102
-
-from calip_core.datasets.disk import Found, Listing, Row, read_json
+from calip_core.datasets.disk import ALL_TOGETHER, Found, Listing, Row, read_json
 from calip_core.datasets.matlab import read_mat
 from calip_core.datasets.own_splits import BY_RULE, cut_in_three, own_sizes
+from calip_core.paths import DATA_DIR
 
 NAMES = "cat_to_name.json"
 LABELS = "imagelabels.mat"
+CLASSNAMES = DATA_DIR / "class_names" / "oxford_flowers.txt"
+"""The names where the reader has no ``cat_to_name.json``, in the order of its numbers."""
 
 
 def read_flowers(found: Found) -> Listing:
-    """All images, cut 50/20/30 in every class; names from ``cat_to_name.json``, else torchvision's list.
+    """All images, cut 50/20/30 in every class; names from ``cat_to_name.json``, else this repository's list.
 
     Raises:
         ValueError: a file is not there, damaged, or not as expected.
@@ -24,13 +25,13 @@ def read_flowers(found: Found) -> Listing:
             f"{found.file(LABELS)} has labels from {min(labels)} to {max(labels)}, expected 1 to {len(names)}, the "
             "number of class names"
         )
-    return Listing(names, cut_in_three(rows), f"{LABELS}, {BY_RULE}", own_sizes(found))
+    return Listing(names, cut_in_three(rows), f"{LABELS}, {BY_RULE}", own_sizes(found), ALL_TOGETHER)
 
 
 def _names(found: Found) -> tuple[str, ...]:
     path = found.folder / NAMES
     if not path.is_file():
-        return tuple(str(name) for name in Flowers102.classes)
+        return tuple(CLASSNAMES.read_text(encoding="utf-8").splitlines())
     content = read_json(path)
     expected = [str(number) for number in range(1, len(content) + 1)] if isinstance(content, dict) else []
     if not isinstance(content, dict) or set(content) != set(expected):

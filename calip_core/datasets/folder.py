@@ -26,7 +26,7 @@ class PhotoFiles:
         upright: turn an image as its EXIF data say. The published benchmarks do not, so theirs are read as stored.
     """
 
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     upright: bool = True
 
     def __call__(self, index: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from calip_core.datasets.disk import Found, IncompleteDatasetError, Listing, Row
+from calip_core.datasets.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row
 from calip_core.datasets.folder import class_folders
 from calip_core.datasets.own_splits import by_class, by_hash, folder_rows
 from calip_core.paths import DATA_DIR
@@ -35,7 +35,7 @@ def read_imagenet(found: Found) -> Listing:
         raise IncompleteDatasetError(f"{found.images}: the class folders {odd[:5]} are in only one of train and val")
     rows = _cut_val(train) | {"test": test}
     source = f"official val as test; val is at most {VAL_IMAGES} images a class of train, by a hash of the file names"
-    return Listing(classnames, rows, source, found.card.sizes)
+    return Listing(classnames, rows, source, found.card.sizes, TRAIN_AND_VAL)
 
 
 def read_variant(found: Found) -> Listing:

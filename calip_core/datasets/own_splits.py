@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from calip_core.datasets.cards import Layout
-from calip_core.datasets.disk import Found, IncompleteDatasetError, Listing, Row, check_path
+from calip_core.datasets.disk import (
+    ALL_TOGETHER,
+    TRAIN_AND_VAL,
+    Found,
+    IncompleteDatasetError,
+    Listing,
+    Row,
+    check_path,
+)
 from calip_core.datasets.folder import class_folders as sub_folders
 from calip_core.datasets.folder import image_files
 from calip_core.datasets.task import SPLITS
@@ -87,7 +95,7 @@ def class_folders(found: Found) -> Listing:
     folders = [folder for folder in sub_folders(found.images) if folder.name not in layout.drop]
     rows = [row for label, folder in enumerate(folders) for row in folder_rows(folder, label, found.images)]
     names = tuple(readable(folder.name, layout.rename) for folder in folders)
-    return Listing(names, cut_in_three(rows), BY_RULE, own_sizes(found))
+    return Listing(names, cut_in_three(rows), BY_RULE, own_sizes(found), ALL_TOGETHER)
 
 
 def path_lists(found: Found) -> Listing:
@@ -116,4 +124,4 @@ def with_val(
     if "val" in rows:
         return Listing(tuple(names), dict(rows), source, own_sizes(found))
     splits = cut_val(rows["train"]) | {"test": rows["test"]}
-    return Listing(tuple(names), splits, f"{source}; {VAL_BY_RULE}", own_sizes(found))
+    return Listing(tuple(names), splits, f"{source}; {VAL_BY_RULE}", own_sizes(found), TRAIN_AND_VAL)

@@ -33,9 +33,9 @@ class Split(Dataset[tuple[Image.Image, int]]):
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
 
     @property
-    def paths(self) -> tuple[Path, ...] | None:
+    def paths(self) -> Sequence[Path] | None:
         """The image files in the split's order, or None where images are rendered and no file is theirs alone."""
-        paths: tuple[Path, ...] | None = getattr(self._read, "paths", None)
+        paths: Sequence[Path] | None = getattr(self._read, "paths", None)
         return paths
 
     def __len__(self) -> int:

@@ -115,6 +115,11 @@ def test_the_card_of_a_dataset_says_where_every_file_comes_from(name):
         assert source.url is None or source.checksum or name == "fgvc_aircraft"  # whose publisher states none
 
 
+@pytest.mark.parametrize("name", disk_datasets())
+def test_the_book_can_cite_every_dataset(name):
+    assert f"{{{load_card(name).citation}," in (DATA_DIR.parent / "book" / "references.bib").read_text()
+
+
 def test_no_two_datasets_share_a_name():
     names = [alias for name in available_tasks() for alias in (name, *load_card(name).aliases)]
     assert len(names) == len(set(names))

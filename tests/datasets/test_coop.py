@@ -5,7 +5,9 @@ import pickle
 import shutil
 
 import pytest
+import torch
 
+from calip_core import CalipConfig, calip_logits, load_backbone, zero_shot_classifier
 from calip_core.datasets import disk_datasets, load_card, load_task
 from calip_core.datasets.cards import Layout
 from calip_core.datasets.coop import READERS
@@ -69,6 +71,30 @@ def test_a_dataset_is_read(name, standins):
     assert set(task.splits["test"].labels) == set(range(CLASSES))
     image, label = task.splits["test"][-1]
     assert (image.mode, image.size, label) == ("RGB", (24, 24), CLASSES - 1)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("mini-rn", device="cpu")
+
+
+@pytest.mark.parametrize("name", disk_datasets())
+def test_a_backbone_takes_every_dataset(name, standins, backbone):
+    task = load_task(name, standins)
+    test = task.splits["test"]
+    images = torch.stack([backbone.preprocess(test[index][0]) for index in range(0, len(test), 4)])
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    logits = calip_logits(backbone.encode_image(images), text, config=CalipConfig.official(), logit_scale=100.0)
+    combined = logits.combine(beta2=1.0, beta3=0.1)
+    assert combined.shape == (len(images), CLASSES)
+    assert combined.isfinite().all()
+
+
+def test_paths_are_a_sequence_of_files(standins):
+    paths = load_task("eurosat", standins).splits["test"].paths
+    assert len(paths[2:5]) == 3
+    assert list(paths[2:5]) == list(paths)[2:5]
+    assert paths[-1] == list(paths)[-1]
 
 
 @pytest.mark.parametrize("name", WITH_SPLIT_FILE)
@@ -160,7 +186,7 @@ def test_curated_names_serve_without_classnames_txt(copied):
     assert load_task("imagenet_r", root).classnames == NAMES["imagenet_r"]
 
 
-def test_torchvisions_names_serve_without_cat_to_name(copied):
+def test_listed_names_serve_without_cat_to_name(copied):
     root = without_split_file("oxford_flowers", copied)
     (root / "oxford_flowers/cat_to_name.json").unlink()
     with pytest.raises(ValueError, match="has 102 classes .*expected 3 by STANDIN.json"):
@@ -225,7 +251,7 @@ def test_images_absent_from_official_lists_are_listed_too(copied):
 def test_too_few_images_in_class_folders_are_noticed(copied):
     root = without_split_file("eurosat", copied)
     (root / "eurosat/2750/Forest/Forest_3.jpg").unlink()
-    with pytest.raises(IncompleteDatasetError, match=r"has 14/6/9 \(train/val/test\) images .*expected 30 by STANDIN"):
+    with pytest.raises(IncompleteDatasetError, match=r"has 14/6/9 \(train/val/test\) images .*expected 30 in all by STANDIN"):
         load_task("eurosat", root)
 
 
@@ -244,13 +270,31 @@ def test_without_its_marker_a_stand_in_is_counted_against_the_card(copied):
         load_task("eurosat", root)
 
 
-def test_sizes_are_counted_against_the_card(copied, monkeypatch):
-    root = copied("eurosat")
+@pytest.mark.parametrize(
+    ("sizes", "own_split", "fault"),
+    [
+        ((15, 6, 9), False, None),
+        ((15, 6, 10), False, IncompleteDatasetError),
+        ((15, 6, 8), False, ValueError),
+        ((14, 7, 9), False, IncompleteDatasetError),  # a split file is believed image by image,
+        ((14, 7, 9), True, None),  # a cut of our own in sum
+        ((15, 7, 9), True, IncompleteDatasetError),
+    ],
+)
+def test_sizes_are_counted_against_the_card(sizes, own_split, fault, copied, monkeypatch):
+    root = without_split_file("eurosat", copied) if own_split else copied("eurosat")
     (root / "eurosat" / MARKER).unlink()
-    card = load_card("eurosat").model_copy(update={"classes": 3})
+    expected = dict(zip(("train", "val", "test"), sizes, strict=True))
+    card = load_card("eurosat").model_copy(update={"classes": 3, "sizes": expected})
     monkeypatch.setattr("calip_core.datasets.coop.load_card", lambda name: card)
-    with pytest.raises(IncompleteDatasetError, match=r"has 15/6/9 .* expected 13500/5400/8100"):
+    if fault is None:
+        task = load_task("eurosat", root)
+        assert (task.title, task.licence) == ("EuroSAT", "MIT")
+        assert "stand-in" not in task.split_source
+        return
+    with pytest.raises(fault, match=r"has 15/6/9 \(train/val/test\) .* expected .* by the card eurosat.yaml") as caught:
         load_task("eurosat", root)
+    assert type(caught.value) is fault
 
 
 @pytest.mark.parametrize("text", ["{", '{"dataset": "dtd"}'])
@@ -327,7 +371,7 @@ def test_an_absent_list_is_named(name, file, message, copied):
 @pytest.mark.parametrize(
     ("name", "file", "text", "message"),
     [
-        ("oxford_pets", "annotations/test.txt", "Abyssinian_1 one 1 1", "has the line 'Abyssinian_1 one 1 1', expected"),
+        ("oxford_pets", "annotations/test.txt", "Abyssinian_1 one 1 1", "has the line 'Abyssinian_1 one 1 1'"),
         ("oxford_pets", "annotations/test.txt", "../Abyssinian_1 1 1 1", "leads out"),
         ("stanford_cars", "devkit/cars_meta.mat", "x", "is not a readable MATLAB file"),
         ("oxford_flowers", "imagelabels.mat", "x", "is not a readable MATLAB file"),

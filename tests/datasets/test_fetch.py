@@ -133,8 +133,8 @@ def test_a_dead_address_says_what_is_known(publish, tmp_path):
 
 def test_a_plain_file_is_put_where_the_loader_looks(publish, tmp_path):
     (tmp_path / "list.mat").write_bytes(b"m")
-    extra = {"file": "list.mat", "url": (tmp_path / "list.mat").as_uri(), "into": "eurosat", "gives": "eurosat/list.mat"}
-    publish(extra)
+    url = (tmp_path / "list.mat").as_uri()
+    publish({"file": "list.mat", "url": url, "into": "eurosat", "gives": "eurosat/list.mat"})
     run(tmp_path)
     assert (tmp_path / "root/eurosat/list.mat").read_bytes() == b"m"
 
