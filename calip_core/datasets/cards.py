@@ -129,6 +129,7 @@ class Source(BaseModel):
 class Card(BaseModel):
     """What a task is, from where, under which licence, and how large it should be.
 
+    Its name is also the key of the task's rows in ``data/published``, where published numbers lie with their sources.
     The class names stand in exactly one of ``classnames``, ``photographs`` (their captions), or, where another part of
     the repository owns them, ``classnames_from`` says where.
 
