@@ -17,6 +17,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("CALIP_CACHE") or platformdirs.user_cache_dir("calip"))
 
 
+def data_root() -> Path:
+    """Folder of the downloaded datasets, one sub-folder each: ``$CALIP_DATA``, else ``data/datasets`` here."""
+    return Path(os.environ.get("CALIP_DATA") or DATA_DIR / "datasets").expanduser()
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place when the block succeeds, remove it when it fails.

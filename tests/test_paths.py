@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from calip_core.paths import atomic_path, cache_dir
+from calip_core.paths import DATA_DIR, atomic_path, cache_dir, data_root
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -37,3 +37,10 @@ def test_the_cache_can_be_moved(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path
     monkeypatch.delenv("CALIP_CACHE")
     assert "calip" in str(cache_dir())
+
+
+def test_datasets_lie_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("CALIP_DATA", str(tmp_path))
+    assert data_root() == tmp_path
+    monkeypatch.delenv("CALIP_DATA")
+    assert data_root() == DATA_DIR / "datasets"

@@ -1,9 +1,11 @@
 """Dataset cards: one YAML file a task in ``data/cards`` with what is known of it before any image is read."""
 
-from typing import Annotated
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,8 +25,20 @@ from calip_core.datasets.task import (
 from calip_core.paths import DATA_DIR
 
 CARD_DIR = DATA_DIR / "cards"
+TEMPLATE_DIR = DATA_DIR / "templates"
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _below(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"{path!r} is no path below the data root: write it relative, with / and without ..")
+    return path
+
+
+BelowRoot = Annotated[str, Field(min_length=1), AfterValidator(_below)]
+"""A path relative to some folder that cannot lead out of it, with ``/`` between its parts."""
 
 
 class Photograph(BaseModel):
@@ -40,9 +54,82 @@ class Photograph(BaseModel):
     """Who made it, and its licence."""
 
 
+class Place(BaseModel):
+    """Where a dataset may lie below the data root."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: BelowRoot
+    """The dataset's folder, below the root."""
+    images: BelowRoot = "."
+    """The folder of its images, below ``folder``; paths in split files start here."""
+
+
+class Layout(BaseModel):
+    """How a dataset on disk is read.
+
+    Raises:
+        pydantic.ValidationError: a field is missing or unknown, or text lists are wanted and not named.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    places: Annotated[tuple[Place, ...], Field(min_length=1)]
+    """CoOp's first, then others such as torchvision's; the first that exists is read."""
+    split_file: BelowRoot | None = None
+    """CoOp's JSON, below the dataset's folder."""
+    reader: Literal[
+        "class_folders", "path_lists", "pets", "cars", "flowers", "aircraft", "sun397", "ucf101", "imagenet", "variant"
+    ]
+    """Who finds images, labels and splits when there is no split file."""
+    lists: dict[str, BelowRoot] = {}
+    """For ``path_lists``: split -> text file of paths ``class/image``. Where val has none it is cut from train."""
+    own_sizes: dict[str, NonNegativeInt] | None = None
+    """Sizes of the dataset's own split, where they differ from CoOp's."""
+    rename: dict[str, Text] = {}
+    """A class's name on disk -> its name in a prompt; other names only have ``_`` read as a space."""
+    drop: tuple[str, ...] = ()
+    """Folders that are no class."""
+
+    @model_validator(mode="after")
+    def _lists_are_there(self) -> "Layout":
+        wanted = {"train", "test"} if self.reader == "path_lists" else set()
+        if not wanted <= set(self.lists) or (self.lists and not wanted):
+            raise ValueError(f"reader {self.reader} with lists {sorted(self.lists)}: path_lists needs train and test")
+        return self
+
+
+class Source(BaseModel):
+    """One file of a dataset: fetched from ``url``, or put in place by hand as ``manual`` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    """Name of the download."""
+    url: Annotated[str, Field(pattern=r"^(https?|file)://")] | None = None
+    manual: Text | None = None
+    """Where a person gets it, and why a program does not."""
+    checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = None
+    """As its publisher or a well-kept library states it; None where neither is known."""
+    into: BelowRoot = "."
+    """Folder below the root in which an archive is unpacked and any other file is put."""
+    inner: BelowRoot | None = None
+    """An archive inside the archive, the only part that is wanted."""
+    gives: BelowRoot
+    """What exists below the root once it is in place."""
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> "Source":
+        if self.url is None and self.manual is None:
+            raise ValueError(f"{self.file} has neither url nor manual: say where it comes from")
+        return self
+
+
 class Card(BaseModel):
     """What a task is, from where, under which licence, and how large it should be.
 
+    Its name is also the key of the task's rows in ``data/published``, where published numbers lie with their sources.
     The class names stand in exactly one of ``classnames``, ``photographs`` (their captions), or, where another part of
     the repository owns them, ``classnames_from`` says where.
 
@@ -64,6 +151,12 @@ class Card(BaseModel):
     licence: Text
     source: Text
     citation: Text | None = None
+    aliases: tuple[str, ...] = ()
+    template_sets: dict[str, Annotated[str, Field(pattern=r"^[^/\\]+$")]] = {}
+    """Named alternatives to ``templates``: each a file of ``data/templates`` with one template a line."""
+    layout: Layout | None = None
+    """For a dataset that the reader brings: how it lies on disk."""
+    sources: tuple[Source, ...] = ()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Card":
@@ -87,6 +180,21 @@ class Card(BaseModel):
             return tuple(photograph.caption for photograph in self.photographs)
         return self.classnames
 
+    def choose_templates(self, template_set: str | None = None) -> tuple[str, ...]:
+        """The card's templates, or those of one of its named sets.
+
+        Raises:
+            ValueError: there is no such set.
+        """
+        if template_set is None:
+            return self.templates
+        if template_set not in self.template_sets:
+            raise ValueError(
+                f"template_set is {template_set!r}, but {self.name} has {', '.join(self.template_sets) or 'none'}"
+            )
+        text = (TEMPLATE_DIR / self.template_sets[template_set]).read_text(encoding="utf-8")
+        return tuple(line for line in text.splitlines() if line.strip())
+
     def task(self, splits: dict[str, Split], classnames: tuple[str, ...] | None = None) -> Task:
         """The task of this card over these images.
 
@@ -105,6 +213,11 @@ class Card(BaseModel):
                 f"{len(names)}: {names}; bring the card in {CARD_DIR} up to date"
             )
         return Task(self.name, self.title, names, self.templates, splits, self.licence, self.source, self.citation)
+
+
+def disk_datasets() -> list[str]:
+    """Names of the cards that describe a dataset on disk, which the reader fetches, sorted."""
+    return [name for name in available_cards() if load_card(name).layout is not None]
 
 
 def available_cards() -> list[str]:

@@ -19,12 +19,19 @@ SHARES = {"train": 50, "val": 20}
 
 @dataclass(frozen=True)
 class PhotoFiles:
-    """Reads image number i from the i-th file, turned upright as its EXIF data say."""
+    """Reads image number i from the i-th file.
 
-    paths: tuple[Path, ...]
+    Attributes:
+        paths: the files.
+        upright: turn an image as its EXIF data say. The published benchmarks do not, so theirs are read as stored.
+    """
+
+    paths: Sequence[Path]
+    upright: bool = True
 
     def __call__(self, index: int) -> Image.Image:
-        return ImageOps.exif_transpose(decode(self.paths[index])).convert("RGB")
+        image = decode(self.paths[index])
+        return (ImageOps.exif_transpose(image) if self.upright else image).convert("RGB")
 
 
 def decode(path: Path, *, only_check: bool = False) -> Image.Image:
@@ -45,8 +52,8 @@ def decode(path: Path, *, only_check: bool = False) -> Image.Image:
             return image
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise OSError(
-            f"cannot read the image {path} ({type(error).__name__}: {error}): repair or remove it, or load the task "
-            'with unreadable="skip"'
+            f"cannot read the image {path} ({type(error).__name__}: {error}): repair it or fetch it again; a folder "
+            'of your own can be loaded with unreadable="skip"'
         ) from error
 
 
@@ -90,6 +97,7 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
         splits=splits,
         licence="that of the images' owner",
         source=str(path),
+        split_source=f"cut {SHARES['train']}/{SHARES['val']}/rest in every class by a hash of the file names",
     )
 
 

@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Int64
@@ -30,6 +31,12 @@ class Split(Dataset[tuple[Image.Image, int]]):
         """
         self._read = read
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
+
+    @property
+    def paths(self) -> Sequence[Path] | None:
+        """The image files in the split's order, or None where images are rendered and no file is theirs alone."""
+        paths: Sequence[Path] | None = getattr(self._read, "paths", None)
+        return paths
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +65,8 @@ class Task:
         licence: of the images.
         source: where the images come from.
         citation: key in the book's bibliography, if there is a publication.
+        split_source: what cut the images into splits, as a result's record repeats it: a split file, official lists,
+            or a rule.
 
     Raises:
         ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
@@ -72,6 +81,7 @@ class Task:
     licence: str
     source: str
     citation: str | None = None
+    split_source: str = "as its dataset card says"
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)

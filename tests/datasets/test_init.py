@@ -5,14 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from calip_core.datasets import available_tasks, check_task_name, load_task
+from calip_core.datasets import available_tasks, check_task_name, load_task, offline_tasks, resolve_name
 
 
 def test_all_tasks_of_the_book_are_there():
-    assert set(available_tasks()) == {"photos", "mini-shapes", "mini-pairs", "mini-textures", "digits"}
+    assert set(offline_tasks()) == {"photos", "mini-shapes", "mini-pairs", "mini-textures", "digits"}
+    assert set(available_tasks()) - set(offline_tasks()) == {
+        "imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft",
+        "sun397", "dtd", "eurosat", "ucf101", "imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", available_tasks())
+def test_a_dataset_has_other_names_too():
+    names = {"flowers102": "oxford_flowers", "imagenet-a": "imagenet_a", "dtd": "dtd", "folder:x": "folder:x"}
+    assert {alias: resolve_name(alias) for alias in names} == names
+
+
+@pytest.mark.parametrize("name", offline_tasks())
 def test_every_task_has_the_same_face(name, tmp_path):
     task = load_task(name, root=tmp_path)
     assert task.name == name
@@ -37,7 +46,13 @@ def test_a_name_is_checked_without_loading():
 
 @pytest.mark.parametrize(
     ("name", "options", "has"),
-    [("digits", "sizes", "none"), ("mini-shapes", "unreadable", "sizes"), ("folder:x", "sizes", "unreadable")],
+    [
+        ("digits", "sizes", "none"),
+        ("mini-shapes", "unreadable", "sizes"),
+        ("folder:x", "sizes", "unreadable"),
+        ("dtd", "template_set", "none"),
+        ("imagenet", "sizes", "template_set"),
+    ],
 )
 def test_an_unknown_option_lists_the_known_ones(name, options, has):
     with pytest.raises(TypeError, match=f"no option {options}; it has: {has}"):

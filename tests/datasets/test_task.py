@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from calip_core.datasets.folder import PhotoFiles
 from calip_core.datasets.task import SPLITS, Split, Task, check_templates
 
 
@@ -30,6 +31,12 @@ def test_a_split_gives_image_and_label():
     assert image.getpixel((0, 0)) == (1, 1, 1)
     assert label == 5
     assert type(label) is int
+
+
+def test_a_split_knows_its_files_where_it_has_any(tmp_path):
+    assert Split(grey, [0]).paths is None
+    paths = (tmp_path / "a.png", tmp_path / "b.png")
+    assert Split(PhotoFiles(paths), [0, 1]).paths == paths
 
 
 def test_labels_are_known_without_decoding():

@@ -1,0 +1,32 @@
+"""Arguments that several sub-commands share."""
+
+import argparse
+from pathlib import Path
+
+from calip_core.datasets import disk_datasets, resolve_name
+from calip_core.paths import data_root
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add ``--root``."""
+    parser.add_argument(
+        "--root",
+        type=lambda text: Path(text).expanduser(),
+        default=data_root(),
+        help="folder above the datasets' folders (default: $CALIP_DATA, else data/datasets here: %(default)s)",
+    )
+
+
+def dataset_name(text: str) -> str:
+    """The own name of a dataset on disk, for the type of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none of this name.
+    """
+    try:
+        name = resolve_name(text)
+    except ValueError:
+        name = ""
+    if name not in disk_datasets():
+        raise argparse.ArgumentTypeError(f"{text!r} is no dataset on disk; choose one of {', '.join(disk_datasets())}")
+    return name

@@ -1,0 +1,40 @@
+"""``calip datasets``: what of each dataset is there."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from calip_core.commands.arguments import add_root
+from calip_core.datasets.inventory import Status, inventory
+from calip_core.datasets.task import SPLITS
+
+if TYPE_CHECKING:
+    from calip_core.commands import Subparsers
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("datasets", help="list the datasets: present, half there or missing")
+    add_root(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line a dataset, and what is wrong with those that are half there."""
+    print(f"under {arguments.root} (train/val/test images):")
+    for status in inventory(arguments.root):
+        print(describe(status))
+    return 0
+
+
+def describe(status: Status) -> str:
+    """One line; a second one where a dataset is half there."""
+    state = "stand-in" if status.standin and status.state == "complete" else status.state
+    found = _counts(status.found) if status.found else "-"
+    line = f"{status.name:<16} {state:<11} {found:>21} of {_counts(status.expected):<22}"
+    if status.state == "complete":
+        return f"{line} {status.note}"
+    return line.rstrip() if status.state == "missing" else f"{line.rstrip()}\n  {status.note}"
+
+
+def _counts(sizes: dict[str, int]) -> str:
+    return "/".join(str(sizes[split]) for split in SPLITS)

@@ -1,0 +1,39 @@
+"""Flowers102: numbered images, their labels in MATLAB's format, and names in another file."""
+
+from calip_core.datasets.disk import ALL_TOGETHER, Found, Listing, Row, read_json
+from calip_core.datasets.matlab import read_mat
+from calip_core.datasets.own_splits import BY_RULE, cut_in_three, own_sizes
+from calip_core.paths import DATA_DIR
+
+NAMES = "cat_to_name.json"
+LABELS = "imagelabels.mat"
+CLASSNAMES = DATA_DIR / "class_names" / "oxford_flowers.txt"
+"""The names where the reader has no ``cat_to_name.json``, in the order of its numbers."""
+
+
+def read_flowers(found: Found) -> Listing:
+    """All images, cut 50/20/30 in every class; names from ``cat_to_name.json``, else this repository's list.
+
+    Raises:
+        ValueError: a file is not there, damaged, or not as expected.
+    """
+    labels = [int(label) for label in read_mat(found.file(LABELS), "labels")]
+    rows = [Row(f"image_{number:05}.jpg", label - 1) for number, label in enumerate(labels, start=1)]
+    names = _names(found)
+    if not all(1 <= label <= len(names) for label in labels):
+        raise ValueError(
+            f"{found.file(LABELS)} has labels from {min(labels)} to {max(labels)}, expected 1 to {len(names)}, the "
+            "number of class names"
+        )
+    return Listing(names, cut_in_three(rows), f"{LABELS}, {BY_RULE}", own_sizes(found), ALL_TOGETHER)
+
+
+def _names(found: Found) -> tuple[str, ...]:
+    path = found.folder / NAMES
+    if not path.is_file():
+        return tuple(CLASSNAMES.read_text(encoding="utf-8").splitlines())
+    content = read_json(path)
+    expected = [str(number) for number in range(1, len(content) + 1)] if isinstance(content, dict) else []
+    if not isinstance(content, dict) or set(content) != set(expected):
+        raise ValueError(f'{path} does not name classes: expected a mapping with the keys "1", "2", ... without a gap')
+    return tuple(str(content[number]) for number in expected)

@@ -1,0 +1,76 @@
+"""What of each dataset lies under a root: nothing, part of it, or all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from calip_core.datasets.cards import disk_datasets, load_card
+from calip_core.datasets.coop import list_dataset
+from calip_core.datasets.disk import (
+    Found,
+    MissingDatasetError,
+    Row,
+    absent_images,
+    check_listing,
+    find_dataset,
+)
+from calip_core.datasets.task import SPLITS
+
+State = Literal["missing", "incomplete", "complete"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One dataset under one root.
+
+    Attributes:
+        name: of its card.
+        state: complete means that the loader takes it.
+        found: images in each split that are there, by the split file or rule in use; None if none could be told.
+        expected: images in each split by the card.
+        folder: where it lies, if anywhere.
+        standin: whether it is a procedural stand-in.
+        note: the split in use, or what is wrong.
+    """
+
+    name: str
+    state: State
+    found: dict[str, int] | None
+    expected: dict[str, int]
+    folder: Path | None
+    standin: bool
+    note: str
+
+
+def inventory(root: Path, names: list[str] | None = None) -> list[Status]:
+    """The state of every dataset, or of those named, under a root. No image is decoded."""
+    return [status(name, root) for name in names or disk_datasets()]
+
+
+def status(name: str, root: Path) -> Status:
+    """The state of one dataset: the loader itself is asked."""
+    card = load_card(name)
+    try:
+        found = find_dataset(card, root)
+    except MissingDatasetError as error:
+        return Status(name, "missing", None, card.sizes, None, False, str(error))
+    except (ValueError, OSError) as error:
+        return Status(name, "incomplete", None, card.sizes, None, False, str(error))
+    return _judge(found)
+
+
+def _judge(found: Found) -> Status:
+    card, counts = found.card, None
+    try:
+        listing = list_dataset(found)
+        counts = {split: _present(found, listing.rows.get(split, [])) for split in SPLITS}
+        check_listing(found, listing)
+    except (ValueError, OSError) as error:
+        return Status(card.name, "incomplete", counts, card.sizes, found.folder, found.standin is not None, str(error))
+    return Status(
+        card.name, "complete", counts, card.sizes, found.folder, found.standin is not None, listing.split_source
+    )
+
+
+def _present(found: Found, rows: list[Row]) -> int:
+    return len(rows) - len(absent_images(found.images, rows))

@@ -1,0 +1,102 @@
+"""Small procedural stand-ins of the datasets on disk, in the exact format of each, for readers without the data."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from calip_core.datasets.cards import load_card
+from calip_core.datasets.coop import list_dataset
+from calip_core.datasets.disk import MARKER, Found, Listing, Standin
+from calip_core.datasets.standins.formats import CLASSES, WRITERS
+from calip_core.datasets.standins.pictures import Pictures
+from calip_core.datasets.task import SPLITS
+
+__all__ = ["CLASSES", "write_standin"]
+
+MADE_BY = "calip miniature"
+RESOLUTION = 128
+
+
+def write_standin(
+    name: str,
+    root: Path,
+    *,
+    classes: int | None = None,
+    images: int = 10,
+    seed: int = 0,
+    split_file: bool = True,
+    resolution: int = RESOLUTION,
+) -> Path:
+    """Write a small stand-in of a dataset under ``root``, as CoOp lays it out; the real loader reads it.
+
+    The pictures are of the miniature's world: every class shows one pair of colour and shape, among distractors. Class
+    names are the dataset's own, so a zero-shot classifier is at chance, while one that learns from images is not. A
+    marker file says that this is a stand-in and how large it is, and the loaded task says so too.
+
+    Args:
+        name: of a card with a layout.
+        root: the folder above the datasets' folders.
+        classes: the first so many of the names that this module knows (``CLASSES``); all of those when left out.
+        images: of every class, in all splits together.
+        seed: of the pictures.
+        split_file: whether CoOp's JSON is written too, where the dataset has one; without it the dataset's own lists
+            are read.
+        resolution: pixels a side.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        ValueError: no such dataset, or a number out of its range.
+        FileExistsError: the folder is already there; nothing is overwritten.
+        OSError: the folder cannot be written.
+    """
+    card = load_card(name)
+    known = CLASSES.get(name)
+    if card.layout is None or known is None:
+        raise ValueError(f"{name} has no stand-in, expected one of {', '.join(CLASSES)}")
+    count = _checked(name, classes, len(known), images)
+    folder = root / card.layout.places[0].folder
+    if folder.exists():
+        raise FileExistsError(f"{folder} is already there, and stays as it is: remove it or choose another root")
+    root.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=root, prefix=".standin-"))
+    try:
+        found = Found(card, work, work / card.layout.places[0].images)
+        WRITERS[name](work, known[:count], images, Pictures(seed, resolution))
+        listing = _describe(found, count, seed)
+        if split_file and card.layout.split_file:
+            _write_split_file(work / card.layout.split_file, listing)
+        work.chmod(0o755)  # mkdtemp's 0700 would lock other readers out
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _checked(name: str, classes: int | None, known: int, images: int) -> int:
+    count = known if classes is None else classes
+    if not 2 <= count <= known:
+        raise ValueError(f"classes is {classes}, expected 2 to {known}, the names that the stand-in of {name} knows")
+    if images < 5:
+        raise ValueError(f"images is {images}, expected at least 5 a class, so that no split is empty")
+    return count
+
+
+def _describe(found: Found, classes: int, seed: int) -> Listing:
+    """Write the marker; the count of images is that of the dataset's own split, read back."""
+    listing = list_dataset(found)
+    count = sum(len(rows) for rows in listing.rows.values())
+    marker = Standin(dataset=found.card.name, made_by=MADE_BY, seed=seed, classes=classes, images=count)
+    (found.folder / MARKER).write_text(marker.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return listing
+
+
+def _write_split_file(path: Path, listing: Listing) -> None:
+    """CoOp's JSON of a listing, with ``_`` for the spaces of class names as there."""
+    names = [name.replace(" ", "_") for name in listing.classnames]
+    content = {split: [[*row, names[row.label]] for row in listing.rows.get(split, [])] for split in SPLITS}
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
