@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Int64
@@ -30,6 +31,11 @@ class Split(Dataset[tuple[Image.Image, int]]):
         """
         self._read = read
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
+
+    @property
+    def files(self) -> tuple[Path, ...] | None:
+        """The file of every image, where each image is a file of its own; None for generated images."""
+        return getattr(self._read, "paths", None)
 
     def __len__(self) -> int:
         return len(self.labels)
