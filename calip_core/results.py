@@ -1,11 +1,13 @@
 """Records on disk, and the tables that they become: what was measured here beside what has been published."""
 
 import csv
+import errno
 import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from io import FileIO
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,7 +21,7 @@ _ZERO_SHOT = DATA_DIR / "published" / "zeroshot.csv"
 
 
 class TornRecordWarning(UserWarning):
-    """The last line of a file of records was cut short: a run was stopped while it wrote."""
+    """A line of a file of records was cut short: a run was stopped while it wrote."""
 
 
 def results_file() -> Path:
@@ -40,12 +42,12 @@ def append(record: RunRecord, path: Path | None = None) -> None:
     path = path or results_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     line = record.model_dump_json().encode() + b"\n"
-    with FileLock(f"{path}.lock"), path.open("ab+") as file:
+    with FileLock(f"{path}.lock"), path.open("ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
-        torn = end > 0 and _last_byte(file.fileno(), end) != b"\n"
+        data = line if _ends_a_line(file, end) else b"\n" + line  # a torn line keeps a line of its own
         try:
-            file.write((b"\n" if torn else b"") + line)  # a torn line keeps a line of its own
-            file.flush()
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         except OSError as error:
             os.truncate(path, end)
@@ -54,8 +56,11 @@ def append(record: RunRecord, path: Path | None = None) -> None:
             ) from error
 
 
-def _last_byte(descriptor: int, end: int) -> bytes:
-    return os.pread(descriptor, 1, end - 1)
+def _ends_a_line(file: FileIO, end: int) -> bool:
+    if end == 0:
+        return True
+    file.seek(end - 1)
+    return file.read(1) == b"\n"
 
 
 def load(path: Path | None = None) -> list[RunRecord]:
@@ -83,8 +88,7 @@ def _parse(path: Path, number: int, line: bytes) -> RunRecord | None:
         return RunRecord.model_validate_json(line)
     except ValidationError as error:
         fault = error.errors()[0]
-        # Every line is written whole, its last character a brace: without it the writer was stopped.
-        if fault["type"] == "json_invalid" and not line.rstrip().endswith(b"}"):
+        if fault["type"] == "json_invalid":
             warnings.warn(
                 f"{path}, line {number}, is cut short and left out: run its measurement again", TornRecordWarning,
                 stacklevel=3,

@@ -166,7 +166,8 @@ def test_a_damaged_shard_is_encoded_again_alone_with_a_warning(backbone, tmp_pat
     if fault == "checksum":
         checksum.write_text("")
     else:
-        shard.write_bytes({"flip": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], "truncate": data[:50]}.get(fault, b""))
+        flipped = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+        shard.write_bytes({"flip": flipped, "truncate": data[:50], "empty": b""}[fault])
     with pytest.raises(ValueError, match=r"lacks 1 of 3 shards: 00001.safetensors \(damaged\)"):
         FeatureStore.open(store.folder)
     with pytest.warns(UserWarning, match=r"00001.safetensors does not match its checksum"):
@@ -206,9 +207,9 @@ def test_a_full_disk_loses_nothing_and_says_so(backbone, tmp_path, monkeypatch):
         return write(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=r"cannot write shard 1 \(No space left.*; 1 of 3 shards are safe: make room") as e:
+    with pytest.raises(OSError, match=r"shard 1 \(No space left.*; 1 of 3 shards are safe: make room") as caught:
         encode(backbone, tmp_path)
-    assert e.value.errno == errno.ENOSPC
+    assert caught.value.errno == errno.ENOSPC
     monkeypatch.undo()
     store = encode(backbone, tmp_path)
     assert store.report.images == IMAGES - SHARD

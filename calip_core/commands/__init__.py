@@ -1,0 +1,1 @@
+"""The commands of ``calip``: one module each, with ``add_parser(subparsers)``."""
