@@ -107,7 +107,7 @@ class Job:
         command = [
             sys.executable, "-m", "papermill", str(self.notebook), str(self.output),
             "--parameters_yaml", json.dumps(self.parameters), "--cwd", str(self.notebook.parent),
-            "--kernel", "python3", "--no-progress-bar", "--no-request-save-on-cell-execute",
+            "--kernel", "python3", "--no-progress-bar",
         ]  # fmt: skip
         paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
         search = os.pathsep.join(filter(None, paths))

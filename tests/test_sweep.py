@@ -23,7 +23,10 @@ import os, time
 if dataset == "broken":
     raise RuntimeError("this dataset is broken")
 if dataset == "slow":
-    time.sleep(60)
+    with open("slow.started.part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename("slow.started.part", "slow.started")
+    time.sleep(300)
 line = {TEMPLATE!r}.replace("DATASET", dataset).replace("BACKBONE", backbone).replace("123456", str(seed))
 if dataset != "forgetful":
     with open(os.environ["CALIP_RESULTS"], "a") as file:
@@ -110,18 +113,28 @@ def command(folder, *more):
     )
 
 
+def wait_for(path, process):
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline and process.poll() is None, f"no {path}"
+        time.sleep(0.05)
+
+
 def test_ctrl_c_loses_nothing(folder):
     grid(folder, datasets=["a", "slow", "b"])
     process = command(folder)
-    deadline = time.monotonic() + 100
-    while not (folder / "sweep-notebooks" / "slow_mini-rn_official_fixed_0.ipynb").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, text = process.communicate(timeout=30)
+    try:
+        wait_for(folder / "slow.started", process)
+        kernel = int((folder / "slow.started").read_text())
+        process.send_signal(signal.SIGINT)
+        _, text = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "1 done now, 0 failed, 2 left: interrupted" in text
     assert [record.dataset for record in load(folder / "runs.jsonl")] == ["a"]
+    with pytest.raises(ProcessLookupError):  # the cell's own process has ended too
+        os.kill(kernel, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,14 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, rendering
+from tests.benchmarks import attention, encoding, rendering, streaming
 
-BENCHMARKS = {"attention": attention.run, "encoding": encoding.run, "rendering": rendering.run}
+BENCHMARKS = {
+    "attention": attention.run,
+    "encoding": encoding.run,
+    "rendering": rendering.run,
+    "streaming": streaming.run,
+}
 
 
 def main() -> None:
