@@ -17,7 +17,7 @@ from calip_core import selection
 from calip_core.attention import CalipConfig
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Task
-from calip_core.features import FeatureStore
+from calip_core.features import FeatureStore, Manifest
 from calip_core.machine import commit, device_name, library_version, package_versions
 from calip_core.metrics import bootstrap_interval, correct_predictions, mcnemar, wilson_interval
 from calip_core.prompts import zero_shot_classifier
@@ -179,12 +179,11 @@ def run(
     if method == "calip" and protocol == "oracle":
         control = selection.oracle_control(test.logits, test.labels, seed=seed, repeats=control_repeats, grid=grid)
     blend = test.logits.combine(beta2=chosen.beta2, beta3=chosen.beta3)
-    return RunRecord(
-        **_what_was_run(bench, test, method, config, protocol, chosen),
-        **_statistics(blend, test.logits.clip, test.labels, seed, keep_hits),
-        **_control(control),
-        time=datetime.now(UTC),
-        seconds=time.perf_counter() - start,
+    return RunRecord.model_validate(
+        _what_was_run(bench, test, method, config, protocol, chosen)
+        | _statistics(blend, test.logits.clip, test.labels, seed, keep_hits)
+        | _control(control)
+        | {"time": datetime.now(UTC), "seconds": time.perf_counter() - start}
     )
 
 
@@ -195,7 +194,7 @@ _NO_BLEND = Selection(0.0, 0.0, "fixed", "CLIP's own logits, nothing to choose")
 class _Measured:
     logits: CalipLogits
     labels: Int64[np.ndarray, "n"]
-    image_set: str
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ class _Bench:
         )  # fmt: skip
         text = zero_shot_classifier(self.backbone, self.task.classnames, self.task.templates)
         logits = store.logits(text, self.config, self.backbone.logit_scale)
-        return _Measured(logits, store.labels, store.manifest.source)
+        return _Measured(logits, store.labels, store.manifest)
 
 
 def _select(bench: _Bench, test: _Measured, protocol: Protocol, criterion: str, grid: Grid | None) -> Selection:
@@ -249,10 +248,10 @@ def _what_was_run(
         "images": len(test.labels),
         "classes": len(task.classnames),
         "limit": bench.limit,
-        "image_set": test.image_set,
+        "image_set": test.manifest.source,
         "backbone": backbone.name,
-        "token_space": backbone.token_space,
-        "precision": f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch."),
+        "token_space": test.manifest.tokens,
+        "precision": test.manifest.precision,
         "device": device_name(backbone.device),
         "method": method,
         "config": config,
@@ -299,7 +298,7 @@ def _per_class_mean(hits: Bool[np.ndarray, "n"], labels: Int64[np.ndarray, "n"])
     return float((np.bincount(labels, weights=hits)[shown] / counts[shown]).mean())
 
 
-def _control(control: OracleControl | None) -> dict[str, float]:
+def _control(control: OracleControl | None) -> dict[str, object]:
     if control is None:
         return {}
     return {"control_gain": float(control.by_selection.mean()), "control_p": control.p_value}

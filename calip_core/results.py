@@ -230,7 +230,7 @@ def beside_published(records: Iterable[RunRecord], references: Iterable[Publishe
     for record in latest(records):
         what = (record.dataset, record.backbone, record.method)
         measured.add(what)
-        same = [ref for ref in known if (ref.dataset, ref.backbone, ref.method) == what]
-        rows += [Row(record, reference) for reference in same or [None]]
+        same = [Row(record, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) == what]
+        rows += same or [Row(record, None)]
     rows += [Row(None, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) not in measured]
     return rows

@@ -33,7 +33,7 @@ _BETAS = DATA_DIR / "published" / "calip_betas.csv"
 _LABEL_FREE_STEPS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """Pairs to choose from: every beta2 with every beta3.
 

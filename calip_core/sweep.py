@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NoReturn
 
-import nbformat
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm.auto import tqdm
@@ -24,7 +24,6 @@ from calip_core.paths import DATA_DIR
 from calip_core.results import load
 from calip_core.selection import Protocol
 
-EngineName = Literal["local", "ray"]
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C has ended
 
 _REPOSITORY = DATA_DIR.parent
@@ -150,7 +149,10 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         FileNotFoundError: there is no such file, or no such notebook.
         ValueError: it is no YAML, does not describe a sweep, or the notebook lacks a parameter that it sets.
+        ImportError: papermill is not installed.
     """
+    if find_spec("papermill") is None:
+        raise ImportError("sweeps run notebooks through papermill: `pip install calip-core[book]`")
     if not path.is_file():
         raise FileNotFoundError(f"there is no sweep {path} (looked for {path.absolute()}): check the path")
     try:
@@ -195,9 +197,10 @@ def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 def _check_parameters(sweep: Sweep) -> None:
     """papermill would set an unknown parameter, and nothing would read it."""
-    notebook = nbformat.read(sweep.notebook, as_version=4)
-    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    names = {line.split(":")[0].split("=")[0].strip() for source in cells for line in source.splitlines()}
+    notebook = json.loads(sweep.notebook.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines()]
+    names = {line.split(":")[0].split("=")[0].strip() for line in lines}
     missing = sorted(set(_parameters(sweep, sweep.cells()[0])) - names)
     if missing:
         raise ValueError(f"{sweep.notebook} has no parameter {', '.join(missing)} in its cell tagged 'parameters'")
@@ -247,7 +250,7 @@ def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = T
             summary.skipped.append(cell)
         else:
             jobs.append(_job(sweep, cell, results))
-    bar: tqdm[None] = tqdm(
+    bar: tqdm[NoReturn] = tqdm(
         total=len(jobs) + len(summary.skipped), initial=len(summary.skipped), unit="cell", disable=not progress
     )
     with bar:
@@ -267,7 +270,7 @@ def _job(sweep: Sweep, cell: Cell, results: Path) -> Job:
     return Job(cell, sweep.notebook, output, _parameters(sweep, cell), results.absolute())
 
 
-def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[None]") -> None:
+def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]") -> None:
     if fault is None:
         summary.done.append(cell)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class _Fill:
     backbone: Backbone
     split: LabelledImages
     chosen: Sequence[int]
-    bar: "tqdm[None]"
+    bar: "tqdm[NoReturn]"
     held: dict[int, BaseFileLock] = field(default_factory=dict)
     images: int = 0
     waiting: float = 0.0
@@ -193,7 +193,7 @@ def fill(
         return EncodingReport()
     missing = sum(len(manifest.images_of(shard)) for shard in pending)
     start = time.perf_counter()
-    bar: tqdm[None] = tqdm(
+    bar: tqdm[NoReturn] = tqdm(
         total=manifest.images, initial=manifest.images - missing, desc="encoding", unit="image",
         disable=not progress, leave=False,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Memory that CALIP takes on a set of images: streamed from a feature store, it must not grow with their number (Linux).
+"""Memory that streaming CALIP takes (Linux): besides the logits, it must not grow with the number of images.
 
 ``python -m tests.benchmarks.streaming 50000`` measures one size.
 """
