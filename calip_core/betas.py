@@ -130,8 +130,8 @@ class _Grid:
 
     @classmethod
     def of(cls, logits: CalipLogits, beta1: float, beta2: np.ndarray, beta3: np.ndarray) -> "_Grid":
-        like = {"dtype": logits.clip.dtype, "device": logits.clip.device}
-        return cls(*(torch.as_tensor(weights, **like) for weights in (beta1, beta2, beta3)))
+        dtype, device = logits.clip.dtype, logits.clip.device
+        return cls(*(torch.as_tensor(weights, dtype=dtype, device=device) for weights in (beta1, beta2, beta3)))
 
     def tolerance(self, logits: CalipLogits) -> Float[Tensor, "n 1"]:
         """No sum of rounded products differs from the true margin by more than this, image by image."""

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from calip_core.commands import datasets, fetch, miniature
+from calip_core.commands import datasets, fetch, miniature, sweep
 
-COMMANDS = (datasets, fetch, miniature)
+COMMANDS = (datasets, fetch, miniature, sweep)
 """Each module adds its own parser."""
 
 

@@ -1,6 +1,15 @@
-"""What a measurement was made on."""
+"""What a measurement was made on, and with which code."""
 
 import platform
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def processor_name() -> str:
@@ -10,3 +19,35 @@ def processor_name() -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+
+
+def library_version() -> str:
+    """This library's version: as installed, or as a checkout says that is used without installing it."""
+    try:
+        return version("calip-core")
+    except PackageNotFoundError:
+        with (_REPOSITORY / "pyproject.toml").open("rb") as file:
+            return str(tomllib.load(file)["project"]["version"])
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """The installed version of each package.
+
+    Raises:
+        PackageNotFoundError: one is not installed.
+    """
+    return {package: version(package) for package in packages}
+
+
+def commit() -> str:
+    """The commit of the checkout, with "-dirty" where tracked files differ from it; "unknown" outside a checkout."""
+    command = ["git", "-C", str(_REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

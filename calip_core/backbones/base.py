@@ -41,6 +41,7 @@ class Backbone:
         embed_dim: width c of the joint space.
         resolution: height and width of the images, in pixels.
         grid: rows and columns of the spatial tokens; m = grid[0] * grid[1].
+        token_space: where the spatial tokens live, "joint" unless it was loaded for the exhibit.
         logit_scale: s, the factor between cosines and CLIP's logits.
         preprocess: PIL image -> "3 h w", what ``encode_image`` wants.
         context_length: tokens of the longest text, both marks included.
@@ -61,7 +62,7 @@ class Backbone:
         logit_scale: float,
     ) -> None:
         self.name, self.model, self.preprocess, self.resolution = name, model, preprocess, resolution
-        self.grid, self.embed_dim = tower.grid, tower.embed_dim
+        self.grid, self.embed_dim, self.token_space = tower.grid, tower.embed_dim, tower.tokens
         self.logit_scale = logit_scale
         self.context_length: int = model.context_length
         first = next(model.visual.parameters())

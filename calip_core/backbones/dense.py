@@ -21,6 +21,7 @@ TokenSpace = Literal["joint", "pre_pool"]
 class DenseTower(Protocol):
     """Pooled and spatial features of images, not of unit length, in the precision of the weights."""
 
+    tokens: TokenSpace
     embed_dim: int
     grid: tuple[int, int]
 

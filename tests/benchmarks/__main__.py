@@ -5,13 +5,14 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, landscape, rendering
+from tests.benchmarks import attention, encoding, landscape, rendering, streaming
 
 BENCHMARKS = {
     "attention": attention.run,
     "encoding": encoding.run,
     "landscape": landscape.run,
     "rendering": rendering.run,
+    "streaming": streaming.run,
 }
 
 

@@ -1,0 +1,231 @@
+"""Fill a feature store: images are decoded by threads while the backbone encodes, and several processes may share."""
+
+import os
+import time
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn
+
+import numpy as np
+import torch
+from filelock import BaseFileLock, Timeout
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from calip_core.backbones.base import Backbone
+from calip_core.features.encode import LabelledImages
+from calip_core.features.shards import Shards
+from calip_core.tokens import ImageTokens
+
+_BATCHES_AHEAD = 2
+_POLL_SECONDS = 0.2
+
+Batch = tuple[int, Sequence[int]]
+"""A shard and the images of the split, by number, that go through the backbone together."""
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """How fast images were encoded, and what held them up.
+
+    Attributes:
+        images: how many this process encoded.
+        seconds: from first to last.
+        waiting: seconds of them without a decoded image to work on.
+        model: seconds in the backbone.
+        writing: seconds of moving shards to the disk.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    waiting: float = 0.0
+    model: float = 0.0
+    writing: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Speed of this process; 0 if nothing was left to encode."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def bound(self) -> Literal["decoding", "model", "disk"]:
+        """What a faster run needs: more decoding threads, a faster device, or a faster disk."""
+        if self.waiting >= max(self.model, self.writing):
+            return "decoding"
+        return "model" if self.model >= self.writing else "disk"
+
+    def __str__(self) -> str:
+        if not self.images:
+            return "nothing was left to encode"
+        return f"{self.images} images, {self.images_per_second:.0f} a second, bound by {self.bound}"
+
+
+@dataclass
+class _Fill:
+    """One process at work on a store."""
+
+    shards: Shards
+    backbone: Backbone
+    split: LabelledImages
+    chosen: Sequence[int]
+    bar: "tqdm[NoReturn]"
+    held: dict[int, BaseFileLock] = field(default_factory=dict)
+    images: int = 0
+    waiting: float = 0.0
+    model: float = 0.0
+    writing: float = 0.0
+
+    def run(self, pending: list[int], workers: int) -> None:
+        """Encode what nobody else has claimed; wait for the others' shards, and take over those of the dead."""
+        while pending:
+            before = self.images
+            try:
+                with closing(self._encoded_shards(pending, workers)) as encoded:
+                    for shard, parts in encoded:
+                        self._write(shard, ImageTokens.cat(parts))
+            finally:
+                for lock in self.held.values():
+                    lock.release()
+                self.held.clear()
+            pending = [shard for shard in pending if self.shards.state(shard) != "whole"]
+            if pending and self.images == before:
+                time.sleep(_POLL_SECONDS)
+
+    def _encoded_shards(self, pending: list[int], workers: int) -> Generator[tuple[int, list[ImageTokens]], None, None]:
+        parts: list[ImageTokens] = []
+        start = time.perf_counter()
+        with closing(decode_ahead(self.split, self.backbone, self._batches(pending), workers)) as decoded:
+            for shard, images in decoded:
+                ready = time.perf_counter()
+                parts.append(self.backbone.encode_image(images).to("cpu").to(self.shards.manifest.dtype))
+                self.waiting += ready - start
+                self.model += time.perf_counter() - ready
+                self._show(len(images))
+                if sum(map(len, parts)) == len(self.shards.manifest.images_of(shard)):
+                    yield shard, parts
+                    parts = []
+                start = time.perf_counter()
+
+    def _batches(self, pending: list[int]) -> Iterator[Batch]:
+        """The batches of claimed shards. A shard is claimed when the decoding reaches it, not earlier."""
+        size = self.shards.manifest.batch_size
+        for shard in pending:
+            if self._claim(shard):
+                images = self.shards.manifest.images_of(shard)
+                for start in range(images.start, images.stop, size):
+                    yield shard, self.chosen[start : min(start + size, images.stop)]
+
+    def _claim(self, shard: int) -> bool:
+        lock = self.shards.lock(shard)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        state = self.shards.state(shard)  # another process may have finished it since we looked
+        if state == "whole":
+            lock.release()
+            return False
+        if state == "damaged":
+            warnings.warn(
+                f"{self.shards.path(shard)} does not match its checksum: encoding its images again", stacklevel=2
+            )
+        self.held[shard] = lock
+        return True
+
+    def _write(self, shard: int, tokens: ImageTokens) -> None:
+        start = time.perf_counter()
+        rows = [self.chosen[i] for i in self.shards.manifest.images_of(shard)]
+        labels = torch.from_numpy(np.asarray(self.split.labels)[rows].astype(np.int64))
+        try:
+            self.shards.write(shard, {"pooled": tokens.pooled, "spatial": tokens.spatial, "labels": labels})
+        except OSError as error:
+            raise self._disk_error(error, shard) from error
+        self.held.pop(shard).release()
+        self.writing += time.perf_counter() - start
+
+    def _disk_error(self, error: OSError, shard: int) -> OSError:
+        manifest = self.shards.manifest
+        whole = sum(self.shards.state(i) == "whole" for i in range(manifest.shards))
+        missing = (manifest.shards - whole) * manifest.shard_bytes / 2**20
+        return OSError(
+            error.errno,
+            f"cannot write shard {shard} ({error.strerror}); {whole} of {manifest.shards} shards are safe: make room "
+            f"for {missing:.0f} MiB and run again, encoding goes on at the first missing shard",
+            str(self.shards.path(shard)),
+        )
+
+    def _show(self, images: int) -> None:
+        self.images += images
+        self.bar.update(images)
+        self.bar.set_postfix_str(f"bound by {self.report().bound}", refresh=False)
+
+    def report(self, seconds: float = 0.0) -> EncodingReport:
+        return EncodingReport(self.images, seconds, self.waiting, self.model, self.writing)
+
+
+def fill(
+    shards: Shards, backbone: Backbone, split: LabelledImages, chosen: Sequence[int],
+    *, workers: int | None = None, progress: bool = True,
+) -> EncodingReport:  # fmt: skip
+    """Encode whatever a store lacks, shard by shard; every shard is checked against its checksum first.
+
+    Args:
+        shards: the store's files.
+        backbone: who encodes.
+        split: labelled images.
+        chosen: which images of the split the store holds, by number.
+        workers: threads that decode; as many as the machine has cores, at most 16, when left out.
+        progress: whether to show a bar.
+
+    Warns:
+        UserWarning: a shard is damaged; it is encoded again.
+
+    Raises:
+        OSError: an image cannot be read, or a shard cannot be written; the shards written so far are kept.
+    """
+    manifest = shards.manifest
+    pending = [shard for shard in range(manifest.shards) if shards.state(shard) != "whole"]
+    if not pending:
+        return EncodingReport()
+    missing = sum(len(manifest.images_of(shard)) for shard in pending)
+    start = time.perf_counter()
+    bar: tqdm[NoReturn] = tqdm(
+        total=manifest.images, initial=manifest.images - missing, desc="encoding", unit="image",
+        disable=not progress, leave=False,
+    )  # fmt: skip
+    with bar:
+        work = _Fill(shards, backbone, split, chosen, bar)
+        work.run(pending, workers or min(16, os.cpu_count() or 1))
+    return work.report(time.perf_counter() - start)
+
+
+def decode_ahead(
+    split: LabelledImages, backbone: Backbone, batches: Iterator[Batch], workers: int
+) -> Generator[tuple[int, Tensor], None, None]:
+    """Preprocessed images of each batch, "b 3 h w", in order; threads decode the next batches meanwhile.
+
+    Threads, not processes: decoding and resizing leave Python's lock, nothing is copied between processes, and a
+    notebook needs no importable main module.
+    """
+
+    def load(index: int) -> Tensor:
+        return backbone.preprocess(split[index][0])
+
+    def stacked(waiting: tuple[int, list[Future[Tensor]]]) -> tuple[int, Tensor]:
+        return waiting[0], torch.stack([image.result() for image in waiting[1]])
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    queue: deque[tuple[int, list[Future[Tensor]]]] = deque()
+    try:
+        for shard, indices in batches:
+            queue.append((shard, [pool.submit(load, index) for index in indices]))
+            if len(queue) > _BATCHES_AHEAD:
+                yield stacked(queue.popleft())
+        while queue:
+            yield stacked(queue.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,127 @@
+"""The files of a feature store: one safetensors file a shard, beside it its SHA-256, and a lock while it is made."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from calip_core.features.manifest import Manifest
+from calip_core.paths import atomic_path
+
+State = Literal["whole", "missing", "damaged"]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files of one store.
+
+    Attributes:
+        folder: where they lie.
+        manifest: what they hold.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, shard: int) -> Path:
+        """The file of a shard: tensors "pooled" (n c), "spatial" (n m c) and "labels" (n)."""
+        return self.folder / f"{shard:05d}.safetensors"
+
+    def checksum_path(self, shard: int) -> Path:
+        """The file of its checksum, as ``sha256sum --check`` reads it; it is written last."""
+        return self.folder / f"{shard:05d}.sha256"
+
+    def lock(self, shard: int) -> FileLock:
+        """The claim on a shard. The system frees the lock of a process that dies, so nobody's claim outlives them."""
+        return FileLock(self.folder / "locks" / f"{shard:05d}.lock")
+
+    def state(self, shard: int) -> State:
+        """Whether a shard is there, with the bytes that were written and the images that the manifest says."""
+        try:
+            expected = self.checksum_path(shard).read_text(encoding="ascii").split()[0]
+            with self.path(shard).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return "missing"
+        except (IndexError, UnicodeDecodeError):
+            return "damaged"
+        return "whole" if found == expected and self._fits(shard) else "damaged"
+
+    def write(self, shard: int, tensors: Mapping[str, Tensor]) -> None:
+        """Move a shard into place, then its checksum. Only the holder of the shard's lock may do this.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full; whole shards stay as they are.
+        """
+        path = self.path(shard)
+        self._remove_leftovers(path)
+        self.checksum_path(shard).unlink(missing_ok=True)
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
+        with atomic_path(self.checksum_path(shard)) as temporary:
+            temporary.write_text(f"{hashlib.sha256(data).hexdigest()}  {path.name}\n", encoding="ascii")
+
+    def open(self, shard: int) -> safe_open:
+        """A shard mapped into memory, a context manager: what is read of it is paged in, the rest is not."""
+        return safe_open(self.path(shard), framework="pt")
+
+    def _remove_leftovers(self, path: Path) -> None:
+        """What a process that was killed while writing this shard has left."""
+        for file in self.folder.glob(f".{path.name}.*"):
+            file.unlink(missing_ok=True)
+
+    def _fits(self, shard: int) -> bool:
+        manifest, n = self.manifest, len(self.manifest.images_of(shard))
+        expected = [n, manifest.grid[0] * manifest.grid[1], manifest.width]
+        try:
+            with self.open(shard) as tensors:
+                spatial = tensors.get_slice("spatial")
+                return bool(spatial.get_shape() == expected)
+        except SafetensorError:
+            return False
+
+
+def begin(folder: Path, manifest: Manifest) -> Shards:
+    """Open or begin the store of ``manifest`` in ``folder``; an earlier store keeps its batch and shard sizes.
+
+    A manifest that is damaged or describes something else is replaced; shards that do not fit it are made again.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    (folder / "locks").mkdir(parents=True, exist_ok=True)
+    path = folder / "manifest.json"
+    with FileLock(folder / "locks" / "manifest.lock"):
+        try:
+            found = read_manifest(folder)
+            if found.key == manifest.key:
+                return Shards(folder, found)
+        except (FileNotFoundError, ValueError):
+            pass
+        with atomic_path(path) as temporary:
+            temporary.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return Shards(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a store.
+
+    Raises:
+        FileNotFoundError: there is no store in this folder.
+        ValueError: the file is no manifest.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no feature store in {folder}: make one with FeatureStore.encode(backbone, split)")
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path} is no manifest of a feature store: {error}") from error

@@ -1,0 +1,163 @@
+"""Features on disk: encoded once, streamed back shard by shard."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from calip_core.attention import CalipConfig, calip_logits
+from calip_core.backbones.base import Backbone
+from calip_core.features.encode import LabelledImages, choose_images
+from calip_core.features.fill import EncodingReport, fill
+from calip_core.features.manifest import Manifest, StoredType, describe
+from calip_core.features.shards import Shards, begin, read_manifest
+from calip_core.paths import cache_dir
+from calip_core.tokens import CalipLogits, ImageTokens
+
+_READ_TOGETHER = 64  # images that are in memory at a time: of RN50's 50 tokens in float32, 13 MB
+
+
+class FeatureStore:
+    """The features of a set of images, on disk.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what was encoded, by what, and how it is kept.
+        report: how fast this process encoded; empty where everything was there.
+    """
+
+    def __init__(self, shards: Shards, report: EncodingReport) -> None:
+        self.folder: Path = shards.folder
+        self.manifest: Manifest = shards.manifest
+        self.report = report
+        self._shards = shards
+
+    @classmethod
+    def encode(
+        cls,
+        backbone: Backbone,
+        split: LabelledImages,
+        *,
+        root: Path | None = None,
+        name: str = "split",
+        limit: int | None = None,
+        seed: int = 0,
+        stored: StoredType = "float16",
+        batch_size: int = 64,
+        shard_size: int = 256,
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> "FeatureStore":
+        """The store of a split, encoding whatever it lacks.
+
+        A store is believed only if the images, the weights, the preprocessing, the precision and the packages are what
+        they were: anything else gets a folder of its own. Killed at any moment, it goes on at the first missing shard
+        and ends with the same bytes. Several processes may call this at once and then share the work.
+
+        Args:
+            backbone: who encodes.
+            split: labelled images, for instance ``task.splits["test"]``.
+            root: folder of all stores; ``features`` in the user's cache when left out.
+            name: for people, the beginning of the folder's name, such as "eurosat-test".
+            limit: at most so many images, drawn by ``seed``; all when left out.
+            seed: which images a limit takes.
+            stored: how features are kept.
+            batch_size: images a call of the backbone, if the store is new.
+            shard_size: images a file, if the store is new. What is lost when a run is killed is at most two of them.
+            workers: threads that decode; as many as the machine has cores, at most 16, when left out.
+            progress: whether to show a bar.
+
+        Warns:
+            UserWarning: a shard is damaged; its images are encoded again.
+
+        Raises:
+            ValueError: the split is empty or the limit is not positive.
+            OSError: an image cannot be read, or the disk is full; the shards written so far are kept.
+        """
+        chosen = choose_images(split, limit, seed)
+        manifest = describe(backbone, split, chosen, stored=stored, batch_size=batch_size, shard_size=shard_size)
+        parts = (name, backbone.name, manifest.key)
+        folder = (root or cache_dir() / "features") / "-".join(re.sub(r"[^\w.@]+", "_", part) for part in parts)
+        shards = begin(folder, manifest)
+        return cls(shards, fill(shards, backbone, split, chosen, workers=workers, progress=progress))
+
+    @classmethod
+    def open(cls, folder: Path) -> "FeatureStore":
+        """A finished store, without the backbone and the images that it was made from.
+
+        Raises:
+            FileNotFoundError: there is no store in this folder.
+            ValueError: shards are missing or damaged.
+        """
+        shards = Shards(folder, read_manifest(folder))
+        states = {shard: shards.state(shard) for shard in range(shards.manifest.shards)}
+        bad = [f"{shards.path(shard).name} ({state})" for shard, state in states.items() if state != "whole"]
+        if bad:
+            raise ValueError(
+                f"{folder} lacks {len(bad)} of {len(states)} shards: {', '.join(bad[:5])}. Call FeatureStore.encode "
+                "with the backbone and the images, it encodes what is missing"
+            )
+        return cls(shards, EncodingReport())
+
+    def __len__(self) -> int:
+        return self.manifest.images
+
+    @property
+    def labels(self) -> Int64[np.ndarray, "n"]:
+        """The class number of every image."""
+        parts = []
+        for shard in range(self.manifest.shards):
+            with self._shards.open(shard) as tensors:
+                parts.append(tensors.get_tensor("labels").numpy())
+        return np.concatenate(parts)
+
+    def batches(self, size: int = _READ_TOGETHER) -> Iterator[ImageTokens]:
+        """All tokens in order, at most ``size`` images at a time, in the type in which they are kept.
+
+        Raises:
+            ValueError: the size is not positive.
+        """
+        if size < 1:
+            raise ValueError(f"size is {size}, expected at least one image a batch")
+        for shard in range(self.manifest.shards):
+            with self._shards.open(shard) as tensors:
+                pooled, spatial = tensors.get_slice("pooled"), tensors.get_slice("spatial")
+                for start in range(0, len(self.manifest.images_of(shard)), size):
+                    rows = slice(start, start + size)
+                    yield ImageTokens(pooled[rows], spatial[rows], self.manifest.grid)
+
+    def tokens(self, dtype: torch.dtype = torch.float32) -> ImageTokens:
+        """All tokens in memory, on the CPU: for small sets."""
+        return ImageTokens.cat([batch.to(dtype) for batch in self.batches()])
+
+    def logits(
+        self, text: Float[Tensor, "k c"], config: CalipConfig | None = None, logit_scale: float = 100.0
+    ) -> CalipLogits:
+        """CALIP's three logits of all images, streamed: besides the result only one small batch is in memory.
+
+        Args:
+            text: F_t, rows of unit length; it says on which device and in which precision to compute.
+            config: temperatures and pooling; the released code's when left out.
+            logit_scale: s.
+
+        Returns:
+            Logits "n k" on the device of ``text``, as ``calip_logits`` gives them.
+
+        Raises:
+            ValueError: feature widths differ, there are no classes, or features are NaN or infinite.
+        """
+        dtype = torch.promote_types(text.dtype, torch.float32)
+        clip, text_attended, visual_attended = (
+            torch.empty(len(self), len(text), dtype=dtype, device=text.device) for _ in range(3)
+        )
+        start = 0
+        for batch in self.batches():
+            part = calip_logits(batch.to(text.device).to(text.dtype), text, config, logit_scale)
+            rows = slice(start, start + len(part))
+            clip[rows], text_attended[rows], visual_attended[rows] = part.clip, part.text_attended, part.visual_attended
+            start += len(part)
+        return CalipLogits(clip, text_attended, visual_attended)

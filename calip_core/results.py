@@ -1,0 +1,236 @@
+"""Records on disk, and the tables that they become: what was measured here beside what has been published."""
+
+import csv
+import errno
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from io import FileIO
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from calip_core.benchmark import RunRecord
+from calip_core.metrics import PairedTest, mcnemar
+from calip_core.paths import DATA_DIR
+
+_ZERO_SHOT = DATA_DIR / "published" / "zeroshot.csv"
+
+
+class TornRecordWarning(UserWarning):
+    """A line of a file of records was cut short: a run was stopped while it wrote."""
+
+
+def results_file() -> Path:
+    """Where runs are recorded: ``$CALIP_RESULTS``, else ``results/runs.jsonl`` in the repository."""
+    return Path(os.environ.get("CALIP_RESULTS") or DATA_DIR.parent / "results" / "runs.jsonl")
+
+
+def append(record: RunRecord, path: Path | None = None) -> None:
+    """Add a record as one line of JSON. Several processes may append at once; a line is whole or is not there.
+
+    Args:
+        record: what was measured.
+        path: the file; ``results_file()`` when left out.
+
+    Raises:
+        OSError: the file cannot be written; the records in it stay.
+    """
+    path = path or results_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = record.model_dump_json().encode() + b"\n"
+    with FileLock(f"{path}.lock"), path.open("ab+", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        data = line if _ends_a_line(file, end) else b"\n" + line  # a torn line keeps a line of its own
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.truncate(path, end)
+            raise OSError(
+                error.errno, f"cannot append a record ({error.strerror}); the earlier ones are safe", str(path)
+            ) from error
+
+
+def _ends_a_line(file: FileIO, end: int) -> bool:
+    if end == 0:
+        return True
+    file.seek(end - 1)
+    return file.read(1) == b"\n"
+
+
+def load(path: Path | None = None) -> list[RunRecord]:
+    """All records, in the order in which they were written; none where there is no file.
+
+    Args:
+        path: the file; ``results_file()`` when left out.
+
+    Warns:
+        TornRecordWarning: a line was cut short; it is left out.
+
+    Raises:
+        ValueError: a whole line is not a record; the message names the file, the line and the field.
+    """
+    path = path or results_file()
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    parsed = (_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    return [record for record in parsed if record is not None]
+
+
+def _parse(path: Path, number: int, line: bytes) -> RunRecord | None:
+    try:
+        return RunRecord.model_validate_json(line)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        if fault["type"] == "json_invalid":
+            warnings.warn(
+                f"{path}, line {number}, is cut short and left out: run its measurement again", TornRecordWarning,
+                stacklevel=3,
+            )  # fmt: skip
+            return None
+        where = ".".join(map(str, fault["loc"])) or "the line"
+        raise ValueError(
+            f"{path}, line {number}, is not a record of this version: {where}: {fault['msg']}. Move the file away, or "
+            "remove the line"
+        ) from error
+
+
+Setting = tuple[str, str, str, str, str, str, int, int | None]
+
+
+def setting(record: RunRecord) -> Setting:
+    """What was asked: dataset, backbone, tokens, method, config, protocol, seed and limit."""
+    return (
+        record.dataset, record.backbone, record.token_space, record.method, record.config, record.protocol,
+        record.seed, record.limit,
+    )  # fmt: skip
+
+
+def latest(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The newest record of each setting, in the order in which the settings first appear."""
+    newest: dict[Setting, RunRecord] = {}
+    for record in records:
+        known = newest.get(setting(record))
+        if known is None or record.time >= known.time:
+            newest[setting(record)] = record
+    return list(newest.values())
+
+
+def compare(first: RunRecord, second: RunRecord) -> PairedTest:
+    """McNemar's test of two records of the same images.
+
+    Raises:
+        ValueError: they are of different images, or keep no hits.
+    """
+    if first.image_set != second.image_set:
+        raise ValueError(
+            f"the records of {first.dataset} with {first.backbone} and of {second.dataset} with {second.backbone} are "
+            "of different images or labels: only the same images can be compared in pairs"
+        )
+    return mcnemar(first.correct(), second.correct())
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published accuracy: a share from 0 to 1, and where it stands."""
+
+    dataset: str
+    backbone: str
+    method: str
+    top1: float
+    source: str
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """All published accuracies that this repository knows: ``data/published/zeroshot.csv``."""
+    with _ZERO_SHOT.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Published(row["dataset"], row["backbone"], row["method"], float(row["top1"]) / 100, row["source"])
+            for row in csv.DictReader(file)
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table "measured here / published"; one of the two may be missing. Shares run from 0 to 1.
+
+    Attributes:
+        record: what was measured here.
+        reference: what has been published for the same dataset, backbone and method.
+    """
+
+    record: RunRecord | None
+    reference: Published | None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        if self.record is None or self.reference is None:
+            return None
+        return self.record.top1 - self.reference.top1
+
+    @property
+    def outside(self) -> bool:
+        """Whether the published value lies outside the 95 % interval of the measured one."""
+        if self.record is None or self.reference is None:
+            return False
+        return not self.record.low <= self.reference.top1 <= self.record.high
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, in per cent: one cell for each of ``HEADERS``."""
+        what = self.record or self.reference
+        assert what is not None  # rows are made of at least one of the two
+        return (what.dataset, what.backbone, what.method, *self._measured(), *self._published())
+
+    def _measured(self) -> tuple[str, ...]:
+        record = self.record
+        if record is None:
+            return "", "", "", ""
+        return (
+            record.protocol if record.method == "calip" else "",
+            f"{record.images}" + ("" if record.limit is None else f" (limit {record.limit})"),
+            f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]",
+            f"{100 * record.gain:+.2f} [{100 * record.gain_low:+.2f}, {100 * record.gain_high:+.2f}]"
+            f", p = {record.mcnemar_p:.2g}",
+        )
+
+    def _published(self) -> tuple[str, ...]:
+        if self.reference is None:
+            return "", "", ""
+        difference = "" if self.difference is None else f"{100 * self.difference:+.2f}" + " (!)" * self.outside
+        return f"{100 * self.reference.top1:.2f}", difference, self.reference.source
+
+
+HEADERS = (
+    "dataset", "backbone", "method", "protocol", "images", "measured here, %", "gain over CLIP, points",
+    "published, %", "measured - published, points", "source",
+)  # fmt: skip
+"""Column heads of ``Row.cells``; "(!)" marks a published value outside the measured interval."""
+
+
+def beside_published(records: Iterable[RunRecord], references: Iterable[Published] | None = None) -> list[Row]:
+    """Every newest record with each published value of its dataset, backbone and method.
+
+    Records without such a value, and published values that nobody has measured here, have a row of their own.
+
+    Args:
+        records: what was measured.
+        references: what has been published; ``published()`` when left out.
+    """
+    known = tuple(published() if references is None else references)
+    rows = []
+    measured = set()
+    for record in latest(records):
+        what = (record.dataset, record.backbone, record.method)
+        measured.add(what)
+        same = [Row(record, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) == what]
+        rows += same or [Row(record, None)]
+    rows += [Row(None, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) not in measured]
+    return rows

@@ -1,0 +1,327 @@
+"""A grid of measurements: the benchmark notebook run again and again by papermill, what is recorded left out.
+
+A cell of the grid runs in a process of its own, so neither a crash nor Ctrl-C can take finished cells along.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tqdm.auto import tqdm
+
+from calip_core.benchmark import CONFIGS, RunRecord
+from calip_core.paths import DATA_DIR
+from calip_core.results import load
+from calip_core.selection import Protocol
+
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C has ended
+
+_REPOSITORY = DATA_DIR.parent
+_DEFAULT_CONFIG = "official"
+_ERROR_LINES = 3
+_SECONDS_TO_STOP = 10
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Sweep(BaseModel):
+    """A grid, as ``sweep.yaml`` describes it: every dataset with every backbone, config, protocol and seed.
+
+    Attributes:
+        samples: at most so many test images; what the notebook says when left out.
+        root: the folder of the datasets; what the notebook says when left out.
+        notebook: what measures one cell, with parameters dataset, backbone, protocol and seed, and those of config,
+            samples and root that the sweep sets. A relative path starts at the folder of the YAML file, else at the
+            repository.
+        output: folder of the executed notebooks, one a cell, under the folder of the YAML file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    datasets: Names
+    backbones: Names
+    configs: Names = [_DEFAULT_CONFIG]
+    protocols: Annotated[list[Protocol], Field(min_length=1)] = ["fixed"]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    samples: Annotated[int, Field(ge=1)] | None = None
+    root: Path | None = None
+    notebook: Path = Path("notebooks/05_benchmarks_2d.ipynb")
+    output: Path = Path("sweep-notebooks")
+
+    def cells(self) -> list["Cell"]:
+        """Every point of the grid once, in the order of the lists."""
+        points = product(self.datasets, self.backbones, self.configs, self.protocols, self.seeds)
+        return list(dict.fromkeys(Cell(*point) for point in points))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid."""
+
+    dataset: str
+    backbone: str
+    config: str
+    protocol: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.backbone} {self.config} {self.protocol} seed {self.seed}"
+
+    def is_recorded(self, records: Iterable[RunRecord], samples: int | None) -> bool:
+        """Whether a record answers this cell; ``samples`` counts where the sweep states it."""
+        return any(
+            (record.dataset, record.backbone, record.config, record.protocol, record.seed)
+            == (self.dataset, self.backbone, self.config, self.protocol, self.seed)
+            and record.method == "calip"
+            and samples in (None, record.limit)
+            for record in records
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell, ready to run: on this machine or, with the same files in reach, on another."""
+
+    cell: Cell
+    notebook: Path
+    output: Path
+    parameters: dict[str, Any]
+    results: Path
+
+    def run(self) -> str | None:
+        """Execute the notebook; afterwards the cell must be recorded.
+
+        Returns:
+            None, or what went wrong.
+        """
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        command = [
+            sys.executable, "-m", "papermill", str(self.notebook), str(self.output),
+            "--parameters_yaml", json.dumps(self.parameters), "--cwd", str(self.notebook.parent),
+            "--kernel", "python3", "--no-progress-bar",
+        ]  # fmt: skip
+        paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
+        search = os.pathsep.join(filter(None, paths))
+        status, text = _run_process(
+            command, os.environ | {"CALIP_RESULTS": str(self.results), "PYTHONPATH": search}
+        )
+        if status != 0:
+            return f"{_last_lines(text)} (see {self.output})"
+        if not self.cell.is_recorded(load(self.results), self.parameters.get("samples")):
+            return f"it ran, but left no record of this cell in {self.results} (see {self.output})"
+        return None
+
+
+def _run_process(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Exit status and error output. Ctrl-C stops the process, and with it its kernel, before it is passed on."""
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, text = process.communicate()
+    except BaseException:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        raise
+    return process.returncode, text
+
+
+def _last_lines(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " / ".join(lines[-_ERROR_LINES:]) or "the notebook's process died without a message"
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read ``sweep.yaml``; its relative paths are resolved.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no such notebook.
+        ValueError: it is no YAML, does not describe a sweep, or the notebook lacks a parameter that it sets.
+        ImportError: papermill is not installed.
+    """
+    if find_spec("papermill") is None:
+        raise ImportError("sweeps run notebooks through papermill: `pip install calip-core[book]`")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no sweep {path} (looked for {path.absolute()}): check the path")
+    try:
+        sweep = Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
+        raise ValueError(f"{path} does not describe a sweep: {faults}") from error
+    unknown = sorted(set(sweep.configs) - set(CONFIGS))
+    if unknown:
+        raise ValueError(f"{path}: configs has {', '.join(unknown)}, expected some of {', '.join(CONFIGS)}")
+    folder = path.absolute().parent
+    update: dict[str, Any] = {"notebook": _notebook(sweep.notebook, folder), "output": folder / sweep.output}
+    if sweep.root is not None:
+        update["root"] = folder / sweep.root.expanduser()
+    sweep = sweep.model_copy(update=update)
+    _check_parameters(sweep)
+    return sweep
+
+
+def _notebook(notebook: Path, folder: Path) -> Path:
+    for candidate in (folder / notebook, _REPOSITORY / notebook):
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f"there is no notebook {notebook}, neither in {folder} nor in {_REPOSITORY}")
+
+
+def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    """What the notebook is told. What the sweep leaves open is left to the notebook."""
+    values: dict[str, Any] = {
+        "dataset": cell.dataset, "backbone": cell.backbone, "protocol": cell.protocol, "seed": cell.seed
+    }  # fmt: skip
+    if sweep.configs != [_DEFAULT_CONFIG]:
+        values["config"] = cell.config
+    if sweep.samples is not None:
+        values["samples"] = sweep.samples
+    if sweep.root is not None:
+        values["root"] = str(sweep.root)
+    return values
+
+
+def _check_parameters(sweep: Sweep) -> None:
+    """papermill would set an unknown parameter, and nothing would read it."""
+    notebook = json.loads(sweep.notebook.read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines()]
+    names = {line.split(":")[0].split("=")[0].strip() for line in lines}
+    missing = sorted(set(_parameters(sweep, sweep.cells()[0])) - names)
+    if missing:
+        raise ValueError(f"{sweep.notebook} has no parameter {', '.join(missing)} in its cell tagged 'parameters'")
+
+
+@dataclass
+class Summary:
+    """What became of a sweep's cells."""
+
+    skipped: list[Cell] = field(default_factory=list)
+    done: list[Cell] = field(default_factory=list)
+    failed: dict[Cell, str] = field(default_factory=dict)
+    interrupted: bool = False
+    left: int = 0
+
+    @property
+    def exit_status(self) -> int:
+        """0 if every cell is recorded, 1 if some failed, 130 after Ctrl-C."""
+        return INTERRUPTED if self.interrupted else int(bool(self.failed))
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.skipped)} recorded before, {len(self.done)} done now, {len(self.failed)} failed"]
+        if self.interrupted:
+            lines[0] += f", {self.left} left: interrupted, run the same command again to go on"
+        lines += [f"  failed: {cell}: {fault}" for cell, fault in self.failed.items()]
+        return "\n".join(lines)
+
+
+Engine = Callable[[list[Job]], Iterator[tuple[Job, str | None]]]
+"""Runs jobs and gives each, when it has ended, with None or what went wrong."""
+
+
+def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = True) -> Summary:
+    """Run every cell that is not recorded yet. A cell that fails is noted, and the others go on.
+
+    Args:
+        sweep: the grid, from ``read_sweep``.
+        results: the file of records.
+        engine: ``run_here``, or ``on_ray(address)``.
+        progress: whether to show a bar.
+    """
+    records = load(results)
+    summary = Summary()
+    jobs = []
+    for cell in sweep.cells():
+        if cell.is_recorded(records, sweep.samples):
+            summary.skipped.append(cell)
+        else:
+            jobs.append(_job(sweep, cell, results))
+    bar: tqdm[NoReturn] = tqdm(
+        total=len(jobs) + len(summary.skipped), initial=len(summary.skipped), unit="cell", disable=not progress
+    )
+    with bar:
+        try:
+            for job, fault in engine(jobs):
+                _note(summary, job.cell, fault, bar)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+    summary.left = len(jobs) - len(summary.done) - len(summary.failed)
+    return summary
+
+
+def _job(sweep: Sweep, cell: Cell, results: Path) -> Job:
+    parts = (cell.dataset, cell.backbone, cell.config, cell.protocol, str(cell.seed))
+    name = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in part) for part in parts)
+    output = sweep.output / f"{name}.ipynb"
+    return Job(cell, sweep.notebook, output, _parameters(sweep, cell), results.absolute())
+
+
+def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]") -> None:
+    if fault is None:
+        summary.done.append(cell)
+    else:
+        summary.failed[cell] = fault
+    bar.update()
+    bar.set_postfix_str(f"{len(summary.failed)} failed, last: {cell}")
+
+
+def run_here(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
+    """One job after another on this machine. One that another sweep has recorded meanwhile is not run again."""
+    for job in jobs:
+        recorded = job.cell.is_recorded(load(job.results), job.parameters.get("samples"))
+        yield job, None if recorded else job.run()
+
+
+def on_ray(address: str | None = None) -> Engine:
+    """Jobs on a Ray cluster, which must see the repository, the data and the results under the same paths.
+
+    Args:
+        address: of the cluster, such as "auto" or "ray://host:10001"; a cluster on this machine when left out.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("the engine 'ray' needs the package ray: `pip install calip-core[ray]`") from error
+
+    def run(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
+        started_here = not ray.is_initialized()
+        if started_here:
+            ray.init(address=address, log_to_driver=False)
+        remote = ray.remote(max_retries=0)(Job.run)
+        running = {remote.remote(job): job for job in jobs}
+        try:
+            while running:
+                (done, *_), _ = ray.wait(list(running))
+                yield running.pop(done), _outcome(ray, done)
+        finally:
+            for reference in running:
+                ray.cancel(reference)
+            if started_here:
+                ray.shutdown()
+
+    return run
+
+
+def _outcome(ray: Any, reference: Any) -> str | None:
+    try:
+        result: str | None = ray.get(reference)
+    except ray.exceptions.RayError as error:  # a worker or its machine has died
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+    return result

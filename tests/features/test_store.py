@@ -1,0 +1,290 @@
+import errno
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+
+from calip_core import CalipConfig, calip_logits, encode_split
+from calip_core.backbones.base import Backbone
+from calip_core.datasets.task import Split
+from calip_core.features import FeatureStore, fill
+from calip_core.features.shards import Shards
+from tests.backbones.clips import WIDTH, random_clip
+
+FORK = multiprocessing.get_context("fork")  # a fresh interpreter would import torch for seconds
+IMAGES, SHARD = 10, 4
+
+
+class Noise:
+    """Reads random images; image i depends on i and the seed alone."""
+
+    def __init__(self, seed=0, pause=0.0):
+        self.seed, self.pause = seed, pause
+
+    def __call__(self, index):
+        time.sleep(self.pause)
+        pixels = np.random.default_rng((self.seed, index)).integers(0, 256, (70, 64, 3), dtype=np.uint8)
+        return Image.fromarray(pixels)
+
+
+def split(seed=0, images=IMAGES, pause=0.0):
+    return Split(Noise(seed, pause), np.arange(images) % 3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small gain nothing from more, and a forked process may not use the threads of its parent."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return Backbone.from_clip("random", random_clip("rn"), precision="fp32")
+
+
+def encode(backbone, root, images=None, **options):
+    options = {"batch_size": 3, "shard_size": SHARD, "progress": False, **options}
+    return FeatureStore.encode(backbone, images or split(), root=root, **options)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("0*")}
+
+
+def text(classes=5):
+    return normalize(torch.randn(classes, WIDTH, generator=torch.Generator().manual_seed(7)), dim=-1)
+
+
+@pytest.mark.parametrize(("stored", "tolerance"), [("float32", 1e-6), ("float16", 1e-3), ("bfloat16", 1e-2)])
+def test_what_comes_back_is_what_was_encoded(backbone, tmp_path, stored, tolerance):
+    store = encode(backbone, tmp_path, stored=stored)
+    tokens, labels = encode_split(backbone, split(), progress=False)
+    assert len(store) == IMAGES and store.report.images == IMAGES and store.report.images_per_second > 0
+    assert store.labels.tolist() == labels.tolist()
+    assert store.tokens().grid == tokens.grid
+    torch.testing.assert_close(store.tokens().spatial, tokens.spatial, atol=tolerance, rtol=0)
+    torch.testing.assert_close(store.tokens().pooled, tokens.pooled, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("config", [CalipConfig.official(), CalipConfig.susx()])
+def test_streamed_logits_are_those_of_all_tokens_at_once(backbone, tmp_path, config):
+    store = encode(backbone, tmp_path)
+    streamed, whole = store.logits(text(), config, 50.0), calip_logits(store.tokens(), text(), config, 50.0)
+    for name in ("clip", "text_attended", "visual_attended"):
+        torch.testing.assert_close(getattr(streamed, name), getattr(whole, name))
+
+
+def test_batches_respect_their_size_and_the_order(backbone, tmp_path):
+    store = encode(backbone, tmp_path)
+    sizes = [len(batch) for batch in store.batches(3)]
+    assert sizes == [3, 1, 3, 1, 2]
+    with pytest.raises(ValueError, match="size is 0"):
+        next(store.batches(0))
+
+
+def test_a_second_call_encodes_nothing(backbone, tmp_path, monkeypatch):
+    first = encode(backbone, tmp_path)
+    monkeypatch.setattr(backbone, "encode_image", lambda images: pytest.fail("encoded again"), raising=False)
+    second = encode(backbone, tmp_path)
+    assert second.report.images == 0 and "nothing" in str(second.report)
+    assert torch.equal(first.tokens().spatial, second.tokens().spatial)
+    assert torch.equal(FeatureStore.open(first.folder).tokens().pooled, first.tokens().pooled)
+
+
+def test_a_limit_keeps_the_drawn_images(backbone, tmp_path):
+    store = encode(backbone, tmp_path, limit=4, seed=3)
+    tokens, labels = encode_split(backbone, split(), limit=4, seed=3, progress=False)
+    assert store.labels.tolist() == labels.tolist()
+    torch.testing.assert_close(store.tokens().pooled, tokens.pooled, atol=1e-3, rtol=0)
+
+
+def test_whatever_changes_the_features_changes_the_store(backbone, tmp_path):
+    other_weights = Backbone.from_clip("random", random_clip("rn", seed=1), precision="fp32")
+    low_precision = Backbone.from_clip("random", random_clip("rn"), precision="bf16")
+    other_tokens = Backbone.from_clip("random", random_clip("rn"), precision="fp32", tokens="pre_pool")
+    relabelled = Split(Noise(), np.zeros(IMAGES, dtype=int))
+    folders = [
+        encode(*arguments, **options).folder
+        for *arguments, options in [
+            (backbone, tmp_path, {}),
+            (other_weights, tmp_path, {}),
+            (low_precision, tmp_path, {}),
+            (other_tokens, tmp_path, {}),
+            (backbone, tmp_path, split(seed=1), {}),
+            (backbone, tmp_path, relabelled, {}),
+            (backbone, tmp_path, {"limit": 5}),
+            (backbone, tmp_path, {"stored": "float32"}),
+        ]
+    ]
+    assert len(set(folders)) == len(folders)
+    assert encode(backbone, tmp_path).folder == folders[0]
+
+
+class Files:
+    def __init__(self, paths):
+        self.paths = tuple(paths)
+
+    def __call__(self, index):
+        return Image.open(self.paths[index]).convert("RGB")
+
+
+def image_folder(folder):
+    folder.mkdir()
+    for i in range(3):
+        Noise()(i).save(folder / f"{i}.png")
+    return Split(Files(sorted(folder.iterdir())), [0, 1, 2])
+
+
+def test_a_changed_file_is_noticed_and_a_moved_folder_is_not(backbone, tmp_path):
+    images = image_folder(tmp_path / "images")
+    before = encode(backbone, tmp_path / "stores", images)
+    assert [file.name for file in before.manifest.files] == ["0.png", "1.png", "2.png"]
+    (tmp_path / "images").rename(tmp_path / "moved")
+    moved = Split(Files(sorted((tmp_path / "moved").iterdir())), [0, 1, 2])
+    assert encode(backbone, tmp_path / "stores", moved).folder == before.folder
+    Noise(seed=9)(0).save(tmp_path / "moved" / "1.png")
+    after = encode(backbone, tmp_path / "stores", moved)
+    assert after.folder != before.folder
+    assert not torch.equal(after.tokens().pooled[1], before.tokens().pooled[1])
+    assert torch.equal(after.tokens().pooled[0], before.tokens().pooled[0])
+
+
+@pytest.mark.parametrize("fault", ["flip", "truncate", "empty", "checksum"])
+def test_a_damaged_shard_is_encoded_again_alone_with_a_warning(backbone, tmp_path, fault):
+    store = encode(backbone, tmp_path)
+    intact = contents(store.folder)
+    shard, checksum = store.folder / "00001.safetensors", store.folder / "00001.sha256"
+    data = shard.read_bytes()
+    if fault == "checksum":
+        checksum.write_text("")
+    else:
+        flipped = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+        shard.write_bytes({"flip": flipped, "truncate": data[:50], "empty": b""}[fault])
+    with pytest.raises(ValueError, match=r"lacks 1 of 3 shards: 00001.safetensors \(damaged\)"):
+        FeatureStore.open(store.folder)
+    with pytest.warns(UserWarning, match=r"00001.safetensors does not match its checksum"):
+        again = encode(backbone, tmp_path)
+    assert again.report.images == SHARD
+    assert contents(store.folder) == intact
+
+
+def test_a_damaged_manifest_is_written_again(backbone, tmp_path):
+    store = encode(backbone, tmp_path)
+    (store.folder / "manifest.json").write_text('{"images": 3')
+    with pytest.raises(ValueError, match="no manifest of a feature store"):
+        FeatureStore.open(store.folder)
+    assert encode(backbone, tmp_path).report.images == 0
+
+
+def test_a_resumed_store_keeps_its_batches(backbone, tmp_path):
+    store = encode(backbone, tmp_path)
+    intact = contents(store.folder)
+    (store.folder / "00002.safetensors").unlink()
+    encode(backbone, tmp_path, batch_size=1, shard_size=2)
+    assert contents(store.folder) == intact
+
+
+def test_no_store_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"FeatureStore.encode"):
+        FeatureStore.open(tmp_path)
+
+
+def test_a_full_disk_loses_nothing_and_says_so(backbone, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(self, data):
+        if "00001.safetensors" in self.name:
+            write(self, data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"shard 1 \(No space left.*; 1 of 3 shards are safe: make room") as caught:
+        encode(backbone, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    store = encode(backbone, tmp_path)
+    assert store.report.images == IMAGES - SHARD
+    fresh = encode(backbone, tmp_path / "fresh")
+    assert contents(store.folder) == contents(fresh.folder)
+    assert not [path for path in store.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_an_image_that_does_not_decode_is_named_and_the_rest_is_kept(backbone, tmp_path):
+    images = image_folder(tmp_path / "images")
+    (tmp_path / "images" / "2.png").write_bytes(b"no image")
+    with pytest.raises(OSError, match=r"2\.png"):
+        encode(backbone, tmp_path / "stores", images, shard_size=1)
+    Noise()(2).save(tmp_path / "images" / "2.png")
+    encode(backbone, tmp_path / "stores", images, shard_size=1)
+
+
+def child(backbone, root, pause, queue=None):
+    """Encodes the same split into ``root`` in a process of its own."""
+
+    def work():
+        store = encode(backbone, root, split(pause=pause), workers=1)
+        if queue is not None:
+            queue.put(store.report.images)
+
+    process = FORK.Process(target=work)
+    process.start()
+    return process
+
+
+def wait_for(root, name):
+    deadline = time.monotonic() + 60
+    while not list(root.glob(f"*/{name}")):
+        assert time.monotonic() < deadline, f"no {name} in {root}"
+        time.sleep(0.01)
+
+
+def test_killed_and_resumed_it_has_the_same_bytes(backbone, tmp_path):
+    whole = encode(backbone, tmp_path / "whole")
+    process = child(backbone, tmp_path / "killed", pause=0.15)
+    wait_for(tmp_path / "killed", "00000.sha256")
+    process.kill()
+    process.join()
+    store = encode(backbone, tmp_path / "killed")
+    assert 0 < store.report.images < IMAGES
+    assert contents(store.folder) == contents(whole.folder)
+
+
+def test_two_processes_share_one_store(backbone, tmp_path):
+    whole = encode(backbone, tmp_path / "whole")
+    queue = FORK.Queue()
+    processes = [child(backbone, tmp_path / "shared", 0.1, queue) for _ in range(2)]
+    encoded = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    folder = tmp_path / "shared" / whole.folder.name
+    assert contents(folder) == contents(whole.folder)
+    assert sum(encoded) == IMAGES and min(encoded) > 0
+
+
+def test_a_claimed_shard_is_left_to_its_claimant_until_the_claim_ends(backbone, tmp_path, monkeypatch):
+    whole = encode(backbone, tmp_path / "whole")
+    shards = Shards(tmp_path / "store" / whole.folder.name, whole.manifest)
+    claim = shards.lock(0)
+    monkeypatch.setattr(fill.time, "sleep", lambda seconds: claim.release())
+    (shards.folder / "locks").mkdir(parents=True)
+    claim.acquire()
+    store = encode(backbone, tmp_path / "store")
+    assert not claim.is_locked and store.report.images == IMAGES
+    assert contents(store.folder) == contents(whole.folder)
+
+
+def test_the_report_names_the_bottleneck(backbone, tmp_path):
+    slow_images = encode(backbone, tmp_path, split(pause=0.05), workers=1)
+    assert slow_images.report.bound == "decoding"
+    assert "bound by decoding" in str(slow_images.report)
+    report = fill.EncodingReport(images=10, seconds=2.0, waiting=0.1, model=1.5, writing=0.4)
+    assert report.bound == "model" and report.images_per_second == 5

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from calip_core import attention, benchmark, calip_logits, encode_split, machine, metrics, zero_shot_classifier
+from calip_core.backbones.base import Backbone
+from calip_core.benchmark import RunRecord, run
+from calip_core.datasets.task import Split, Task
+from calip_core.selection import Grid
+from tests.backbones.clips import random_clip
+from tests.records import make_record
+
+GRID = Grid(np.linspace(0, 4, 5), np.linspace(0, 1, 3))
+NAMES = ("cat", "dog", "tree")
+
+
+class Noise:
+    def __init__(self, seed):
+        self.seed = seed
+
+    def __call__(self, index):
+        pixels = np.random.default_rng((self.seed, index)).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        return Image.fromarray(pixels)
+
+
+def noise_task(name="noise", val=12):
+    sizes = {"train": 0, "val": val, "test": 25}
+    splits = {
+        split: Split(Noise(i), np.random.default_rng(i).integers(0, len(NAMES), size))
+        for i, (split, size) in enumerate(sizes.items())
+    }
+    return Task(name, "Noise", NAMES, ("a {}.",), splits, "MIT", "drawn here")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return Backbone.from_clip("random", random_clip("vit"), precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("features")
+
+
+def measure(backbone, root, *arguments, **options):
+    options = {"features": root, "grid": GRID, "progress": False, "control_repeats": 3, **options}
+    return run(options.pop("task", noise_task()), backbone, *arguments, **options)
+
+
+def test_a_record_is_what_the_pieces_give(backbone, root):
+    task = noise_task()
+    record = measure(backbone, root)
+    tokens, labels = encode_split(backbone, task.splits["test"], progress=False)
+    tokens = tokens.to(torch.float16).to(torch.float32)  # as a store keeps them
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    logits = calip_logits(tokens, text, attention.CalipConfig.official(), backbone.logit_scale)
+    blend = logits.combine(beta2=1.12, beta3=0.02)
+    hits, clip_hits = (metrics.correct_predictions(terms, labels) for terms in (blend, logits.clip))
+    assert record.correct().tolist() == hits.tolist()
+    assert record.top1 == pytest.approx(hits.mean()) and record.clip_top1 == pytest.approx(clip_hits.mean())
+    assert record.gain == pytest.approx(hits.mean() - clip_hits.mean())
+    assert record.per_class_mean == pytest.approx(np.nanmean(metrics.per_class_accuracy(blend, labels)))
+    assert record.mcnemar_p == metrics.mcnemar(hits, clip_hits).p_value
+    interval = metrics.wilson_interval(int(hits.sum()), 25)
+    assert (record.low, record.high) == (interval.low, interval.high)
+    assert (record.dataset, record.backbone, record.images, record.classes) == ("noise", "random", 25, 3)
+    assert record.commit == machine.commit() and record.versions["torch"] == torch.__version__.split("+")[0]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "seen", "images"),
+    [("fixed", "none", 0), ("validation", "validation", 12), ("oracle", "test", 25), ("label-free", "none", 25)],
+)
+def test_protocols_say_which_labels_they_saw(backbone, root, protocol, seen, images):
+    record = measure(backbone, root, "calip", protocol)
+    assert (record.protocol, record.labels_seen, record.chosen_on) == (protocol, seen, images)
+    assert (record.control_gain is not None) == (record.control_p is not None) == (protocol == "oracle")
+
+
+def test_no_protocol_beats_the_oracle(backbone, root):
+    oracle = measure(backbone, root, "calip", "oracle")
+    assert oracle.gain >= 0  # the grid holds CLIP itself
+    for protocol in ("validation", "label-free"):
+        assert measure(backbone, root, "calip", protocol).top1 <= oracle.top1
+
+
+def test_zero_shot_gains_nothing_over_itself(backbone, root):
+    record = measure(backbone, root, "zero_shot")
+    assert record.gain == record.gain_low == record.gain_high == 0 and record.mcnemar_p == 1
+    assert record.top1 == record.clip_top1 and record.beta2 == record.beta3 == 0
+
+
+def test_published_pairs_need_a_published_task(backbone, root):
+    record = measure(Backbone.from_clip("RN50", random_clip("rn"), precision="fp32"), root, "calip", "published",
+                     task=noise_task("eurosat"))  # fmt: skip
+    assert (record.beta2, record.beta3) == (6.08, 0.06) and "SuS-X" in record.chosen_by
+    with pytest.raises(ValueError, match="no published blend weights for noise with random"):
+        measure(backbone, root, "calip", "published")
+
+
+def test_a_seed_gives_the_same_record_twice_and_a_limit_draws_by_it(backbone, root):
+    first, second, other = (measure(backbone, root, seed=seed, limit=10) for seed in (1, 1, 2))
+    leave_out = {"time", "seconds"}
+    assert first.model_dump(exclude=leave_out) == second.model_dump(exclude=leave_out)
+    assert first.images == 10 and first.limit == 10 and first.image_set != other.image_set
+
+
+def test_a_colleagues_split_source_is_recorded(backbone, root):
+    task = noise_task()
+    object.__setattr__(task, "split_source", "CoOp's split_zhou_noise.json")
+    assert measure(backbone, root, task=task).split_source == "CoOp's split_zhou_noise.json"
+
+
+def test_configs_are_measured_by_name(backbone, root):
+    assert set(benchmark.CONFIGS) == {"official", "paper", "susx", "dassl", "ttabc"}
+    assert measure(backbone, root, config="paper").config == "paper"
+
+
+def test_bad_requests_are_named(backbone, root, shapes_unchecked):
+    for bad in ({"method": "magic"}, {"protocol": "magic"}, {"config": "magic"}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} is 'magic', expected one of"):
+            measure(backbone, root, **bad)
+    with pytest.raises(ValueError, match="no val images"):
+        measure(backbone, root, "calip", "validation", task=noise_task(val=0))
+
+
+def test_records_survive_json_and_reject_nonsense():
+    record = make_record(hits="qoA=")
+    assert RunRecord.model_validate_json(record.model_dump_json()) == record
+    assert record.correct().tolist() == [True, False] * 4 + [True, False]
+    for wrong in (
+        {"top1": 0.9}, {"top1": 55.0}, {"labels_seen": "test"}, {"protocol": "oracle"}, {"hits": "qg=="},
+        {"images": 0}, {"surprise": 1}, {"time": "2026-01-01T00:00:00"},
+    ):  # fmt: skip
+        with pytest.raises(ValidationError):
+            make_record(**wrong)
+    with pytest.raises(ValueError, match="keep_hits=True"):
+        make_record().correct()

@@ -1,0 +1,127 @@
+import errno
+import multiprocessing
+import os
+from datetime import timedelta
+
+import pytest
+
+from calip_core import results
+from calip_core.results import TornRecordWarning
+from tests.records import FIELDS, make_record
+
+
+def test_what_was_appended_is_read_in_order(tmp_path):
+    path = tmp_path / "deep" / "runs.jsonl"
+    records = [make_record(seed=seed) for seed in range(3)]
+    for record in records:
+        results.append(record, path)
+    assert results.load(path) == records
+
+
+def test_no_file_means_no_records(tmp_path):
+    assert results.load(tmp_path / "none.jsonl") == []
+
+
+def test_the_file_can_be_chosen_by_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "mine.jsonl"))
+    results.append(make_record())
+    assert results.results_file() == tmp_path / "mine.jsonl" and results.load() == [make_record()]
+    monkeypatch.delenv("CALIP_RESULTS")
+    assert results.results_file().parts[-2:] == ("results", "runs.jsonl")
+
+
+def _append_many(path, worker):
+    for i in range(20):
+        results.append(make_record(seed=100 * worker + i, chosen_by="x" * 20_000), path)
+
+
+def test_parallel_runs_lose_no_record(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=_append_many, args=(path, worker)) for worker in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    expected = sorted(100 * worker + i for worker in range(4) for i in range(20))
+    assert sorted(record.seed for record in results.load(path)) == expected
+
+
+@pytest.mark.parametrize("kept", [1, 40, -2])
+def test_a_torn_last_line_is_left_out_with_a_warning_and_then_closed(tmp_path, kept):
+    path = tmp_path / "runs.jsonl"
+    results.append(make_record(seed=1), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:kept])
+    with pytest.warns(TornRecordWarning, match="line 2, is cut short"):
+        assert results.load(path) == [make_record(seed=1)]
+    results.append(make_record(seed=2), path)
+    with pytest.warns(TornRecordWarning):
+        assert [record.seed for record in results.load(path)] == [1, 2]
+
+
+def test_a_full_disk_leaves_the_earlier_records(tmp_path, monkeypatch):
+    path = tmp_path / "runs.jsonl"
+    results.append(make_record(seed=1), path)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left.*the earlier ones are safe"):
+        results.append(make_record(seed=2), path)
+    assert results.load(path) == [make_record(seed=1)]
+
+
+def test_a_line_of_another_kind_is_named(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    results.append(make_record(), path)
+    path.write_text(path.read_text() + make_record().model_dump_json().replace('"seed":0', '"seed":"x"') + "\n")
+    with pytest.raises(ValueError, match="line 2, is not a record of this version: seed"):
+        results.load(path)
+
+
+def test_the_newest_record_of_a_setting_counts():
+    old = make_record()
+    new = make_record(top1=0.6, time=FIELDS["time"] + timedelta(days=1))
+    other = make_record(seed=1)
+    assert results.latest([new, other, old]) == [new, other]
+
+
+def test_two_records_are_compared_on_the_same_images_only():
+    a, b = make_record(hits="qoA="), make_record(hits="AAA=", backbone="ViT-B/16")
+    test = results.compare(a, b)
+    assert (test.only_a, test.only_b) == (5, 0) and test.p_value == pytest.approx(2 / 2**5)
+    with pytest.raises(ValueError, match="only the same images"):
+        results.compare(a, make_record(hits="AAA=", image_set="other"))
+
+
+def test_published_values_have_sources_and_known_means():
+    calip = [ref for ref in results.published() if ref.method == "calip"]
+    assert len(calip) == 11 and all(ref.source for ref in results.published())
+    assert 100 * sum(ref.top1 for ref in calip) / 11 == pytest.approx(59.45, abs=0.005)
+    for source, gain in (("APE", 0.92), ("mrflogs", 0.69), ("gaopengcuhk", 0.56)):
+        zero_shot = [r.top1 for r in results.published() if r.method == "zero_shot" and r.source.startswith(source)]
+        assert len(zero_shot) == 11
+        assert 100 * (sum(ref.top1 for ref in calip) - sum(zero_shot)) / 11 == pytest.approx(gain, abs=0.015)
+
+
+def test_measured_stands_beside_published_and_differences_are_flagged():
+    close = make_record(images=8100, top1=0.39, low=0.38, high=0.40)
+    far = make_record(images=8100, top1=0.45, low=0.44, high=0.46, protocol="validation", labels_seen="validation")
+    own = make_record(dataset="mini-shapes", backbone="mini-rn")
+    rows = results.beside_published([close, far, own])
+    measured = [row for row in rows if row.record is not None]
+    assert [row.outside for row in measured] == [False, True, False]
+    assert measured[1].difference == pytest.approx(0.45 - 0.389)
+    assert measured[2].reference is None and measured[2].difference is None
+    assert all(len(row.cells()) == len(results.HEADERS) for row in rows)
+    assert measured[1].cells()[-2:] == ("+6.10 (!)", measured[1].reference.source)
+    only_published = [row for row in rows if row.record is None]
+    assert len(only_published) == len(results.published()) - 1 and not any(row.outside for row in only_published)
+
+
+def test_a_zero_shot_record_stands_beside_every_baseline():
+    record = make_record(method="zero_shot", images=8100, top1=0.375, low=0.365, high=0.385)
+    rows = [row for row in results.beside_published([record]) if row.record]
+    assert len({row.reference.source for row in rows}) == 3
