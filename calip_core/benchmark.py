@@ -127,9 +127,20 @@ class RunRecord(BaseModel):
         Raises:
             ValueError: the record was made without its hits.
         """
-        if self.hits is None:
+        return self._unpacked(self.hits)
+
+    def correct_by_clip(self) -> Bool[np.ndarray, "n"]:
+        """Which images CLIP alone got right, in the same order.
+
+        Raises:
+            ValueError: the record was made without its hits.
+        """
+        return self._unpacked(self.clip_hits)
+
+    def _unpacked(self, packed: str | None) -> Bool[np.ndarray, "n"]:
+        if packed is None:
             raise ValueError(f"the record of {self.dataset}, {self.backbone} keeps no hits: run it with keep_hits=True")
-        return _unpack(self.hits, self.images)
+        return _unpack(packed, self.images)
 
 
 def run(

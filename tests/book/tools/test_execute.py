@@ -46,6 +46,18 @@ def test_a_moved_file_counts_and_a_cache_does_not(root):
     assert tool.common_fingerprint(root) != before
 
 
+def test_records_of_real_datasets_count_and_the_datasets_themselves_do_not(root):
+    (root / "data/cards/eurosat.yaml").write_text("layout: {folder: eurosat}")
+    before = tool.common_fingerprint(root)
+    (root / "data/datasets/eurosat").mkdir(parents=True)
+    (root / "data/datasets/eurosat/1.jpg").write_text("a large image")
+    (root / "results").mkdir()
+    (root / "results/runs.jsonl").write_text('{"dataset":"mini-shapes"}\n')
+    assert tool.common_fingerprint(root) == before
+    (root / "results/runs.jsonl").write_text('{"dataset":"mini-shapes"}\n{"dataset":"eurosat"}\n')
+    assert tool.common_fingerprint(root) != before
+
+
 def test_cells_parameters_and_tags_count(tmp_path):
     prints = set()
     for source, tags in [("seed = 0", []), ("seed = 1", []), ("seed = 0", ["parameters"])]:
