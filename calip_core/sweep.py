@@ -38,9 +38,9 @@ class Sweep(BaseModel):
 
     Attributes:
         samples: at most so many test images; what the notebook says when left out.
-        root: the folder of the datasets; what the notebook says when left out.
-        notebook: what measures one cell, with parameters dataset, backbone, protocol and seed, and those of config,
-            samples and root that the sweep sets. A relative path starts at the folder of the YAML file, else at the
+        root: the folder of the datasets; ``$CALIP_DATA`` or its default when left out.
+        notebook: what measures one cell, with parameters dataset, backbone, protocol and seed, and those of config and
+            samples that the sweep sets. A relative path starts at the folder of the YAML file, else at the
             repository.
         output: folder of the executed notebooks, one a cell, under the folder of the YAML file.
     """
@@ -95,6 +95,7 @@ class Job:
     output: Path
     parameters: dict[str, Any]
     results: Path
+    root: Path | None = None
 
     def run(self) -> str | None:
         """Execute the notebook; afterwards the cell must be recorded.
@@ -110,9 +111,10 @@ class Job:
         ]  # fmt: skip
         paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
         search = os.pathsep.join(filter(None, paths))
-        status, text = _run_process(
-            command, os.environ | {"CALIP_RESULTS": str(self.results), "PYTHONPATH": search}
-        )
+        environment = os.environ | {"CALIP_RESULTS": str(self.results), "PYTHONPATH": search}
+        if self.root is not None:
+            environment["CALIP_DATA"] = str(self.root)
+        status, text = _run_process(command, environment)
         if status != 0:
             return f"{_last_lines(text)} (see {self.output})"
         if not self.cell.is_recorded(load(self.results), self.parameters.get("samples")):
@@ -190,8 +192,6 @@ def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
         values["config"] = cell.config
     if sweep.samples is not None:
         values["samples"] = sweep.samples
-    if sweep.root is not None:
-        values["root"] = str(sweep.root)
     return values
 
 
@@ -267,7 +267,7 @@ def _job(sweep: Sweep, cell: Cell, results: Path) -> Job:
     parts = (cell.dataset, cell.backbone, cell.config, cell.protocol, str(cell.seed))
     name = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in part) for part in parts)
     output = sweep.output / f"{name}.ipynb"
-    return Job(cell, sweep.notebook, output, _parameters(sweep, cell), results.absolute())
+    return Job(cell, sweep.notebook, output, _parameters(sweep, cell), results.absolute(), sweep.root)
 
 
 def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]") -> None:

@@ -125,7 +125,7 @@ at_once = time.perf_counter() - started
 prose(
     f"One pair takes {1000 * per_pair:.2f} ms, so {len(beta2) * len(beta3):,} pairs "
     f"would take {per_pair * len(beta2) * len(beta3):.0f} seconds. `beta_landscape` "
-    f"finds the accuracy at all of them in {at_once:.2f} seconds: "
+    f"finds the accuracy at all of them in {at_once:.3f} seconds: "
     f"{per_pair * len(beta2) * len(beta3) / at_once:.0f} times as fast."
 )
 
@@ -425,7 +425,7 @@ prose(
     + f" and {len(worse)} do worse"
     + (f" ({', '.join(worse)})" if worse else "")
     + ". Certainty is no evidence of being right: a criterion without labels has to be "
-    "measured like anything else, and it may well choose the largest weights there are."
+    "measured like anything else, and it may well end at a corner of the grid."
 )
 
 # %% [markdown]

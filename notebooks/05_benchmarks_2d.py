@@ -36,13 +36,14 @@ if importlib.util.find_spec("calip_core") is None:
 # %% tags=["parameters"]
 dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+config: str = "official"  # whose temperatures: official, paper, susx, dassl or ttabc
 protocol: str = "validation"  # fixed, published, validation, label-free or oracle
 seed: int = 0  # draws images, shuffles, and the resamples of the intervals
 samples: int = 1000  # at most so many test images, and as many validation images
-root: str = ""  # where the datasets lie; empty for $CALIP_DATA or the default
 
 # %%
 from calip_core import selection
+from calip_core.benchmark import CONFIGS, run
 from calip_core.notebook import (
     BackboneName,
     Choice,
@@ -56,26 +57,24 @@ check_parameters(
     globals(),
     dataset=TaskName,
     backbone=BackboneName,
+    config=Choice(*CONFIGS),
     protocol=Choice(*selection.PROTOCOLS),
     seed=Seed,
     samples=Count,
-    root=str,
 )
 
 # %%
 import time
-from pathlib import Path
 
 import numpy as np
 
 from calip_core import load_backbone, load_task, metrics, plots, results
-from calip_core.benchmark import CONFIGS, run
 from calip_core.notebook import grade, prose, show, table
 from calip_core.plots import benchmarks as benchmark_plots
 
 plots.style()
 clip_model = load_backbone(backbone)
-task = load_task(dataset, root=root or None)
+task = load_task(dataset)
 
 # %% [markdown]
 # ## One run, one record
@@ -90,8 +89,9 @@ results.append(record)
 table(
     [
         ["dataset", f"{record.dataset}, {record.classes} classes"],
-        ["test images", f"{record.images} ({record.split_source} split)"],
+        ["test images", f"{record.images}; split: {record.split_source}"],
         ["backbone", f"{record.backbone}, {record.precision}, {record.device}"],
+        ["temperatures", record.config],
         ["protocol", f"{record.protocol}: {record.chosen_by}"],
         ["β₂, β₃", f"{record.beta2:.3g}, {record.beta3:.3g}"],
         ["CLIP", f"{record.clip_top1:.2%}"],
@@ -122,7 +122,7 @@ table(
 #
 # Each dataset has a *card* in `data/cards`: what it is, how many images it should have, the folder layout (that of
 # CoOp {cite:p}`zhou2022coop`, or torchvision's), the prompt, the licence. The library reads the card. So the call above
-# is the same for all of them: `-p dataset eurosat -p backbone RN50`.
+# is the same for all of them: `-p dataset eurosat -p backbone RN50`. They are looked for below `$CALIP_DATA`.
 
 # %%
 from calip_core.datasets import load_card, offline_tasks
@@ -130,7 +130,7 @@ from calip_core.datasets.inventory import inventory
 from calip_core.paths import data_root
 
 rows = []
-for entry in inventory(Path(root) if root else data_root()):
+for entry in inventory(data_root()):
     card = load_card(entry.name)
     rows.append(
         [
@@ -345,7 +345,7 @@ tokens, _ = encode_split(
 )
 encoding = (time.perf_counter() - started) / len(tokens)
 started = time.perf_counter()
-calip_logits(tokens, text, CONFIGS["official"], clip_model.logit_scale)
+calip_logits(tokens, text, CONFIGS[config], clip_model.logit_scale)
 attention = (time.perf_counter() - started) / len(tokens)
 table(
     [
