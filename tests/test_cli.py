@@ -68,4 +68,7 @@ def test_every_command_has_help(capsys):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert "--root" in capsys.readouterr().out
-    assert len(cli.COMMANDS) == 3
+    with pytest.raises(SystemExit, match="0"):
+        main(["sweep", "--help"])
+    assert "--engine" in capsys.readouterr().out
+    assert len(cli.COMMANDS) == 4
