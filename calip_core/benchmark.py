@@ -255,7 +255,7 @@ def _what_was_run(
     task, backbone = bench.task, bench.backbone
     return {
         "dataset": task.name,
-        "split_source": getattr(task, "split_source", None) or "the task's own",
+        "split_source": task.split_source,
         "images": len(test.labels),
         "classes": len(task.classnames),
         "limit": bench.limit,

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -107,9 +109,8 @@ def test_a_seed_gives_the_same_record_twice_and_a_limit_draws_by_it(backbone, ro
     assert first.images == 10 and first.limit == 10 and first.image_set != other.image_set
 
 
-def test_a_colleagues_split_source_is_recorded(backbone, root):
-    task = noise_task()
-    object.__setattr__(task, "split_source", "CoOp's split_zhou_noise.json")
+def test_the_record_says_whose_split_it_used(backbone, root):
+    task = dataclasses.replace(noise_task(), split_source="CoOp's split_zhou_noise.json")
     assert measure(backbone, root, task=task).split_source == "CoOp's split_zhou_noise.json"
 
 

@@ -5,9 +5,7 @@ import pickle
 import shutil
 
 import pytest
-import torch
 
-from calip_core import CalipConfig, calip_logits, load_backbone, zero_shot_classifier
 from calip_core.datasets import disk_datasets, load_card, load_task
 from calip_core.datasets.cards import Layout
 from calip_core.datasets.coop import READERS
@@ -71,23 +69,6 @@ def test_a_dataset_is_read(name, standins):
     assert set(task.splits["test"].labels) == set(range(CLASSES))
     image, label = task.splits["test"][-1]
     assert (image.mode, image.size, label) == ("RGB", (24, 24), CLASSES - 1)
-
-
-@pytest.fixture(scope="module")
-def backbone():
-    return load_backbone("mini-rn", device="cpu")
-
-
-@pytest.mark.parametrize("name", disk_datasets())
-def test_a_backbone_takes_every_dataset(name, standins, backbone):
-    task = load_task(name, standins)
-    test = task.splits["test"]
-    images = torch.stack([backbone.preprocess(test[index][0]) for index in range(0, len(test), 4)])
-    text = zero_shot_classifier(backbone, task.classnames, task.templates)
-    logits = calip_logits(backbone.encode_image(images), text, config=CalipConfig.official(), logit_scale=100.0)
-    combined = logits.combine(beta2=1.0, beta3=0.1)
-    assert combined.shape == (len(images), CLASSES)
-    assert combined.isfinite().all()
 
 
 def test_paths_are_a_sequence_of_files(standins):
