@@ -42,8 +42,7 @@ seed: int = 0  # draws images, shuffles, and the resamples of the intervals
 samples: int = 1000  # at most so many test images, and as many validation images
 
 # %%
-from calip_core import selection
-from calip_core.benchmark import CONFIGS, run
+from calip_core import benchmark, selection
 from calip_core.notebook import (
     BackboneName,
     Choice,
@@ -57,7 +56,7 @@ check_parameters(
     globals(),
     dataset=TaskName,
     backbone=BackboneName,
-    config=Choice(*CONFIGS),
+    config=Choice(*benchmark.CONFIGS),
     protocol=Choice(*selection.PROTOCOLS),
     seed=Seed,
     samples=Count,
@@ -84,7 +83,9 @@ task = load_task(dataset)
 # appended to `results/runs.jsonl`, so that nothing has to be run twice.
 
 # %%
-record = run(task, clip_model, "calip", protocol, seed, limit=samples, progress=False)
+record = benchmark.run(
+    task, clip_model, "calip", protocol, seed, limit=samples, progress=False
+)
 results.append(record)
 table(
     [
@@ -168,7 +169,7 @@ for model_name in ("mini-rn", "mini-vit"):
     model = load_backbone(model_name)
     for name in tasks:
         for how in protocols:
-            measured[name, model_name, how] = run(
+            measured[name, model_name, how] = benchmark.run(
                 load_task(name),
                 model,
                 "calip",
@@ -345,7 +346,7 @@ tokens, _ = encode_split(
 )
 encoding = (time.perf_counter() - started) / len(tokens)
 started = time.perf_counter()
-calip_logits(tokens, text, CONFIGS[config], clip_model.logit_scale)
+calip_logits(tokens, text, benchmark.CONFIGS[config], clip_model.logit_scale)
 attention = (time.perf_counter() - started) / len(tokens)
 table(
     [
