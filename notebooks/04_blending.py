@@ -98,7 +98,8 @@ logits, labels = three_logits("test")
 n, k = logits.clip.shape
 clip_hits = metrics.correct_predictions(logits.clip, labels)
 prose(
-    f"{n} test images of `{task.name}`, {k} classes, `{clip_model.name}`. CLIP alone is "
+    f"{n} test images of `{task.name}`, {k} classes, `{clip_model.name}`. CLIP alone "
+    "is "
     f"right on {clip_hits.mean():.1%}."
 )
 
@@ -107,7 +108,7 @@ prose(
 #
 # The blend of chapter 3 has two free weights (CLIP's own, $\beta_1$, stays 1):
 #
-# $$ \ell(\beta_2, \beta_3) = \ell^{\text{clip}} + \beta_2\,\ell^{\text{text}} + \beta_3\,\ell^{\text{visual}}. $$ (eq-blend)
+# $$ \ell(\beta_2, \beta_3) = \ell^{\text{clip}} + \beta_2\,\ell^{\text{text}} + \beta_3\,\ell^{\text{visual}}. $$ (eq-two-weights)
 #
 # The released code tries 200 values of each, 40,000 pairs in all. For each it blends the logits of all images, looks for
 # the largest, and counts. Here is what a few of those evaluations take, and what the whole search would.
@@ -157,7 +158,7 @@ for row, column in draw.integers(0, len(beta2), (25, 2)):
 #
 # Below are images whose fate the weights decide. The blue area is where the image is classified rightly.
 
-# %%
+# %% tags=["hide-input"]
 wide2, wide3 = (0.0, 10.0), (0.0, 2.0)
 outlines = [
     winning_polygon(logits, i, int(labels[i]), beta2=wide2, beta3=wide3)
@@ -174,7 +175,8 @@ def area(corners: np.ndarray) -> float:
 whole = (wide2[1] - wide2[0]) * (wide3[1] - wide3[0])
 areas = np.array([area(corners) for corners in outlines]) / whole
 undecided = np.flatnonzero((areas > 0.02) & (areas < 0.98))
-shown = undecided[np.argsort(-np.minimum(areas[undecided], 1 - areas[undecided]))][:8]
+ranked = undecided[np.argsort(areas[undecided])]
+shown = ranked[np.linspace(0, len(ranked) - 1, min(8, len(ranked))).astype(int)]
 if len(shown):
     show(
         blending_plots.polygons(
@@ -187,7 +189,8 @@ if len(shown):
             wide2,
             wide3,
         ),
-        alt=f"{len(shown)} panels, one an image, with the convex area of weights at which "
+        alt=f"{len(shown)} panels, one an image, with the convex area of weights at "
+        "which "
         "the image is classified rightly. "
         + ", ".join(f"{areas[i]:.0%}" for i in shown)
         + " of the panels are covered.",
@@ -206,7 +209,7 @@ prose(
 # Add up the polygons of all images and you have the accuracy at every pair. First on the released grid, then on a wider
 # one: the bounds of the released grid (2 and 0.1) are a choice too.
 
-# %%
+# %% tags=["hide-input"]
 clip_accuracy = clip_hits.mean()
 wide = beta_landscape(
     logits,
@@ -225,14 +228,16 @@ for name, found in (("released grid", landscape), ("wider grid", wide)):
                 "1.12, 0.02 (paper, ImageNet)": (1.12, 0.02),
             },
         ),
-        alt=f"Accuracy over the two weights, {name}: from {found.accuracy.min():.1%} to "
+        alt=f"Accuracy over the two weights, {name}: from {found.accuracy.min():.1%} "
+        "to "
         f"{found.accuracy.max():.1%}. The best pairs lie around β₂ = {best.beta2:.3g}, "
         f"β₃ = {best.beta3:.3g}.",
-        caption=f"The {name}: {found.correct.size:,} pairs, {n} test images. White: the "
+        caption=f"The {name}: {found.correct.size:,} pairs, {n} test images. White: "
+        "the "
         f"outline of the best pairs. CLIP alone has {clip_accuracy:.1%}.",
     )
 
-# %%
+# %% tags=["hide-input"]
 interactive(
     blending_plots.landscape_hover(wide),
     alt="The wider landscape again; point at a place to read its weights and accuracy.",
@@ -261,7 +266,8 @@ table(
         "centre of the plateau",
         "pairs within 0.5 points of the best",
     ],
-    caption="How sharp is the choice? These numbers look at test labels: they describe.",
+    caption="How sharp is the choice? These numbers look at test labels: they "
+    "describe.",
 )
 
 # %% [markdown]
@@ -269,15 +275,16 @@ table(
 # few other images would have changed the count. Its centre is the more robust choice, and it is what
 # `landscape.best()` returns.
 #
-# Along a single line nothing needs a grid at all. Here is the accuracy for every $\beta_2$ from 0 to 10 with
-# $\beta_3 = 0$, as the staircase that it is.
+# Along a single line nothing needs a grid at all. Here is the accuracy for every $\beta_3$ from 0 to 2 with
+# $\beta_2 = 0$, as the staircase that it is.
 
-# %%
-along = line_landscape(logits.clip, logits.text_attended, labels, low=0.0, high=10.0)
+# %% tags=["hide-input"]
+along = line_landscape(logits.clip, logits.visual_attended, labels, low=0.0, high=2.0)
 stretch = along.best()
 show(
-    blending_plots.line(along, r"$\beta_2$ (with $\beta_3 = 0$)"),
-    alt=f"A staircase of {len(along.correct)} steps between {along.correct.min() / n:.1%} "
+    blending_plots.line(along, r"$\beta_3$ (with $\beta_2 = 0$)"),
+    alt=f"A staircase of {len(along.correct)} steps between "
+    f"{along.correct.min() / n:.1%} "
     f"and {along.correct.max() / n:.1%}; its widest best stretch runs from "
     f"{stretch.low:.3g} to {stretch.high:.3g}.",
     caption=f"Exact accuracy along one line: {len(along.correct)} stretches.",
@@ -291,7 +298,7 @@ show(
 # across the images, so that each image gets those of another. Then they know nothing of the image, and whatever the
 # search gains is selection alone.
 
-# %%
+# %% tags=["hide-input"]
 from calip_core import selection
 
 chosen = selection.oracle(logits, labels)
@@ -322,7 +329,7 @@ prose(
 # The fewer images choose, the better the choice looks, and the less it is worth. Let $m$ of the test images choose the
 # pair, and apply that pair to the others:
 
-# %%
+# %% tags=["hide-input"]
 sizes = [size for size in (50, 100, 200, 500, 1000, 2000, 5000) if size <= n // 2]
 repeats = 30
 tuned, elsewhere = np.zeros((2, len(sizes), repeats))
@@ -341,10 +348,12 @@ if sizes:
     show(
         blending_plots.optimism(sizes, tuned, elsewhere),
         alt="Gain against the number of images that chose. With "
-        f"{sizes[0]} images the chosen pair gains {100 * tuned[0].mean():+.2f} points on "
+        f"{sizes[0]} images the chosen pair gains {100 * tuned[0].mean():+.2f} points "
+        "on "
         f"them and {100 * elsewhere[0].mean():+.2f} on others; with {sizes[-1]}, "
         f"{100 * tuned[-1].mean():+.2f} and {100 * elsewhere[-1].mean():+.2f}.",
-        caption=f"Means and the middle 80 % of {repeats} draws. The gap between the two "
+        caption=f"Means and the middle 80 % of {repeats} draws. The gap between the "
+        "two "
         "lines is optimism.",
     )
 
@@ -359,7 +368,7 @@ if sizes:
 # - **label-free, two views**: the pair that most often says the same of an image and of a crop of its middle.
 # - **oracle**: on the test labels. It is not a result; it bounds what any way of choosing could reach on this grid.
 
-# %%
+# %% tags=["hide-input"]
 from calip_core.features import choose_images
 
 
@@ -409,17 +418,19 @@ for name, pair in selections.items():
 table(
     rows,
     ["protocol", "β₂, β₃", "accuracy", "gain in points (95 %)", "McNemar p"],
-    caption=f"CALIP against CLIP ({clip_accuracy:.2%}), {n} test images of {task.name}, "
+    caption=f"CALIP against CLIP ({clip_accuracy:.2%}), {n} test images of "
+    f"{task.name}, "
     f"{backbone}, α = {alpha:g}. A test on the labels that chose is not a test.",
 )
 
-# %%
+# %% tags=["hide-input"]
 honest = {name: test for name, test in outcomes.items() if name != "oracle"}
 clear = [name for name, test in honest.items() if test.p_value < 0.05]
 better = [name for name in clear if honest[name].only_a > honest[name].only_b]
 worse = [name for name in clear if name not in better]
 prose(
-    f"Of {len(honest)} ways to choose without test labels, {len(better)} do better than "
+    f"Of {len(honest)} ways to choose without test labels, {len(better)} do better "
+    "than "
     f"CLIP at the 5 % level"
     + (f" ({', '.join(better)})" if better else "")
     + f" and {len(worse)} do worse"

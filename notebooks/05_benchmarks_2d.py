@@ -82,7 +82,7 @@ task = load_task(dataset)
 # compares CALIP with CLIP on the same images. Its answer is a *record*: everything the number depends on. It is
 # appended to `results/runs.jsonl`, so that nothing has to be run twice.
 
-# %%
+# %% tags=["hide-input"]
 record = benchmark.run(
     task, clip_model, "calip", protocol, seed, limit=samples, progress=False
 )
@@ -125,7 +125,7 @@ table(
 # CoOp {cite:p}`zhou2022coop`, or torchvision's), the prompt, the licence. The library reads the card. So the call above
 # is the same for all of them: `-p dataset eurosat -p backbone RN50`. They are looked for below `$CALIP_DATA`.
 
-# %%
+# %% tags=["hide-input"]
 from calip_core.datasets import load_card, offline_tasks
 from calip_core.datasets.inventory import inventory
 from calip_core.paths import data_root
@@ -145,8 +145,9 @@ for entry in inventory(data_root()):
 table(
     rows,
     ["dataset", "classes", "test images", "prompt (the first)", "on this machine"],
-    caption="The image datasets, and which of them this machine holds. `calip fetch NAME` "
-    "gets one, or says what to put where.",
+    caption="The image datasets, and which of them this machine holds. calip fetch "
+    "NAME gets "
+    "one, or says what to put where.",
 )
 
 # %% [markdown]
@@ -182,12 +183,13 @@ for model_name in ("mini-rn", "mini-vit"):
             results.append(measured[name, model_name, how])
 
 
+# %% tags=["hide-input"]
 def gain_cell(one) -> str:
     """A record's gain with its interval, and a star where McNemar's test is below 5 %."""
     star = " *" if one.mcnemar_p < 0.05 and one.protocol != "oracle" else ""
     return (
-        f"{100 * one.gain:+.2f} ({100 * one.gain_low:+.2f} to "
-        f"{100 * one.gain_high:+.2f}){star}"
+        f"{100 * one.gain:+.2f} [{100 * one.gain_low:+.2f},\u00a0"
+        f"{100 * one.gain_high:+.2f}]{star}"
     )
 
 
@@ -209,11 +211,14 @@ table(
         "task, backbone",
         "images",
         "CLIP",
-        *[f"{how}: gain in points" for how in protocols],
-        "oracle on shuffled terms",
+        *protocols,
+        "oracle, shuffled",
     ],
-    caption=f"CALIP against CLIP on the same images, seed {seed}, official temperatures. "
-    "Star: McNemar's p below 0.05, not corrected for the number of rows.",
+    caption="Gain of CALIP over CLIP in points [95 % interval], by protocol, on the "
+    "same "
+    f"images, seed {seed}, official temperatures; last, the oracle's search where the "
+    "attended terms belong to other images. Star: McNemar's p below 0.05, not "
+    "corrected for the number of rows.",
 )
 show(
     benchmark_plots.measured_gains(
@@ -240,7 +245,7 @@ show(
     caption="The same gains with their paired intervals.",
 )
 
-# %%
+# %% tags=["hide-input"]
 honest = [r for r in measured.values() if r.protocol != "oracle"]
 better = [r for r in honest if r.mcnemar_p < 0.05 and r.gain > 0]
 worse = [r for r in honest if r.mcnemar_p < 0.05 and r.gain < 0]
@@ -249,7 +254,8 @@ mean = {
     for how in protocols
 }
 prose(
-    f"Of {len(honest)} honest comparisons {len(better)} show a gain at the 5 % level and "
+    f"Of {len(honest)} honest comparisons {len(better)} show a gain at the 5 % level "
+    "and "
     f"{len(worse)} a loss; chance alone would give about {0.05 * len(honest):.0f} in "
     "all. Mean gains: "
     + ", ".join(f"{how} {points:+.2f}" for how, points in mean.items())
@@ -262,7 +268,7 @@ prose(
 # A mean of nearly zero can hide classes that gain and classes that lose. Here is the first run of this chapter, class
 # by class.
 
-# %%
+# %% tags=["hide-input"]
 from calip_core.features import choose_images
 
 labels = task.splits["test"].labels[
@@ -284,7 +290,8 @@ show(
     alt=f"Change of accuracy by class. Most gained: {task.classnames[order[0]]}, "
     f"{100 * change[order[0]]:+.1f} points; most lost: {task.classnames[order[-1]]}, "
     f"{100 * change[order[-1]]:+.1f}.",
-    caption="In brackets: test images of the class. A class of fifty images moves by two "
+    caption="In brackets: test images of the class. A class of fifty images moves by "
+    "two "
     "points with one image.",
 )
 
@@ -292,7 +299,7 @@ show(
 # To see why, look at images on which the two differ, and at where the two classes in question look. Where CALIP wins,
 # the true class finds a place in the image that fits it; where it loses, a wrong class does.
 
-# %%
+# %% tags=["hide-input"]
 from calip_core import zero_shot_classifier
 from calip_core.plots.heatmaps import HeatRow, heat_map_table, picture_seen
 
@@ -319,7 +326,8 @@ for i in [*gained, *lost]:
 if heat_rows:
     show(
         heat_map_table(heat_rows, ["true class", "best rival"], ["row", "row"]),
-        alt=f"{len(gained)} images that CALIP wins and {len(lost)} that it loses, each with "
+        alt=f"{len(gained)} images that CALIP wins and {len(lost)} that it loses, "
+        "each with "
         "the heat-map of its true class and of the best rival.",
         caption="Cosine of each token with the two classes' texts.",
     )
@@ -333,7 +341,7 @@ else:
 #
 # Encoding the images costs almost everything. The attention runs on features that CLIP computes anyway.
 
-# %%
+# %% tags=["hide-input"]
 from calip_core import calip_logits, encode_split
 
 started = time.perf_counter()
@@ -354,7 +362,8 @@ table(
         ["the three logits", f"{1000 * attention:.3f}"],
     ],
     ["step", "ms an image"],
-    caption=f"{clip_model.name} on {record.device}, {len(tokens)} images; the attention "
+    caption=f"{clip_model.name} on {record.device}, {len(tokens)} images; the "
+    "attention "
     f"adds {attention / encoding:.1%}.",
 )
 
@@ -365,7 +374,7 @@ table(
 # file `data/published/zeroshot.csv` names the source of each. CALIP's column is the same everywhere. What it is
 # compared with is not: three sources give three different accuracies of plain CLIP with RN50.
 
-# %%
+# %% tags=["hide-input"]
 published = results.published()
 calip_top1 = {p.dataset: 100 * p.top1 for p in published if p.method == "calip"}
 baselines: dict[str, dict[str, float]] = {}
@@ -431,12 +440,14 @@ inside = {
 prose(
     "The mean gain is "
     + " or ".join(f"{np.mean(values):+.2f}" for values in gains.values())
-    + " points, depending on whose CLIP is taken. Inside the margin of a single accuracy "
+    + " points, depending on whose CLIP is taken. Inside the margin of a single "
+    "accuracy "
     "lie "
     + " or ".join(str(count) for count in inside.values())
     + f" of the {len(names)} gains. Two accuracies on the same images are paired, so "
     "their difference is surer than that margin says; but nobody has published the "
-    "images' hits, so the paired test cannot be made from the ledger. Records made with "
+    "images' hits, so the paired test cannot be made from the ledger. Records made "
+    "with "
     "this chapter keep them."
 )
 
@@ -447,12 +458,13 @@ prose(
 # weights and without the datasets, so its rows of real data hold published values only. Run the chapter on a GPU with
 # your data, or `calip sweep` a whole grid of datasets, and build the book again.
 
-# %%
+# %% tags=["hide-input"]
 real = [r for r in results.load() if r.dataset not in offline_tasks()]
 table(
     [row.cells() for row in results.beside_published(real)],
     results.HEADERS,
-    caption="Measured here, published, and their difference. “(!)”: the published value "
+    caption="Measured here, published, and their difference. “(!)”: the published "
+    "value "
     "lies outside the 95 % interval of the measured one.",
 )
 

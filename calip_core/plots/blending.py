@@ -84,7 +84,7 @@ def selection_control(control: Float[np.ndarray, "r"], gain: float) -> Figure:
     ax.hist(100 * control, bins, color=MUTED, alpha=0.6, label="attended terms shuffled")
     ax.axvline(100 * gain, color=PALETTE[1], label="attended terms as they are")
     ax.set(xlabel="gain over CLIP of the best pair on the test labels (percentage points)", ylabel="repetitions")
-    ax.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -118,7 +118,7 @@ def optimism(
 def line(found: LineLandscape, name: str) -> Figure:
     """Accuracy along a line, exactly: a staircase."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
-    ax.stairs(100 * found.correct / found.images, found.edges, color=PALETTE[0], linewidth=1.2)
+    ax.stairs(100 * found.correct / found.images, found.edges, baseline=None, color=PALETTE[0], linewidth=1.2)
     plateau = found.best()
     ax.axvspan(plateau.low, plateau.high, color=PALETTE[1], alpha=0.3, label="widest stretch of best accuracy")
     ax.set(xlabel=name, ylabel="accuracy (%)")
