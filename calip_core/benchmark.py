@@ -47,7 +47,9 @@ class RunRecord(BaseModel):
         split_source: who cut the data into train, validation and test.
         images: how many test images were classified, of ``limit`` at most.
         limit: the asked number of images, drawn by the seed; None for the whole split.
+        standin: whether procedural pictures stood in for the dataset's images.
         image_set: SHA-256 of the images and labels; records of one set can be compared image by image.
+        weights: SHA-256 of the image encoder's weights: a name such as mini-rn can change its weights.
         token_space: where the backbone's spatial tokens live.
         precision: of the image encoder, and where it computed.
         protocol: how the blend weights were chosen; "oracle" is the one that has seen test labels.
@@ -74,8 +76,10 @@ class RunRecord(BaseModel):
     images: int = Field(ge=1)
     classes: int = Field(ge=1)
     limit: int | None
+    standin: bool
     image_set: str
     backbone: str
+    weights: str
     token_space: str
     precision: str
     device: str
@@ -259,7 +263,9 @@ def _what_was_run(
         "images": len(test.labels),
         "classes": len(task.classnames),
         "limit": bench.limit,
+        "standin": task.standin,
         "image_set": test.manifest.source,
+        "weights": test.manifest.weights,
         "backbone": backbone.name,
         "token_space": test.manifest.tokens,
         "precision": test.manifest.precision,

@@ -101,14 +101,14 @@ def _parse(path: Path, number: int, line: bytes) -> RunRecord | None:
         ) from error
 
 
-Setting = tuple[str, str, str, str, str, str, int, int | None]
+Setting = tuple[str, bool, str, str, str, str, str, str, int, int | None]
 
 
 def setting(record: RunRecord) -> Setting:
-    """What was asked: dataset, backbone, tokens, method, config, protocol, seed and limit."""
+    """What was asked, in a form that can be compared: records of one setting measure the same thing."""
     return (
-        record.dataset, record.backbone, record.token_space, record.method, record.config, record.protocol,
-        record.seed, record.limit,
+        record.dataset, record.standin, record.backbone, record.weights, record.token_space, record.method,
+        record.config, record.protocol, record.seed, record.limit,
     )  # fmt: skip
 
 
@@ -218,7 +218,8 @@ HEADERS = (
 def beside_published(records: Iterable[RunRecord], references: Iterable[Published] | None = None) -> list[Row]:
     """Every newest record with each published value of its dataset, backbone and method.
 
-    Records without such a value, and published values that nobody has measured here, have a row of their own.
+    Records without such a value, and published values that nobody has measured here, have a row of their own. Records
+    of stand-ins are left out: they say nothing about the dataset.
 
     Args:
         records: what was measured.
@@ -227,7 +228,7 @@ def beside_published(records: Iterable[RunRecord], references: Iterable[Publishe
     known = tuple(published() if references is None else references)
     rows = []
     measured = set()
-    for record in latest(records):
+    for record in latest(record for record in records if not record.standin):
         what = (record.dataset, record.backbone, record.method)
         measured.add(what)
         same = [Row(record, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) == what]

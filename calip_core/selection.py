@@ -166,10 +166,11 @@ class OracleControl:
 def oracle_control(
     test_logits: CalipLogits, test_labels: ArrayLike, *, seed: int, repeats: int = 20, grid: Grid | None = None
 ) -> OracleControl:
-    """How much of the oracle's gain is selection: the same search with the attention terms of other images.
+    """How much of the oracle's gain needs the images: the same search with the attention terms of other images.
 
     Each repetition gives every image both attention terms of another, randomly drawn image. They keep their sizes,
-    their relation to each other and their preferences among classes, and lose what they knew of the image.
+    their relation to each other and their preferences among classes, and lose what they knew of the image. So what is
+    left is selection, and what a fixed preference among classes is worth.
 
     Raises:
         ValueError: no repetitions, no images, labels that do not fit, or logits that are not finite.

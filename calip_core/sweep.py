@@ -3,12 +3,13 @@
 A cell of the grid runs in a process of its own, so neither a crash nor Ctrl-C can take finished cells along.
 """
 
+import ast
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import product
@@ -37,7 +38,7 @@ class Sweep(BaseModel):
     """A grid, as ``sweep.yaml`` describes it: every dataset with every backbone, config, protocol and seed.
 
     Attributes:
-        samples: at most so many test images; what the notebook says when left out.
+        samples: at most so many test images; the notebook's own default when left out.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when left out.
         notebook: what measures one cell, with parameters dataset, backbone, protocol and seed, and those of config and
             samples that the sweep sets. A relative path starts at the folder of the YAML file, else at the
@@ -75,13 +76,17 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.dataset} {self.backbone} {self.config} {self.protocol} seed {self.seed}"
 
-    def is_recorded(self, records: Iterable[RunRecord], samples: int | None) -> bool:
-        """Whether a record answers this cell; ``samples`` counts where the sweep states it."""
+    def is_recorded(self, records: Iterable[RunRecord], samples: int | None, *, standins: bool = False) -> bool:
+        """Whether a record answers this cell with the same limit of images (None: no limit).
+
+        A record of a stand-in is no answer for the dataset itself, unless ``standins`` says that it will do.
+        """
         return any(
             (record.dataset, record.backbone, record.config, record.protocol, record.seed)
             == (self.dataset, self.backbone, self.config, self.protocol, self.seed)
             and record.method == "calip"
-            and samples in (None, record.limit)
+            and record.limit == samples
+            and (standins or not record.standin)
             for record in records
         )
 
@@ -117,7 +122,7 @@ class Job:
         status, text = _run_process(command, environment)
         if status != 0:
             return f"{_last_lines(text)} (see {self.output})"
-        if not self.cell.is_recorded(load(self.results), self.parameters.get("samples")):
+        if not self.cell.is_recorded(load(self.results), self.parameters.get("samples"), standins=True):
             return f"it ran, but left no record of this cell in {self.results} (see {self.output})"
         return None
 
@@ -172,7 +177,10 @@ def read_sweep(path: Path) -> Sweep:
     if sweep.root is not None:
         update["root"] = folder / sweep.root.expanduser()
     sweep = sweep.model_copy(update=update)
-    _check_parameters(sweep)
+    defaults = _notebook_parameters(sweep.notebook)
+    _check_parameters(sweep, defaults)
+    if sweep.samples is None and isinstance(defaults.get("samples"), int):
+        sweep = sweep.model_copy(update={"samples": defaults["samples"]})
     return sweep
 
 
@@ -195,13 +203,21 @@ def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     return values
 
 
-def _check_parameters(sweep: Sweep) -> None:
-    """papermill would set an unknown parameter, and nothing would read it."""
-    notebook = json.loads(sweep.notebook.read_text(encoding="utf-8"))
+def _notebook_parameters(path: Path) -> dict[str, Any]:
+    """Names and defaults in the notebook's cell tagged 'parameters'."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
-    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines()]
-    names = {line.split(":")[0].split("=")[0].strip() for line in lines}
-    missing = sorted(set(_parameters(sweep, sweep.cells()[0])) - names)
+    found = {}
+    for statement in ast.parse("\n".join("".join(cell["source"]) for cell in cells)).body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant):
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            found[ast.unparse(target)] = statement.value.value
+    return found
+
+
+def _check_parameters(sweep: Sweep, known: Mapping[str, Any]) -> None:
+    """papermill would set an unknown parameter, and nothing would read it."""
+    missing = sorted(set(_parameters(sweep, sweep.cells()[0])) - set(known))
     if missing:
         raise ValueError(f"{sweep.notebook} has no parameter {', '.join(missing)} in its cell tagged 'parameters'")
 

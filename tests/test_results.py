@@ -125,3 +125,11 @@ def test_a_zero_shot_record_stands_beside_every_baseline():
     record = make_record(method="zero_shot", images=8100, top1=0.375, low=0.365, high=0.385)
     rows = [row for row in results.beside_published([record]) if row.record]
     assert len({row.reference.source for row in rows}) == 3
+
+
+def test_stand_ins_stand_beside_nothing():
+    assert [row.record for row in results.beside_published([make_record(standin=True)]) if row.record] == []
+
+
+def test_records_of_other_weights_are_both_kept():
+    assert len(results.latest([make_record(weights="a"), make_record(weights="b")])) == 2

@@ -61,7 +61,9 @@ def test_cells_are_the_product_once_each():
 
 def test_a_recorded_cell_is_known_by_all_it_states():
     (cell,) = Sweep(datasets=["eurosat"], backbones=["RN50"]).cells()
-    assert cell.is_recorded([make_record(limit=50)], None)
+    assert cell.is_recorded([make_record(limit=None)], None) and not cell.is_recorded([make_record(limit=50)], None)
+    assert not cell.is_recorded([make_record(standin=True)], None)
+    assert cell.is_recorded([make_record(standin=True)], None, standins=True)
     assert cell.is_recorded([make_record(limit=50)], 50) and not cell.is_recorded([make_record(limit=50)], 60)
     for other in ({"seed": 1}, {"config": "paper"}, {"dataset": "dtd"}, {"backbone": "x"}, {"method": "zero_shot"}):
         assert not cell.is_recorded([make_record(**other)], None)
@@ -80,6 +82,16 @@ def test_cells_run_failures_are_survived_and_records_are_not_repeated(folder):
     assert [record.dataset for record in load(results)] == ["before", "a"]
     executed = {path.name for path in (folder / "sweep-notebooks").iterdir()}
     assert executed == {f"{name}_mini-rn_official_fixed_0.ipynb" for name in ("broken", "forgetful", "a")}
+
+
+def test_without_samples_the_notebooks_own_limit_counts(folder):
+    source = nbformat.read(folder / "cell.ipynb", as_version=4)
+    source.cells[0].source += "\nsamples: int = 50  # images"
+    nbformat.write(source, folder / "cell.ipynb")
+    sweep = read_sweep(grid(folder))
+    (cell,) = sweep.cells()
+    assert sweep.samples == 50
+    assert not cell.is_recorded([make_record(dataset="a", backbone="mini-rn", limit=20)], sweep.samples)
 
 
 def test_a_second_run_has_nothing_to_do(folder, monkeypatch):

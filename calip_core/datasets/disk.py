@@ -286,6 +286,7 @@ def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Tas
         source=f"procedural pictures in the format of {card.title}, by {standin.made_by}" if standin else card.source,
         citation=card.citation,
         split_source=f"stand-in: {listing.split_source}" if standin else listing.split_source,
+        standin=standin is not None,
     )
 
 

@@ -67,6 +67,7 @@ class Task:
         citation: key in the book's bibliography, if there is a publication.
         split_source: what cut the images into splits, as a result's record repeats it: a split file, official lists,
             or a rule.
+        standin: whether procedural pictures stand in for the images: results are then about nothing but the road.
 
     Raises:
         ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
@@ -82,6 +83,7 @@ class Task:
     source: str
     citation: str | None = None
     split_source: str = "as its dataset card says"
+    standin: bool = False
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)
