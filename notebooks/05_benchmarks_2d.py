@@ -379,12 +379,15 @@ def fits_best(images: np.ndarray) -> int:
 
 won = np.flatnonzero(calip_hits & ~clip_hits)
 gone = np.flatnonzero(~calip_hits & clip_hits)
-prose(
-    f"The true class has the hottest token in {fits_best(won)} of the {len(won)} images "
-    f"that CALIP wins and in {fits_best(gone)} of the {len(gone)} that it loses. "
-    "The blend does not simply follow the hottest token: its terms average over all "
-    "tokens, and at these temperatures almost evenly."
-)
+if heat_rows:
+    prose(
+        f"The true class has the hottest token in {fits_best(won)} of the {len(won)} "
+        "images "
+        f"that CALIP wins and in {fits_best(gone)} of the {len(gone)} that it loses. "
+        "The blend does not simply follow the hottest token: its terms average over "
+        "all "
+        "tokens, and at these temperatures almost evenly."
+    )
 
 # %% [markdown]
 # ## What it costs

@@ -5,6 +5,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from book.tools.chapters import NOTEBOOKS, chapter_sources, parameters, read_chapter
+from calip_core import results
 
 
 def run(chapter, out, **values):
@@ -26,6 +27,15 @@ def test_a_chapter_runs_with_other_parameters(chapter, values, tmp_path):
     assert all(cell.execution_count for cell in code)
     shown = "".join(str(output) for cell in code for output in cell.outputs)
     assert values["dataset"] in shown and values["backbone"] in shown
+
+
+def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
+    asked = {"dataset": "digits", "backbone": "mini-vit", "config": "paper", "protocol": "fixed", "seed": 2}
+    run("05_benchmarks_2d", tmp_path, samples=60, **asked)
+    (record,) = results.load(tmp_path / "runs.jsonl")
+    assert {name: getattr(record, name) for name in asked} == asked
+    assert record.limit == 60
 
 
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)
