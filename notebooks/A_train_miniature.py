@@ -239,7 +239,7 @@ prose(
     "minutes, "
     f"{last['samples'] / last['seconds']:.0f} a second. The shipped model saw "
     f"{card.training.samples:,} in "
-    f"{card.training.minutes:.1f} minutes on {card.training.threads} threads of a "
+    f"{card.training.minutes:.1f} minutes with {card.training.threads} of the threads of a "
     "processor called "
     f"{card.training.processor}."
 )

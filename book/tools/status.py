@@ -9,6 +9,8 @@ _NOT_RUN = """\
 
 - **OpenAI's weights.** This copy was built with the miniature, without a download. `load_backbone("RN50")` and the
   other names are tested with random weights in the same file format, not with the published ones.
+- **The datasets of the literature.** None was at hand. Their loaders are tested on small stand-ins in the true formats;
+  the downloads have been tried against a local server only.
 - **Colab itself.** The set-up cell is tested in a fresh environment that sees little more than torch.
 - **Published numbers** are never mixed with the measured ones. Where one appears, its source stands beside it.
 """
