@@ -39,6 +39,10 @@ Difference = Annotated[float, Field(ge=-1, le=1)]
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 
+SCHEMA: Literal[2] = 2
+"""Number of the form below; it grows whenever a field is added or changes its meaning."""
+
+
 class RunRecord(BaseModel):
     """One measurement on one test set, and everything that it depends on. Shares run from 0 to 1.
 
@@ -69,7 +73,7 @@ class RunRecord(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA
     dataset: str
     split: Literal["test"] = "test"
     split_source: str

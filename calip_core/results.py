@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import warnings
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
-from calip_core.benchmark import RunRecord
+from calip_core.benchmark import SCHEMA, RunRecord
 from calip_core.metrics import PairedTest, mcnemar
 from calip_core.paths import DATA_DIR
 
@@ -22,6 +23,10 @@ _ZERO_SHOT = DATA_DIR / "published" / "zeroshot.csv"
 
 class TornRecordWarning(UserWarning):
     """A line of a file of records was cut short: a run was stopped while it wrote."""
+
+
+class OldRecordWarning(UserWarning):
+    """A record was written by another version of this library, in another form."""
 
 
 def results_file() -> Path:
@@ -71,6 +76,7 @@ def load(path: Path | None = None) -> list[RunRecord]:
 
     Warns:
         TornRecordWarning: a line was cut short; it is left out.
+        OldRecordWarning: a record has another form than this version's; it is left out.
 
     Raises:
         ValueError: a whole line is not a record; the message names the file, the line and the field.
@@ -94,11 +100,27 @@ def _parse(path: Path, number: int, line: bytes) -> RunRecord | None:
                 stacklevel=3,
             )  # fmt: skip
             return None
+        version = _schema(line)
+        if version not in (None, SCHEMA):
+            warnings.warn(
+                f"{path}, line {number}, is a record of form {version}, this version writes form {SCHEMA}; it is left "
+                "out: run its measurement again", OldRecordWarning, stacklevel=3,
+            )  # fmt: skip
+            return None
         where = ".".join(map(str, fault["loc"])) or "the line"
         raise ValueError(
             f"{path}, line {number}, is not a record of this version: {where}: {fault['msg']}. Move the file away, or "
             "remove the line"
         ) from error
+
+
+def _schema(line: bytes) -> object:
+    """The number of the form in which a line is written; None where it is no record at all."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value.get("schema_version") if isinstance(value, dict) else None
 
 
 Setting = tuple[str, bool, str, str, str, str, str, str, int, int | None]

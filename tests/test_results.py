@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 from datetime import timedelta
@@ -133,3 +134,14 @@ def test_stand_ins_stand_beside_nothing():
 
 def test_records_of_other_weights_are_both_kept():
     assert len(results.latest([make_record(weights="a"), make_record(weights="b")])) == 2
+
+
+def test_records_of_an_older_form_are_left_out_and_named(tmp_path):
+    file = tmp_path / "runs.jsonl"
+    results.append(make_record(), file)
+    old = json.loads(make_record().model_dump_json()) | {"schema_version": 1}
+    del old["weights"]
+    with file.open("a") as lines:
+        lines.write(json.dumps(old) + "\n")
+    with pytest.warns(results.OldRecordWarning, match="line 2, is a record of form 1"):
+        assert len(results.load(file)) == 1
