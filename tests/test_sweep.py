@@ -121,8 +121,14 @@ def command(folder, *more):
     arguments = ["sweep", str(folder / "sweep.yaml"), "--results", str(folder / "runs.jsonl"), *more]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_ctrl_c,
+    )  # fmt: skip
+
+
+def heed_ctrl_c():
+    """Tests that a shell runs in the background ignore Ctrl-C, and what they start would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(path, process):
