@@ -16,7 +16,7 @@ _MARKERS = "o", "D", "s", "^", "v", "P", "X"
 
 
 def polygons(
-    corners: Sequence[Float[np.ndarray, "v 2"]],
+    corners: Sequence[Float[np.ndarray, "_ 2"]],  # each image has its own number of corners
     titles: Sequence[str],
     beta2: tuple[float, float],
     beta3: tuple[float, float],
