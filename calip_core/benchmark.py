@@ -190,7 +190,8 @@ def run(
     """
     _check_names(method, protocol, config)
     start = time.perf_counter()
-    bench = _Bench(task, backbone, CONFIGS[config], seed, limit, features, progress)
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    bench = _Bench(task, backbone, text, CONFIGS[config], seed, limit, features, progress)
     test = bench.measure("test")
     chosen, control = _NO_BLEND, None
     if method == "calip":
@@ -220,6 +221,7 @@ class _Measured:
 class _Bench:
     task: Task
     backbone: Backbone
+    text: Float[Tensor, "k c"]
     config: CalipConfig
     seed: int
     limit: int | None
@@ -238,8 +240,7 @@ class _Bench:
             self.backbone, images, root=self.features, name=f"{self.task.name}-{split}", limit=self.limit,
             seed=self.seed, progress=self.progress,
         )  # fmt: skip
-        text = zero_shot_classifier(self.backbone, self.task.classnames, self.task.templates)
-        logits = store.logits(text, self.config, self.backbone.logit_scale)
+        logits = store.logits(self.text, self.config, self.backbone.logit_scale)
         return _Measured(logits, store.labels, store.manifest)
 
 

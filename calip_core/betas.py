@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
+from calip_core.metrics import checked_labels
 from calip_core.tokens import CalipLogits
 
 _CHUNK_ELEMENTS = 1 << 19  # numbers handled at once: few enough for a cache
@@ -63,20 +64,26 @@ class BetaLandscape:
         well fall off; the centre is the robust choice. Distances count steps of the grid, and its border bounds a
         plateau like lesser pairs do.
         """
-        depth = ndimage.distance_transform_edt(np.pad(self.plateau(), 1))[1:-1, 1:-1]
-        return self._blend(int(depth.argmax()))
+        return self._blend(*plateau_centre(self.plateau()))
 
     def first_best(self) -> Blend:
         """The first best pair in the order of the released search: beta2 outside, beta3 inside."""
-        return self._blend(int(self.correct.argmax()))
+        row, column = np.unravel_index(int(self.correct.argmax()), self.correct.shape)
+        return self._blend(int(row), int(column))
 
     def share_within(self, points: float) -> float:
         """Sensitivity: share of the grid whose accuracy is at most ``points`` percentage points below the best."""
         return float((self.accuracy >= self.accuracy.max() - points / 100 - 1e-12).mean())
 
-    def _blend(self, flat: int) -> Blend:
-        row, column = np.unravel_index(flat, self.correct.shape)
+    def _blend(self, row: int, column: int) -> Blend:
         return Blend(float(self.beta2[row]), float(self.beta3[column]), float(self.accuracy[row, column]))
+
+
+def plateau_centre(plateau: Bool[np.ndarray, "r c"]) -> tuple[int, int]:
+    """Row and column of the pair of a plateau that is farthest from any pair that is not, the border included."""
+    depth = ndimage.distance_transform_edt(np.pad(plateau, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), plateau.shape)
+    return int(row), int(column)
 
 
 def released_grid(
@@ -401,12 +408,7 @@ def _checked_labels(logits: CalipLogits, labels: ArrayLike) -> Int64[Tensor, " n
         raise ValueError(f"the terms have shapes {sorted(shapes)}: expected one shape, images by classes")
     if logits.clip.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"logits are {logits.clip.dtype}, expected float32 or float64: their sums decide")
-    n, k = logits.clip.shape
-    target = torch.as_tensor(labels, device=logits.clip.device).long()
-    if tuple(target.shape) != (n,) or n == 0:
-        raise ValueError(f"logits of {n} images and labels of shape {tuple(target.shape)}: expected one label an image")
-    if target.min() < 0 or target.max() >= k:
-        raise ValueError(f"labels run from {int(target.min())} to {int(target.max())}, expected 0 to {k - 1}")
+    target = torch.from_numpy(checked_labels(logits.clip, labels)).to(logits.clip.device)
     for term in (logits.clip, logits.text_attended, logits.visual_attended):
         if not term.isfinite().all():
             raise ValueError("logits hold NaN or infinity: they have no largest class")

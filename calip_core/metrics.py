@@ -47,7 +47,7 @@ def correct_predictions(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int 
     Raises:
         ValueError: lengths differ, labels lie outside the classes, logits are NaN, or k is out of range.
     """
-    target = torch.from_numpy(_checked_labels(logits, labels)).to(logits.device).unsqueeze(1)
+    target = torch.from_numpy(checked_labels(logits, labels)).to(logits.device).unsqueeze(1)
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k is {k}, expected 1 to the number of classes, {logits.shape[1]}")
     own = logits.gather(1, target)
@@ -68,7 +68,7 @@ def top_k_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 5) 
 
 def per_class_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> Float[np.ndarray, "k"]:
     """Top-1 accuracy among the images of each class; NaN for a class without images."""
-    target = _checked_labels(logits, labels)
+    target = checked_labels(logits, labels)
     classes = logits.shape[1]
     hits = np.bincount(target, weights=correct_predictions(logits, labels), minlength=classes)
     counts = np.bincount(target, minlength=classes)
@@ -166,7 +166,12 @@ def _ratio(sums: Floats, counts: NDArray[np.int64]) -> Floats:
     return means
 
 
-def _checked_labels(logits: Tensor, labels: ArrayLike) -> NDArray[np.int64]:
+def checked_labels(logits: Float[Tensor, "n k"], labels: ArrayLike) -> NDArray[np.int64]:
+    """Labels as class numbers, once they fit the logits.
+
+    Raises:
+        ValueError: lengths differ, there are no images, labels lie outside the classes, or logits are NaN.
+    """
     target = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).astype(np.int64)
     n, k = logits.shape
     if target.shape != (n,) or n == 0:

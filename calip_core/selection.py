@@ -12,12 +12,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from numpy.typing import ArrayLike
-from scipy import ndimage
 from torch import Tensor
 
-from calip_core.betas import BetaLandscape, beta_landscape, released_grid
+from calip_core.betas import BetaLandscape, beta_landscape, plateau_centre, released_grid
 from calip_core.paths import DATA_DIR
 from calip_core.tokens import CalipLogits
 
@@ -298,13 +297,6 @@ def _best_by_score(
         raise ValueError("there are no images to choose the blend weights on: give the logits of at least one")
     grid = grid or Grid.released(steps=_LABEL_FREE_STEPS)
     scores = np.array([score(*pair) for pair in grid.pairs()]).reshape(len(grid.beta2), len(grid.beta3))
-    row, column = _centre(scores >= scores.max() - 1e-12)
+    row, column = plateau_centre(scores >= scores.max() - 1e-12)
     beta2, beta3 = float(grid.beta2[row]), float(grid.beta3[column])
     return Selection(beta2, beta3, "label-free", criterion, "none", images, float(scores[row, column]))
-
-
-def _centre(plateau: Bool[np.ndarray, "r c"]) -> tuple[int, int]:
-    """Of all best pairs the one farthest from any that is not, as ``BetaLandscape.best`` chooses."""
-    depth = ndimage.distance_transform_edt(np.pad(plateau, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), plateau.shape)
-    return int(row), int(column)

@@ -328,16 +328,23 @@ show(
 # under the figure says whether that is so.
 
 # %% tags=["hide-input"]
-from calip_core import calip_logits, encode_split, zero_shot_classifier
+from calip_core import FeatureStore, calip_logits, encode_split, zero_shot_classifier
 from calip_core.plots.heatmaps import HeatRow, heat_map_table, picture_seen
 
 text = zero_shot_classifier(clip_model, task.classnames, task.templates)
 numbers = list(choose_images(task.splits["test"], samples, seed))
 gained = np.flatnonzero(calip_hits & ~clip_hits)[:2]
 lost = np.flatnonzero(~calip_hits & clip_hits)[:2]
-every, _ = encode_split(
-    clip_model, task.splits["test"], limit=samples, seed=seed, progress=False
+# The features that the record was made from are on disk: nothing is encoded again.
+store = FeatureStore.encode(
+    clip_model,
+    task.splits["test"],
+    name=f"{task.name}-test",
+    limit=samples,
+    seed=seed,
+    progress=False,
 )
+every = store.tokens().to(text.device)
 attended = calip_logits(
     every, text, benchmark.CONFIGS[config], clip_model.logit_scale
 )

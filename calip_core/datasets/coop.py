@@ -43,8 +43,7 @@ def load_benchmark(name: str, root: Path | None = None) -> Task:
         FileNotFoundError: it is not there (``MissingDatasetError``).
         ValueError: it is half there (``IncompleteDatasetError``), or its files are damaged or not what they should be.
     """
-    found = find_dataset(load_card(name), root or data_root())
-    return make_task(found, list_dataset(found), found.card.templates)
+    return load_with_template_sets(name, root)
 
 
 def load_with_template_sets(name: str, root: Path | None = None, template_set: str | None = None) -> Task:
@@ -67,8 +66,7 @@ def load_with_template_sets(name: str, root: Path | None = None, template_set: s
 
 def list_dataset(found: Found) -> Listing:
     """Which images a dataset has and in which split, by CoOp's file if it is there, else by its own rule."""
-    layout = found.card.layout
-    assert layout is not None  # find_dataset refuses a card without one
+    layout = own_splits.layout_of(found)
     if layout.split_file and (found.folder / layout.split_file).is_file():
         return read_split_file(found, found.folder / layout.split_file)
     return READERS[layout.reader](found)
@@ -89,8 +87,7 @@ def read_split_file(found: Found, path: Path) -> Listing:
     rows = {split: [_row(entry, names, path) for entry in _entries(content[split], split, path)] for split in SPLITS}
     if sorted(names) != list(range(len(names))):
         raise ValueError(f"{path} is not a split: its labels are {sorted(names)[:10]} ..., expected 0, 1, ... no gap")
-    layout = found.card.layout
-    rename = layout.rename if layout else {}
+    rename = own_splits.layout_of(found).rename
     classnames = tuple(own_splits.readable(names[label], rename) for label in range(len(names)))
     return Listing(classnames, rows, path.name, found.card.sizes)
 
