@@ -91,7 +91,7 @@ class Task:
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"task {self.name}: splits are {sorted(self.splits)}, expected {sorted(SPLITS)}")
         for split, images in self.splits.items():
-            self._check_labels(split, images.labels)
+            check_labels(images.labels, len(self.classnames), f"task {self.name}, split {split}")
         doubles = [name for name, count in Counter(self.classnames).items() if count > 1]
         if doubles:
             warnings.warn(
@@ -101,13 +101,19 @@ class Task:
                 stacklevel=3,
             )
 
-    def _check_labels(self, split: str, labels: Int64[np.ndarray, " n"]) -> None:
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(self.classnames)))
-        if len(wrong):
-            raise ValueError(
-                f"task {self.name}, split {split}: image {wrong[0]} has label {labels[wrong[0]]}, "
-                f"expected 0 to {len(self.classnames) - 1}, as there are {len(self.classnames)} class names"
-            )
+
+def check_labels(labels: Int64[np.ndarray, " n"], classes: int, owner: str) -> None:
+    """Refuse class numbers that have no name.
+
+    Raises:
+        ValueError: a label is below 0, or not below the number of classes.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise ValueError(
+            f"{owner}: number {wrong[0]} has label {labels[wrong[0]]}, expected 0 to {classes - 1}, as there are "
+            f"{classes} class names"
+        )
 
 
 def check_classnames(classnames: Sequence[str], owner: str) -> None:

@@ -1,0 +1,75 @@
+"""A task of point clouds: the classes, the prompt templates and the labelled clouds, before anything is projected."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int, Int64
+
+from calip_core.datasets.task import SPLITS, check_classnames, check_labels, check_templates
+
+Cloud = Float32[np.ndarray, "p 3"]
+
+
+class CloudSplit:
+    """Labelled clouds in a fixed order, as their files hold them; a cloud is read when it is asked for.
+
+    Attributes:
+        labels: the class number of every cloud, known without reading one.
+        made_from: a text that changes when any of the clouds would: names, sizes and times of files, seeds, code.
+    """
+
+    def __init__(
+        self, read: Callable[[int], Cloud], labels: Sequence[int] | Int[np.ndarray, " n"], made_from: str
+    ) -> None:
+        """Join clouds and labels.
+
+        Args:
+            read: gives the points of cloud number 0 .. n-1, as many as are stored. It can be pickled.
+            labels: class numbers from 0.
+            made_from: what the clouds depend on.
+        """
+        self._read = read
+        self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
+        self.made_from = made_from
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Cloud, int]:
+        """The points and the label; a negative index counts from the end.
+
+        Raises:
+            IndexError: there is no such cloud.
+        """
+        position = range(len(self))[index]
+        return self._read(position), int(self.labels[position])
+
+
+@dataclass(frozen=True, eq=False)
+class CloudTask:
+    """What a benchmark of point clouds asks. The fields mean what they mean for an image ``Task``.
+
+    Raises:
+        ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
+            that is no class.
+    """
+
+    name: str
+    title: str
+    classnames: tuple[str, ...]
+    templates: tuple[str, ...]
+    splits: dict[str, CloudSplit]
+    licence: str
+    source: str
+    citation: str | None = None
+    split_source: str = "as its dataset card says"
+    standin: bool = False
+
+    def __post_init__(self) -> None:
+        check_classnames(self.classnames, self.name)
+        check_templates(self.templates, self.name)
+        if set(self.splits) != set(SPLITS):
+            raise ValueError(f"task {self.name}: splits are {sorted(self.splits)}, expected {sorted(SPLITS)}")
+        for split, clouds in self.splits.items():
+            check_labels(clouds.labels, len(self.classnames), f"task {self.name}, split {split}")
