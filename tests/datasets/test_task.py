@@ -78,7 +78,7 @@ def test_a_split_travels_to_workers():
         ({"classnames": ("cat", " ")}, "class 1 has the blank name ' '"),
         ({"templates": ()}, "templates is empty"),
         ({"templates": ("a {}.", "a photo.")}, "'a photo.' has no {}"),
-        ({"labels": (0, 2)}, "image 1 has label 2, expected 0 to 1"),
+        ({"labels": (0, 2)}, "number 1 has label 2, expected 0 to 1"),
         ({"labels": (-1,)}, "label -1"),
         ({"splits": ("train", "test")}, r"splits are \['test', 'train'\]"),
     ],
