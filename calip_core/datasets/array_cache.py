@@ -1,0 +1,172 @@
+"""Rendered images and sampled clouds on disk: one ``.npy`` a split, made once, memory-mapped, never half-written."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from numpy.typing import DTypeLike
+from PIL import Image
+from tqdm import tqdm
+
+from calip_core.paths import atomic_path
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+class DamagedCacheError(ValueError):
+    """A cache file is not what was written."""
+
+
+def fingerprint(sources: Path, parameters: dict[str, Any]) -> str:
+    """16 hexadecimal digits that change with the Python files under ``sources``, the parameters, or NumPy's version.
+
+    NumPy counts as a maker too: its random streams and elementary functions may differ in another version.
+    """
+    digest = hashlib.sha256(json.dumps([parameters, np.__version__], sort_keys=True).encode())
+    for file in sorted(sources.rglob("*.py")):
+        code = file.read_bytes()
+        digest.update(f"{file.relative_to(sources).as_posix()} {len(code)} ".encode() + code)
+    return digest.hexdigest()[:16]
+
+
+def write_array(
+    path: Path, shape: tuple[int, ...], dtype: DTypeLike, batches: Iterator[Shaped[np.ndarray, "_ ..."]]
+) -> None:
+    """Write batches of rows as one ``.npy`` file that is followed by its SHA-256.
+
+    ``numpy.load`` reads such a file as any other; the digest at its end shows damage of every kind. Plain writes, not a
+    writable memory map: on a full disk they raise, where the map would end the process.
+
+    Args:
+        path: the file to write; it appears when it is whole.
+        shape: of the whole array.
+        dtype: of its numbers.
+        batches: that many rows in all, in their order.
+
+    Raises:
+        ValueError: the batches hold other rows than ``shape`` and ``dtype`` say.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    digest, written = hashlib.sha256(), 0
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            if batch.shape[1:] != shape[1:] or batch.dtype != dtype:
+                expected = f"{np.dtype(dtype)} of {shape[1:]}"
+                raise ValueError(f"made {batch.dtype} rows of {batch.shape[1:]}, expected {expected}")
+            data = np.ascontiguousarray(batch).data
+            digest.update(data)
+            file.write(data)
+            written += len(batch)
+        if written != shape[0]:
+            raise ValueError(f"made {written} rows, expected {shape[0]}")
+        file.write(digest.digest())
+
+
+def map_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Shaped[np.ndarray, "n ..."]:
+    """Map a cache file into memory, after a check of every byte.
+
+    Raises:
+        FileNotFoundError: there is no such file yet.
+        OSError: the file cannot be opened.
+        DamagedCacheError: the file is truncated or was changed.
+    """
+    try:
+        array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise DamagedCacheError(f"{path} is no array ({error})") from error
+    if array.shape != shape or array.dtype != dtype:
+        raise DamagedCacheError(f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
+    with path.open("rb") as file:
+        file.seek(-_DIGEST, os.SEEK_END)
+        expected = file.read()
+    if path.stat().st_size != array.offset + array.nbytes + _DIGEST or _sha256(array) != expected:
+        raise DamagedCacheError(f"{path} does not match its checksum")
+    return array
+
+
+def _sha256(array: Shaped[np.ndarray, "n ..."]) -> bytes:
+    return hashlib.sha256(array.reshape(-1).view(np.uint8).data).digest()
+
+
+class CachedArray:
+    """Reads row number i of a cache file, which is made when the first row is asked for.
+
+    Several processes may ask at once: each then writes a whole file of the same bytes, and the last one stays.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        make: Callable[[int, int], Shaped[np.ndarray, "_ ..."]],
+        *,
+        dtype: DTypeLike,
+        batch_size: int = 128,
+        doing: str = "rendering",
+    ) -> None:
+        """Say what to read, and how to make it.
+
+        Args:
+            path: the cache file.
+            shape: of the whole array.
+            make: gives rows ``start`` to ``stop``.
+            dtype: of its numbers.
+            batch_size: rows made at a time.
+            doing: the word that a progress bar shows.
+        """
+        self._path, self._shape, self._make, self._dtype = path, shape, make, np.dtype(dtype)
+        self._batch_size, self._doing = batch_size, doing
+        self._array: Shaped[np.ndarray, "n ..."] | None = None
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __getitem__(self, index: int | slice) -> Shaped[np.ndarray, "..."]:
+        if self._array is None:
+            self._array = self._open()
+        rows: np.ndarray = self._array[index]
+        return rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process maps the file itself instead of receiving all its rows."""
+        return self.__dict__ | {"_array": None}
+
+    def _open(self) -> Shaped[np.ndarray, "n ..."]:
+        try:
+            return map_array(self._path, self._shape, self._dtype)
+        except FileNotFoundError:
+            pass
+        except DamagedCacheError as error:
+            warnings.warn(f"{error}: {self._doing} it again", UserWarning, stacklevel=4)
+        write_array(self._path, self._shape, self._dtype, self._batches())
+        return map_array(self._path, self._shape, self._dtype)
+
+    def _batches(self) -> Iterator[Shaped[np.ndarray, "_ ..."]]:
+        count = self._shape[0]
+        for start in tqdm(range(0, count, self._batch_size), f"{self._doing} {self._path.stem}", delay=2, leave=False):
+            yield self._make(start, min(start + self._batch_size, count))
+
+
+class CachedImages(CachedArray):
+    """Images of uint8 "n h w 3", each as a picture."""
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        render: Callable[[int, int], UInt8[np.ndarray, "_ h w 3"]],
+        batch_size: int = 128,
+    ) -> None:
+        """As for an array; ``render`` gives images ``start`` to ``stop``."""
+        super().__init__(path, shape, render, dtype=np.uint8, batch_size=batch_size)
+
+    def __call__(self, index: int) -> Image.Image:
+        return Image.fromarray(self[index])
