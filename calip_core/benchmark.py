@@ -1,19 +1,16 @@
 """One measurement: a task, a backbone, a method, a protocol and a seed become a record that says all of it."""
 
-import base64
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from calip_core import selection
+from calip_core import selection, view_weights
 from calip_core.attention import CalipConfig
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Task
@@ -21,10 +18,11 @@ from calip_core.features import FeatureStore, Manifest
 from calip_core.machine import commit, device_name, library_version, package_versions
 from calip_core.metrics import bootstrap_interval, correct_predictions, mcnemar, wilson_interval
 from calip_core.prompts import zero_shot_classifier
-from calip_core.selection import PROTOCOLS, Grid, LabelsSeen, OracleControl, Protocol, Selection
+from calip_core.records import MethodName, RunRecord, ViewWeighting, pack_hits
+from calip_core.selection import PROTOCOLS, Grid, OracleControl, Protocol, Selection
 from calip_core.tokens import CalipLogits
+from calip_core.view_weights import ViewWeights
 
-MethodName = Literal["calip", "zero_shot"]
 CONFIGS: Mapping[str, CalipConfig] = {
     "official": CalipConfig.official(),
     "paper": CalipConfig.paper(),
@@ -34,121 +32,7 @@ CONFIGS: Mapping[str, CalipConfig] = {
 }
 """CALIP's published readings by the names that records carry."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Difference = Annotated[float, Field(ge=-1, le=1)]
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow")
-
-
-SCHEMA: Literal[2] = 2
-"""Number of the form below; it grows whenever a field is added or changes its meaning."""
-
-
-class RunRecord(BaseModel):
-    """One measurement on one test set, and everything that it depends on. Shares run from 0 to 1.
-
-    Attributes:
-        dataset: name of the task.
-        split_source: who cut the data into train, validation and test.
-        images: how many test images were classified, of ``limit`` at most.
-        limit: the asked number of images, drawn by the seed; None for the whole split.
-        standin: whether procedural pictures stood in for the dataset's images.
-        image_set: SHA-256 of the images and labels; records of one set can be compared image by image.
-        weights: SHA-256 of the image encoder's weights: a name such as mini-rn can change its weights.
-        token_space: where the backbone's spatial tokens live.
-        precision: of the image encoder, and where it computed.
-        protocol: how the blend weights were chosen; "oracle" is the one that has seen test labels.
-        chosen_by: the criterion or source of the weights, in words.
-        chosen_on: on how many images they were chosen.
-        labels_seen: which labels the choice has seen.
-        low, high: ends of the 95 % Wilson interval of ``top1``.
-        per_class_mean: mean of the classes' own accuracies, over the classes that have images.
-        clip_top1: CLIP's zero-shot accuracy on the same images.
-        gain: ``top1 - clip_top1``; gain_low, gain_high: ends of its paired 95 % bootstrap interval.
-        only_method, only_clip: images that only one of the two gets right.
-        mcnemar_p: exact two-sided p of so uneven a split if both were equally good.
-        control_gain: for the oracle, the mean gain of the same search with permuted attention terms.
-        control_p: for the oracle, the share of such searches that gain as much.
-        time: when the run ended; seconds: how long it took, encoding included where it was needed.
-        hits, clip_hits: which images were right, packed bits in base64 (``correct``); None where they were not kept.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[2] = SCHEMA
-    dataset: str
-    split: Literal["test"] = "test"
-    split_source: str
-    images: int = Field(ge=1)
-    classes: int = Field(ge=1)
-    limit: int | None
-    standin: bool
-    image_set: str
-    backbone: str
-    weights: str
-    token_space: str
-    precision: str
-    device: str
-    method: MethodName
-    config: str
-    protocol: Protocol
-    chosen_by: str
-    chosen_on: int = Field(ge=0)
-    labels_seen: LabelsSeen
-    beta1: float
-    beta2: float
-    beta3: float
-    seed: int
-    top1: Share
-    low: Share
-    high: Share
-    per_class_mean: Share
-    clip_top1: Share
-    gain: Difference
-    gain_low: Difference
-    gain_high: Difference
-    only_method: int = Field(ge=0)
-    only_clip: int = Field(ge=0)
-    mcnemar_p: Share
-    control_gain: Difference | None = None
-    control_p: Share | None = None
-    versions: dict[str, str]
-    commit: str
-    time: AwareDatetime
-    seconds: float = Field(ge=0)
-    hits: str | None = None
-    clip_hits: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "RunRecord":
-        if not self.low <= self.top1 <= self.high:
-            raise ValueError(f"top1 is {self.top1}, outside its interval from {self.low} to {self.high}")
-        if (self.labels_seen == "test") != (self.protocol == "oracle"):
-            raise ValueError(f"protocol is {self.protocol!r}, but the choice has seen {self.labels_seen} labels")
-        for name in ("hits", "clip_hits"):
-            packed = getattr(self, name)
-            if packed is not None and len(base64.b64decode(packed, validate=True)) != -(-self.images // 8):
-                raise ValueError(f"{name} does not hold one bit for each of {self.images} images")
-        return self
-
-    def correct(self) -> Bool[np.ndarray, "n"]:
-        """Which images the method got right, in the order of the image set.
-
-        Raises:
-            ValueError: the record was made without its hits.
-        """
-        return self._unpacked(self.hits)
-
-    def correct_by_clip(self) -> Bool[np.ndarray, "n"]:
-        """Which images CLIP alone got right, in the same order.
-
-        Raises:
-            ValueError: the record was made without its hits.
-        """
-        return self._unpacked(self.clip_hits)
-
-    def _unpacked(self, packed: str | None) -> Bool[np.ndarray, "n"]:
-        if packed is None:
-            raise ValueError(f"the record of {self.dataset}, {self.backbone} keeps no hits: run it with keep_hits=True")
-        return _unpack(packed, self.images)
 
 
 def run(
@@ -162,6 +46,7 @@ def run(
     limit: int | None = None,
     criterion: str = "term_agreement",
     grid: Grid | None = None,
+    view_weighting: ViewWeighting = "uniform",
     features: Path | None = None,
     keep_hits: bool = True,
     control_repeats: int = 20,
@@ -179,6 +64,8 @@ def run(
         limit: at most so many test images, and as many validation images; all when left out.
         criterion: of the label-free protocol, one of ``selection.CRITERIA``.
         grid: pairs to choose from; the released grid when left out.
+        view_weighting: for point clouds, how the views of a cloud are weighted; "searched" finds the weights of CLIP's
+            own logits on the labels that the protocol may see, before it chooses the blend.
         features: folder of the feature stores; in the user's cache when left out.
         keep_hits: whether the record says which images were right.
         control_repeats: permutations of the oracle's control.
@@ -193,14 +80,19 @@ def run(
     text = zero_shot_classifier(backbone, task.classnames, task.templates)
     bench = _Bench(task, backbone, text, CONFIGS[config], seed, limit, features, progress)
     test = bench.measure("test")
-    chosen, control = _NO_BLEND, None
+    choices = _labelled_choices(bench, test, method, protocol, view_weighting)
+    weights = _weigh_views(bench, choices, view_weighting) if task.view_set else None
+    if weights is not None:
+        test, choices = test.fused(weights), choices and choices.fused(weights)
+    chosen, control = replace(_NO_BLEND, labels=_LABELS_SEEN[protocol] if choices else "none"), None
     if method == "calip":
-        chosen = _select(bench, test, protocol, criterion, grid)
+        chosen = _select(bench, test, choices, protocol, criterion, grid)
     if method == "calip" and protocol == "oracle":
         control = selection.oracle_control(test.logits, test.labels, seed=seed, repeats=control_repeats, grid=grid)
     blend = test.logits.combine(beta2=chosen.beta2, beta3=chosen.beta3)
     return RunRecord.model_validate(
-        _what_was_run(bench, test, method, config, protocol, chosen)
+        _what_was_run(bench, test, method, config, protocol if choices or method == "calip" else "fixed", chosen)
+        | _what_was_viewed(task, view_weighting, weights)
         | _statistics(blend, test.logits.clip, test.labels, seed, keep_hits)
         | _control(control)
         | {"time": datetime.now(UTC), "seconds": time.perf_counter() - start}
@@ -208,13 +100,28 @@ def run(
 
 
 _NO_BLEND = Selection(0.0, 0.0, "fixed", "CLIP's own logits, nothing to choose")
+_LABELS_SEEN: Mapping[Protocol, LabelsSeen] = {"validation": "validation", "oracle": "test"}
 
 
 @dataclass(frozen=True)
 class _Measured:
+    """The logits of a split: one row an image or, once the views are fused, one a cloud."""
+
     logits: CalipLogits
     labels: Int64[np.ndarray, "n"]
     manifest: Manifest
+    views: int = 1
+
+    def by_view(self, term: Float[Tensor, "m k"]) -> Float[Tensor, "n v k"]:
+        """One term with the views of a cloud together."""
+        return term.unflatten(0, (-1, self.views))
+
+    def fused(self, weights: ViewWeights) -> "_Measured":
+        """One row a cloud: the weighted mean over its views, which keeps CLIP's scale."""
+        terms = (self.logits.clip, self.logits.text_attended, self.logits.visual_attended)
+        shares = weights.weights / weights.weights.sum()
+        fused = (view_weights.fuse(self.by_view(term), shares) for term in terms)
+        return _Measured(CalipLogits(*fused), self.labels[:: self.views], self.manifest)
 
 
 @dataclass(frozen=True)
@@ -241,16 +148,52 @@ class _Bench:
             seed=self.seed, progress=self.progress,
         )  # fmt: skip
         logits = store.logits(self.text, self.config, self.backbone.logit_scale)
-        return _Measured(logits, store.labels, store.manifest)
+        return _Measured(logits, store.labels, store.manifest, images.views)
 
 
-def _select(bench: _Bench, test: _Measured, protocol: Protocol, criterion: str, grid: Grid | None) -> Selection:
-    """Test labels go to the oracle alone."""
-    if protocol == "validation":
-        val = bench.measure("val")
-        return selection.validation(val.logits, val.labels, grid)
-    if protocol == "oracle":
-        return selection.oracle(test.logits, test.labels, grid)
+def _labelled_choices(
+    bench: _Bench, test: _Measured, method: MethodName, protocol: Protocol, view_weighting: ViewWeighting
+) -> _Measured | None:
+    """What anything may be chosen on with labels; test labels go to the oracle alone."""
+    searched = bench.task.view_set is not None and view_weighting == "searched"
+    if searched and protocol not in _LABELS_SEEN:
+        raise ValueError(
+            f"view_weighting is 'searched', which needs labels, but protocol {protocol!r} sees none: choose "
+            f"{' or '.join(_LABELS_SEEN)}, or weights that are uniform or published"
+        )
+    if method == "zero_shot" and not searched:
+        return None
+    return {"validation": lambda: bench.measure("val"), "oracle": lambda: test}.get(protocol, lambda: None)()
+
+
+def _weigh_views(bench: _Bench, choices: _Measured | None, view_weighting: ViewWeighting) -> ViewWeights:
+    task = bench.task
+    if view_weighting == "searched":
+        assert choices is not None  # _labelled_choices has seen to it
+        per_view = choices.by_view(choices.logits.clip)
+        return view_weights.search(per_view, choices.labels[:: choices.views], seed=bench.seed)
+    if view_weighting == "published":
+        assert task.view_set is not None
+        return view_weights.published(task.view_set, task.name, bench.backbone.name)
+    return view_weights.uniform(task.splits["test"].views)
+
+
+def _what_was_viewed(task: Task, view_weighting: ViewWeighting, weights: ViewWeights | None) -> dict[str, object]:
+    if weights is None:
+        return {}
+    return {
+        "projection": task.projection,
+        "view_weighting": view_weighting,
+        "view_weights": tuple(weights.weights.tolist()),
+    }
+
+
+def _select(
+    bench: _Bench, test: _Measured, choices: _Measured | None, protocol: Protocol, criterion: str, grid: Grid | None
+) -> Selection:
+    if choices is not None:
+        choose = selection.oracle if protocol == "oracle" else selection.validation
+        return choose(choices.logits, choices.labels, grid)
     if protocol == "label-free":
         return selection.label_free(test.logits, criterion, grid)
     if protocol == "published":
@@ -277,7 +220,7 @@ def _what_was_run(
         "device": device_name(backbone.device),
         "method": method,
         "config": config,
-        "protocol": protocol if method == "calip" else "fixed",
+        "protocol": protocol,
         "chosen_by": chosen.chosen_by,
         "chosen_on": chosen.images,
         "labels_seen": chosen.labels,
@@ -309,8 +252,8 @@ def _statistics(
         "only_method": test.only_a,
         "only_clip": test.only_b,
         "mcnemar_p": test.p_value,
-        "hits": _pack(hits) if keep_hits else None,
-        "clip_hits": _pack(clip_hits) if keep_hits else None,
+        "hits": pack_hits(hits) if keep_hits else None,
+        "clip_hits": pack_hits(clip_hits) if keep_hits else None,
     }
 
 
@@ -324,15 +267,6 @@ def _control(control: OracleControl | None) -> dict[str, object]:
     if control is None:
         return {}
     return {"control_gain": float(control.by_selection.mean()), "control_p": control.p_value}
-
-
-def _pack(hits: Bool[np.ndarray, "n"]) -> str:
-    return base64.b64encode(np.packbits(hits).tobytes()).decode("ascii")
-
-
-def _unpack(packed: str, images: int) -> Bool[np.ndarray, "n"]:
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=images)
-    return bits.astype(bool)
 
 
 def _check_names(method: str, protocol: str, config: str) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
-from calip_core.benchmark import SCHEMA, RunRecord
 from calip_core.metrics import PairedTest, mcnemar
 from calip_core.paths import DATA_DIR
+from calip_core.records import SCHEMA, RunRecord
 
 _ZERO_SHOT = DATA_DIR / "published" / "zeroshot.csv"
 
@@ -123,13 +123,13 @@ def _schema(line: bytes) -> object:
     return value.get("schema_version") if isinstance(value, dict) else None
 
 
-Setting = tuple[str, bool, str, str, str, str, str, str, int, int | None]
+Setting = tuple[str, bool, str | None, str | None, str, str, str, str, str, str, int, int | None]
 
 
 def setting(record: RunRecord) -> Setting:
     """What was asked, in a form that can be compared: records of one setting measure the same thing."""
     return (
-        record.dataset, record.standin, record.backbone, record.weights, record.token_space, record.method,
+        record.dataset, record.standin, record.projection, record.view_weighting, record.backbone, record.weights, record.token_space, record.method,
         record.config, record.protocol, record.seed, record.limit,
     )  # fmt: skip
 

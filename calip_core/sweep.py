@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import product
@@ -20,8 +20,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm.auto import tqdm
 
-from calip_core.benchmark import CONFIGS, RunRecord
+from calip_core.benchmark import CONFIGS
+from calip_core.datasets import Projection, task_kind
 from calip_core.paths import DATA_DIR
+from calip_core.records import RunRecord
+from calip_core.pointclouds.views import view_set
 from calip_core.results import load
 from calip_core.selection import Protocol
 
@@ -40,9 +43,10 @@ class Sweep(BaseModel):
     Attributes:
         samples: at most so many test images; the notebook's own default when left out.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when left out.
-        notebook: what measures one cell, with parameters dataset, backbone, protocol and seed, and those of config and
-            samples that the sweep sets. A relative path starts at the folder of the YAML file, else at the
-            repository.
+        views: view sets of the datasets that are point clouds; images have none.
+        notebook: what measures one cell of images, and ``cloud_notebook`` one of point clouds, with parameters
+            dataset, backbone, protocol and seed (and views), and those of config and samples that the sweep sets. A
+            relative path starts at the folder of the YAML file, else at the repository.
         output: folder of the executed notebooks, one a cell, under the folder of the YAML file.
     """
 
@@ -52,15 +56,25 @@ class Sweep(BaseModel):
     configs: Names = [_DEFAULT_CONFIG]
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["fixed"]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    views: Names = [Projection().views]
     samples: Annotated[int, Field(ge=1)] | None = None
     root: Path | None = None
     notebook: Path = Path("notebooks/05_benchmarks_2d.ipynb")
+    cloud_notebook: Path = Path("notebooks/06_point_clouds.ipynb")
     output: Path = Path("sweep-notebooks")
 
     def cells(self) -> list["Cell"]:
         """Every point of the grid once, in the order of the lists."""
-        points = product(self.datasets, self.backbones, self.configs, self.protocols, self.seeds)
-        return list(dict.fromkeys(Cell(*point) for point in points))
+        shown = [(name, views) for name in self.datasets for views in self._views_of(name)]
+        points = product(shown, self.backbones, self.configs, self.protocols, self.seeds)
+        return list(dict.fromkeys(Cell(*data, *rest) for data, *rest in points))
+
+    def _views_of(self, dataset: str) -> list[str] | list[None]:
+        return self.views if task_kind(dataset) == "clouds" else [None]
+
+    def notebook_of(self, cell: "Cell") -> Path:
+        """What measures this cell."""
+        return self.cloud_notebook if cell.views else self.notebook
 
 
 @dataclass(frozen=True)
@@ -68,23 +82,27 @@ class Cell:
     """One point of the grid."""
 
     dataset: str
+    views: str | None
     backbone: str
     config: str
     protocol: str
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.dataset} {self.backbone} {self.config} {self.protocol} seed {self.seed}"
+        data = f"{self.dataset} ({self.views})" if self.views else self.dataset
+        return f"{data} {self.backbone} {self.config} {self.protocol} seed {self.seed}"
 
     def is_recorded(self, records: Iterable[RunRecord], samples: int | None, *, standins: bool = False) -> bool:
         """Whether a record answers this cell with the same limit of images (None: no limit).
 
         A record of a stand-in is no answer for the dataset itself, unless ``standins`` says that it will do.
         """
+        projection = str(Projection(self.views)) if self.views else None
         return any(
             (record.dataset, record.backbone, record.config, record.protocol, record.seed)
             == (self.dataset, self.backbone, self.config, self.protocol, self.seed)
             and record.method == "calip"
+            and record.projection == projection
             and record.limit == samples
             and (standins or not record.standin)
             for record in records
@@ -173,15 +191,25 @@ def read_sweep(path: Path) -> Sweep:
     if unknown:
         raise ValueError(f"{path}: configs has {', '.join(unknown)}, expected some of {', '.join(CONFIGS)}")
     folder = path.absolute().parent
-    update: dict[str, Any] = {"notebook": _notebook(sweep.notebook, folder), "output": folder / sweep.output}
+    update: dict[str, Any] = {"output": folder / sweep.output}
+    kinds = {"cloud_notebook" if cell.views else "notebook" for cell in _cells(path, sweep)}
+    update |= {kind: _notebook(getattr(sweep, kind), folder) for kind in kinds}
     if sweep.root is not None:
         update["root"] = folder / sweep.root.expanduser()
     sweep = sweep.model_copy(update=update)
-    defaults = _notebook_parameters(sweep.notebook)
-    _check_parameters(sweep, defaults)
-    if sweep.samples is None and isinstance(defaults.get("samples"), int):
-        sweep = sweep.model_copy(update={"samples": defaults["samples"]})
+    for cell in sweep.cells():
+        _check_parameters(sweep, cell)
     return sweep
+
+
+def _cells(path: Path, sweep: Sweep) -> list[Cell]:
+    """The cells; their datasets and view sets are known."""
+    try:
+        for views in sweep.views:
+            view_set(views)
+        return sweep.cells()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _notebook(notebook: Path, folder: Path) -> Path:
@@ -198,9 +226,20 @@ def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     }  # fmt: skip
     if sweep.configs != [_DEFAULT_CONFIG]:
         values["config"] = cell.config
-    if sweep.samples is not None:
-        values["samples"] = sweep.samples
+    if cell.views is not None:
+        values["views"] = cell.views
+    samples = _samples(sweep, cell)
+    if samples is not None:
+        values["samples"] = samples
     return values
+
+
+def _samples(sweep: Sweep, cell: Cell) -> int | None:
+    """The limit that a record of this cell carries: the sweep's, or the notebook's own."""
+    if sweep.samples is not None:
+        return sweep.samples
+    default = _notebook_parameters(sweep.notebook_of(cell)).get("samples")
+    return default if isinstance(default, int) else None
 
 
 def _notebook_parameters(path: Path) -> dict[str, Any]:
@@ -215,11 +254,12 @@ def _notebook_parameters(path: Path) -> dict[str, Any]:
     return found
 
 
-def _check_parameters(sweep: Sweep, known: Mapping[str, Any]) -> None:
+def _check_parameters(sweep: Sweep, cell: Cell) -> None:
     """papermill would set an unknown parameter, and nothing would read it."""
-    missing = sorted(set(_parameters(sweep, sweep.cells()[0])) - set(known))
+    notebook = sweep.notebook_of(cell)
+    missing = sorted(set(_parameters(sweep, cell)) - set(_notebook_parameters(notebook)))
     if missing:
-        raise ValueError(f"{sweep.notebook} has no parameter {', '.join(missing)} in its cell tagged 'parameters'")
+        raise ValueError(f"{notebook} has no parameter {', '.join(missing)} in its cell tagged 'parameters'")
 
 
 @dataclass
@@ -262,7 +302,7 @@ def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = T
     summary = Summary()
     jobs = []
     for cell in sweep.cells():
-        if cell.is_recorded(records, sweep.samples):
+        if cell.is_recorded(records, _samples(sweep, cell)):
             summary.skipped.append(cell)
         else:
             jobs.append(_job(sweep, cell, results))
@@ -280,10 +320,10 @@ def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = T
 
 
 def _job(sweep: Sweep, cell: Cell, results: Path) -> Job:
-    parts = (cell.dataset, cell.backbone, cell.config, cell.protocol, str(cell.seed))
+    parts = (cell.dataset, *filter(None, [cell.views]), cell.backbone, cell.config, cell.protocol, str(cell.seed))
     name = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in part) for part in parts)
     output = sweep.output / f"{name}.ipynb"
-    return Job(cell, sweep.notebook, output, _parameters(sweep, cell), results.absolute(), sweep.root)
+    return Job(cell, sweep.notebook_of(cell), output, _parameters(sweep, cell), results.absolute(), sweep.root)
 
 
 def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]") -> None:

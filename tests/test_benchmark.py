@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from calip_core import attention, benchmark, calip_logits, encode_split, machine, metrics, zero_shot_classifier
 from calip_core.backbones.base import Backbone
-from calip_core.benchmark import RunRecord, run
+from calip_core.benchmark import run
 from calip_core.datasets.task import Split, Task
+from calip_core.records import RunRecord
 from calip_core.selection import Grid
 from tests.backbones.clips import random_clip
 from tests.records import make_record

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from calip_core import sweep as sweeps
-from calip_core.benchmark import RunRecord
+from calip_core.records import RunRecord
 from calip_core.results import append, load
 from calip_core.sweep import Sweep, read_sweep, run_here, run_sweep
 from tests.records import make_record

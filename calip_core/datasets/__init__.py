@@ -1,22 +1,27 @@
 """Tasks by name: class names, prompt templates and labelled images in three splits."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from calip_core.datasets.cards import Card, disk_datasets, load_card
+from calip_core.datasets.cards import Card, Kind, disk_datasets, load_card
+from calip_core.datasets.cloud_task import CloudTask
 from calip_core.datasets.coop import load_benchmark, load_with_template_sets
 from calip_core.datasets.digits import load_digits
 from calip_core.datasets.folder import load_folder
+from calip_core.datasets.mini_solids import load_mini_solids
 from calip_core.datasets.miniature import load_miniature
 from calip_core.datasets.photos import load_photos
+from calip_core.datasets.point_clouds import load_cloud_folder, load_clouds
 from calip_core.datasets.task import SPLITS, Split, Task
+from calip_core.datasets.views import Projection, view_task
 
 __all__ = [
     "SPLITS",
     "Card",
+    "Projection",
     "Split",
     "Task",
     "available_tasks",
@@ -26,6 +31,7 @@ __all__ = [
     "load_task",
     "offline_tasks",
     "resolve_name",
+    "task_kind",
 ]
 
 _OFFLINE: dict[str, Callable[..., Task]] = {
@@ -35,18 +41,33 @@ _OFFLINE: dict[str, Callable[..., Task]] = {
     "mini-textures": partial(load_miniature, "mini-textures"),
     "digits": load_digits,
 }
-_FOLDER = "folder:"
+_OFFLINE_CLOUDS: dict[str, Callable[..., CloudTask]] = {"mini-solids": load_mini_solids}
+_FOLDER, _POINTS = "folder:", "points:"
 
 
 def offline_tasks() -> tuple[str, ...]:
     """Names of the tasks that need no files of the reader's: they are rendered, or come with installed packages."""
-    return tuple(_OFFLINE)
+    return (*_OFFLINE, *_OFFLINE_CLOUDS)
 
 
 @cache
-def available_tasks() -> tuple[str, ...]:
-    """Names that ``load_task`` knows; beside them it takes their aliases and ``folder:PATH``, your own images."""
-    return (*_OFFLINE, *disk_datasets())
+def available_tasks(kind: Kind | None = None) -> tuple[str, ...]:
+    """Names that ``load_task`` knows, of images, of point clouds, or all.
+
+    Beside them it takes their aliases, and your own images as ``folder:PATH`` or clouds as ``points:PATH``.
+    """
+    offline = {"images": tuple(_OFFLINE), "clouds": tuple(_OFFLINE_CLOUDS), None: offline_tasks()}[kind]
+    return (*offline, *disk_datasets(kind))
+
+
+def task_kind(name: str) -> Kind:
+    """Whether a task shows images or point clouds.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the choices.
+    """
+    name = resolve_name(name)
+    return "clouds" if name.startswith(_POINTS) or name in available_tasks("clouds") else "images"
 
 
 @cache
@@ -58,7 +79,7 @@ def resolve_name(name: str) -> str:
     """A dataset's own name for any of its names: ``"oxford_flowers"`` for ``"flowers102"``.
 
     Raises:
-        ValueError: the name is neither known nor ``folder:PATH``; the message lists the choices.
+        ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
     check_task_name(name)
     return _aliases().get(name, name)
@@ -68,13 +89,13 @@ def check_task_name(name: str) -> None:
     """Refuse what ``load_task`` would not know, without loading anything.
 
     Raises:
-        ValueError: the name is neither known nor ``folder:PATH``; the message lists the choices.
+        ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
-    own_folder = name.startswith(_FOLDER) and name != _FOLDER
-    if not own_folder and name not in available_tasks() and name not in _aliases():
+    own_files = any(name.startswith(prefix) and name != prefix for prefix in (_FOLDER, _POINTS))
+    if not own_files and name not in available_tasks() and name not in _aliases():
         raise ValueError(
-            f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH for a folder "
-            "of your own with one sub-folder of images for each class"
+            f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH (points:PATH) "
+            "for a folder of your own with one sub-folder of images (point clouds) for each class"
         )
 
 
@@ -82,13 +103,14 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
     """Load a task by name.
 
     Args:
-        name: one of ``available_tasks()`` or an alias, or ``folder:PATH`` for images of your own in one sub-folder a
-            class.
+        name: one of ``available_tasks()`` or an alias; ``folder:PATH`` for images of your own in one sub-folder a
+            class, ``points:PATH`` for meshes and point clouds.
         root: the folder above the datasets' folders (by default ``$CALIP_DATA``, else ``data/datasets``); for generated
             images, where they are kept (by default the user's cache); where a relative ``folder:PATH`` starts (by
             default the working folder).
         options: of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test": 100}`` for
-            the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin.
+            the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin; for point clouds, whose images are
+            depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``, ``jitter``, ``seed``.
 
     Raises:
         ValueError: the name is unknown, the images do not make a task, a dataset is only half there.
@@ -97,22 +119,46 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
     """
     name = resolve_name(name)
     base = None if root is None else Path(root).expanduser()
-    if name.startswith(_FOLDER):
-        path = Path(name.removeprefix(_FOLDER)).expanduser()
-        loader: Callable[..., Task] = partial(load_folder, (base / path) if base else path, name)
-    else:
-        loader = _OFFLINE.get(name) or _disk_loader(name)
+    load = _load_cloud_views if task_kind(name) == "clouds" else _load_images
+    return load(name, base, options)
+
+
+def _load_images(name: str, base: Path | None, options: dict[str, Any]) -> Task:
+    loader = _image_loader(name, base)
     accepted = inspect.signature(loader).parameters
     if "root" in accepted:
         loader = partial(loader, root=base)
-    if unknown := sorted(options.keys() - (accepted.keys() - {"root"})):
-        raise TypeError(f"dataset {name!r} has no option {', '.join(unknown)}; it has: {_options(accepted)}")
+    _check_options(name, options, accepted)
     return loader(**options)
 
 
-def _disk_loader(name: str) -> Callable[..., Task]:
+def _image_loader(name: str, base: Path | None) -> Callable[..., Task]:
+    if name.startswith(_FOLDER):
+        return partial(load_folder, _own_path(name, _FOLDER, base), name)
+    if name in _OFFLINE:
+        return _OFFLINE[name]
     return partial(load_with_template_sets if load_card(name).template_sets else load_benchmark, name)
 
 
-def _options(accepted: Any) -> str:
-    return ", ".join(option for option in accepted if option not in ("root", "name", "path")) or "none"
+def _load_cloud_views(name: str, base: Path | None, options: dict[str, Any]) -> Task:
+    ours = {"sizes"} & options.keys() if name in _OFFLINE_CLOUDS else set()
+    fields = inspect.signature(Projection).parameters
+    _check_options(name, {key: options[key] for key in options.keys() - ours}, fields)
+    projection = Projection(**{key: options[key] for key in options.keys() - ours})
+    if name in _OFFLINE_CLOUDS:
+        return view_task(_OFFLINE_CLOUDS[name](**{key: options[key] for key in ours}), projection, base)
+    if name.startswith(_POINTS):
+        path = _own_path(name, _POINTS, base)
+        return view_task(load_cloud_folder(path, name, points=projection.points, seed=projection.seed), projection)
+    return view_task(load_clouds(name, base, points=projection.points, seed=projection.seed), projection)
+
+
+def _own_path(name: str, prefix: str, base: Path | None) -> Path:
+    path = Path(name.removeprefix(prefix)).expanduser()
+    return (base / path) if base else path
+
+
+def _check_options(name: str, options: dict[str, Any], accepted: Iterable[str]) -> None:
+    known = [option for option in accepted if option not in ("root", "name", "path")]
+    if unknown := sorted(options.keys() - set(known)):
+        raise TypeError(f"dataset {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int64
 
 from calip_core.datasets.task import SPLITS, check_classnames, check_labels, check_templates
+from calip_core.pointclouds.poses import UpAxis
 
 Cloud = Float32[np.ndarray, "p 3"]
 
@@ -65,6 +66,8 @@ class CloudTask:
     citation: str | None = None
     split_source: str = "as its dataset card says"
     standin: bool = False
+    up: UpAxis = "y"
+    """Which stored axis points up."""
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)

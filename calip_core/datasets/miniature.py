@@ -10,8 +10,8 @@ from jaxtyping import Int64, UInt8
 
 from calip_core.backbones.miniature import world
 from calip_core.backbones.miniature.world.scenes import Pairs
+from calip_core.datasets.array_cache import CachedImages, fingerprint
 from calip_core.datasets.cards import load_card
-from calip_core.datasets.image_cache import CachedImages, fingerprint
 from calip_core.datasets.task import Split, Task
 from calip_core.paths import cache_dir
 

@@ -20,7 +20,10 @@ class Split(Dataset[tuple[Image.Image, int]]):
 
     Attributes:
         labels: the class number of every image, known without decoding one.
+        views: how many consecutive images show one thing, which is drawn, classified and counted as one.
     """
+
+    views: int = 1
 
     def __init__(self, read: Callable[[int], Image.Image], labels: Sequence[int] | Int[np.ndarray, " n"]) -> None:
         """Join images and labels.
@@ -68,6 +71,9 @@ class Task:
         split_source: what cut the images into splits, as a result's record repeats it: a split file, official lists,
             or a rule.
         standin: whether procedural pictures stand in for the images: results are then about nothing but the road.
+        view_set: from where point clouds are looked at, where the images are depth maps of clouds; else None. Then
+            ``splits[...].views`` consecutive images belong to one cloud.
+        projection: for such a task, how clouds become images, in words.
 
     Raises:
         ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
@@ -84,6 +90,8 @@ class Task:
     citation: str | None = None
     split_source: str = "as its dataset card says"
     standin: bool = False
+    view_set: str | None = None
+    projection: str | None = None
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
@@ -25,12 +25,28 @@ class LabelledImages(Protocol):
     def __getitem__(self, index: int) -> tuple[Image.Image, int]: ...
 
 
-class _Preprocessed(Dataset[torch.Tensor]):
-    def __init__(self, split: LabelledImages, backbone: Backbone) -> None:
-        self.split, self.preprocess = split, backbone.preprocess
+@runtime_checkable
+class OwnInput(Protocol):
+    """A split whose images do not go through CLIP's preprocessing, such as depth maps."""
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.preprocess(self.split[index][0])
+    def encoder_input(self, index: int, resolution: int) -> Float[Tensor, "3 h w"]:
+        """What an encoder of that resolution takes for one image."""
+        ...
+
+
+def encoder_input(split: LabelledImages, index: int, backbone: Backbone) -> Float[Tensor, "3 h w"]:
+    """One image as the backbone takes it: by CLIP's preprocessing, or by the split's own."""
+    if isinstance(split, OwnInput):
+        return split.encoder_input(index, backbone.resolution)
+    return backbone.preprocess(split[index][0])
+
+
+class _Preprocessed(Dataset[Tensor]):
+    def __init__(self, split: LabelledImages, backbone: Backbone) -> None:
+        self.split, self.backbone = split, backbone
+
+    def __getitem__(self, index: int) -> Tensor:
+        return encoder_input(self.split, index, self.backbone)
 
 
 def encode_split(
@@ -61,7 +77,7 @@ def encode_split(
         ValueError: the split is empty or the limit is not positive.
     """
     chosen = choose_images(split, limit, seed)
-    loader: DataLoader[torch.Tensor] = DataLoader(
+    loader: DataLoader[Tensor] = DataLoader(
         Subset(_Preprocessed(split, backbone), chosen), batch_size=batch_size, num_workers=workers
     )
     with tqdm(total=len(chosen), desc="encoding", unit="image", disable=not progress, leave=False) as bar:
@@ -73,12 +89,17 @@ def encode_split(
 
 
 def choose_images(split: LabelledImages, limit: int | None, seed: int) -> Sequence[int]:
-    """Numbers of at most ``limit`` images of a split, drawn without replacement, in ascending order."""
+    """Numbers of at most ``limit`` images of a split, drawn without replacement, in ascending order.
+
+    Where several images are views of one thing, things are drawn, with all their views.
+    """
     if len(split) == 0:
         raise ValueError("this split has no images: choose another split or dataset")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}, expected at least one image, or None for all of them")
-    if limit is None or limit >= len(split):
+    views: int = getattr(split, "views", 1)
+    things = len(split) // views
+    if limit is None or limit >= things:
         return range(len(split))
-    drawn = np.random.default_rng(seed).choice(len(split), size=limit, replace=False)
-    return [int(i) for i in np.sort(drawn)]
+    drawn = np.sort(np.random.default_rng(seed).choice(things, size=limit, replace=False))
+    return [int(i) for i in (drawn[:, None] * views + np.arange(views)).ravel()]

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from calip_core.backbones.base import Backbone
-from calip_core.features.encode import LabelledImages
+from calip_core.features.encode import LabelledImages, encoder_input
 from calip_core.features.shards import Shards
 from calip_core.tokens import ImageTokens
 
@@ -213,7 +213,7 @@ def decode_ahead(
     """
 
     def load(index: int) -> Tensor:
-        return backbone.preprocess(split[index][0])
+        return encoder_input(split, index, backbone)
 
     def stacked(waiting: tuple[int, list[Future[Tensor]]]) -> tuple[int, Tensor]:
         return waiting[0], torch.stack([image.result() for image in waiting[1]])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from calip_core.backbones import base, dense, precision
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.dense import TokenSpace
-from calip_core.features.encode import LabelledImages
+from calip_core.features.encode import LabelledImages, OwnInput
 from calip_core.machine import library_version, package_versions
 
 StoredType = Literal["float16", "bfloat16", "float32"]
@@ -39,7 +39,8 @@ class Manifest(BaseModel):
     """What was encoded, by what, and how it is kept.
 
     Attributes:
-        source: SHA-256 of the labels and of the files' names, sizes and times, or of all pixels of generated images.
+        source: SHA-256 of the labels and of the files' names, sizes and times; of all pixels of generated images; or of
+            what depth maps are made from.
         files: the image files, relative to their common folder; None for generated images.
         weights: SHA-256 of the image encoder's weights as they compute.
         precision: in what and where the encoder computes.
@@ -114,7 +115,7 @@ def describe(
         weights=weights_checksum(backbone.model.visual),
         grid=backbone.grid,
         width=backbone.embed_dim,
-        preprocessing=_readable(backbone.preprocess),
+        preprocessing="the images' own" if isinstance(split, OwnInput) else _readable(backbone.preprocess),
         precision=f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch."),
         stored=stored,
         versions={"calip-core": library_version(), "encoder": _code_digest()} | package_versions(_PACKAGES),
@@ -167,10 +168,18 @@ def _source_digest(
     split: LabelledImages, chosen: Sequence[int], files: tuple[SourceFile, ...] | None
 ) -> str:
     digest = hashlib.sha256(np.asarray(split.labels)[list(chosen)].astype("<i8").tobytes())
-    described = (file.model_dump_json().encode() for file in files) if files else _pixels(split, chosen)
-    for part in described:
+    for part in _contents(split, chosen, files):
         digest.update(part)
     return digest.hexdigest()
+
+
+def _contents(
+    split: LabelledImages, chosen: Sequence[int], files: tuple[SourceFile, ...] | None
+) -> Iterator[bytes]:
+    made_from: str | None = getattr(split, "made_from", None)
+    if made_from is not None:
+        return iter([made_from.encode(), np.asarray(chosen, "<i8").tobytes()])
+    return (file.model_dump_json().encode() for file in files) if files else _pixels(split, chosen)
 
 
 def _pixels(split: LabelledImages, chosen: Sequence[int]) -> Iterator[bytes]:

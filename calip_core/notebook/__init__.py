@@ -5,6 +5,7 @@ from calip_core.notebook.output import interactive, prose, show, table
 from calip_core.notebook.parameters import (
     BackboneName,
     Choice,
+    CloudTaskName,
     Count,
     Minutes,
     ParameterError,
@@ -17,6 +18,7 @@ from calip_core.notebook.parameters import (
 __all__ = [
     "BackboneName",
     "Choice",
+    "CloudTaskName",
     "Count",
     "Minutes",
     "ParameterError",

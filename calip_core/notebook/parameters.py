@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, MutableMapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -34,22 +35,28 @@ def _backbone(name: str) -> str:
     )
 
 
-def _task(name: str) -> str:
-    """A name that ``load_task`` knows, or ``folder:PATH`` of a folder that exists."""
+def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
+    """A name that ``load_task`` knows, of this kind, or the prefix for own files with a folder that exists."""
     from calip_core.datasets import available_tasks
 
-    names = tuple(available_tasks())
+    names = available_tasks(kind)
     if name in names:
         return name
-    if name.startswith("folder:"):
-        folder = Path(name.removeprefix("folder:")).expanduser()
+    if name.startswith(own):
+        folder = Path(name.removeprefix(own)).expanduser()
         if folder.is_dir():
             return name
-        raise ValueError(f"names a folder that is not there: {folder}. Give folder:PATH an existing folder.")
+        raise ValueError(f"names a folder that is not there: {folder}. Give {own}PATH an existing folder.")
+    elsewhere = _OTHER_CHAPTER[kind] if name in available_tasks() else "is not a dataset."
     raise ValueError(
-        f"is not a dataset.{_suggest(name, names)} Choose one of {', '.join(names)}, "
-        "or folder:PATH for your own images."
+        f"{elsewhere}{_suggest(name, names)} Choose one of {', '.join(names)}, or {own}PATH for your own {kind}."
     )
+
+
+_OTHER_CHAPTER = {
+    "images": "is a dataset of point clouds, for chapter 6.",
+    "clouds": "is a dataset of images, for the other chapters.",
+}
 
 
 def Choice(*options: str) -> Any:
@@ -64,7 +71,8 @@ def Choice(*options: str) -> Any:
 
 
 BackboneName = Annotated[str, AfterValidator(_backbone)]
-TaskName = Annotated[str, AfterValidator(_task)]
+TaskName = Annotated[str, AfterValidator(partial(_task, "images", "folder:"))]
+CloudTaskName = Annotated[str, AfterValidator(partial(_task, "clouds", "points:"))]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 Minutes = Annotated[float, Field(gt=0, le=120)]

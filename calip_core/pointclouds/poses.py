@@ -1,0 +1,98 @@
+"""What is done to a cloud before it is looked at: a fixed number of points, a pose, noise, the unit sphere."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.spatial.transform import Rotation
+
+from calip_core.pointclouds.clouds import check_cloud
+
+Turn = Literal["none", "x", "y", "z", "any"]
+"""About which axis every cloud is turned by a random angle; "any" is a random rotation. Clouds have y up."""
+UpAxis = Literal["y", "z"]
+
+_JITTER_BOUND = 5.0  # standard deviations: no point flies off
+
+
+def first_points(points: Float[np.ndarray, "q 3"], count: int, origin: str) -> Float[np.ndarray, "p 3"]:
+    """The first ``count`` points, as the field takes 1,024 of ModelNet40's 2,048.
+
+    Raises:
+        ValueError: there are fewer points than asked for, or less than one is asked for.
+    """
+    if count < 1:
+        raise ValueError(f"points is {count}, expected at least 1")
+    if len(points) < count:
+        raise ValueError(f"{origin} has {len(points)} points, fewer than the {count} asked for: ask for fewer points")
+    return points[:count]
+
+
+def to_unit_sphere(points: Float[np.ndarray, "p 3"], origin: str) -> Float[np.ndarray, "p 3"]:
+    """Move the mean of the points to the origin and the farthest point to distance 1 (PointNet's normalisation).
+
+    Raises:
+        ValueError: no points, coordinates that are not finite, or all points are equal.
+    """
+    check_cloud(points, origin)
+    centred = points - points.mean(axis=0)
+    return centred / np.linalg.norm(centred, axis=1).max()
+
+
+def y_up(points: Float[np.ndarray, "p 3"], up: UpAxis) -> Float[np.ndarray, "p 3"]:
+    """The points with the y axis pointing up; a quarter turn about x takes z there."""
+    return points if up == "y" else np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=1)
+
+
+def turned(points: Float[np.ndarray, "p 3"], turn: Turn, rng: np.random.Generator) -> Float[np.ndarray, "p 3"]:
+    """The points after a random rotation.
+
+    Raises:
+        ValueError: ``turn`` is unknown.
+    """
+    if turn not in get_args(Turn):
+        raise ValueError(f"turn is {turn!r}, expected one of {', '.join(get_args(Turn))}")
+    if turn == "none":
+        return points
+    if turn == "any":
+        rotation = Rotation.random(random_state=rng)
+    else:
+        rotation = Rotation.from_euler(turn, rng.uniform(0, 2 * np.pi))
+    result: Float[np.ndarray, "p 3"] = rotation.apply(points)
+    return result
+
+
+def jittered(points: Float[np.ndarray, "p 3"], sigma: float, rng: np.random.Generator) -> Float[np.ndarray, "p 3"]:
+    """Normal noise of standard deviation ``sigma`` on every coordinate, cut at five of them.
+
+    Raises:
+        ValueError: ``sigma`` is negative or not finite.
+    """
+    if not 0 <= sigma < np.inf:
+        raise ValueError(f"jitter is {sigma}, expected a standard deviation of at least 0, in radii of the cloud")
+    noise = rng.standard_normal(points.shape).clip(-_JITTER_BOUND, _JITTER_BOUND)
+    return points + sigma * noise
+
+
+def prepare(
+    points: Float[np.ndarray, "q 3"], count: int,
+    *, up: UpAxis, turn: Turn, jitter: float, seed: tuple[int, ...], origin: str,
+) -> Float32[np.ndarray, "p 3"]:  # fmt: skip
+    """A cloud as it is looked at: its first points, y up, in the unit sphere, turned, with noise.
+
+    Args:
+        points: as stored.
+        count: how many to keep.
+        up: which stored axis points up.
+        turn: about which axis.
+        jitter: standard deviation of the noise, in radii of the cloud.
+        seed: of turn and noise.
+        origin: what the cloud is, for messages.
+
+    Raises:
+        ValueError: too few points, coordinates that are not finite, all points equal, or an option out of its range.
+    """
+    rng = np.random.default_rng(seed)
+    upright = y_up(first_points(points, count, origin).astype(np.float64), up)
+    cloud = to_unit_sphere(upright, origin)
+    return jittered(turned(cloud, turn, rng), jitter, rng).astype(np.float32)
