@@ -5,12 +5,13 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, landscape, rendering, streaming
+from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming
 
 BENCHMARKS = {
     "attention": attention.run,
     "encoding": encoding.run,
     "landscape": landscape.run,
+    "projection": projection.run,
     "rendering": rendering.run,
     "streaming": streaming.run,
 }

@@ -1,0 +1,181 @@
+"""View sets: from where a cloud is looked at and how it becomes a picture, one file of ``data/views`` each."""
+
+import math
+from functools import cache
+from typing import Annotated, Literal
+
+import torch
+import yaml
+from jaxtyping import Float, Float32
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from torch import Tensor
+
+from calip_core.paths import DATA_DIR
+
+VIEW_DIR = DATA_DIR / "views"
+
+Text = Annotated[str, Field(min_length=1)]
+Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class View(BaseModel):
+    """One direction of sight: a turn of the cloud by Euler angles, then a second turn, the tilt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: Text
+    """The side from which the cloud is seen, along its own axes: ``-z``, ``+x+z``."""
+    angles: Triple
+    """Degrees about x, y and z: R = R_x R_y R_z."""
+    tilt: Triple = (0.0, 0.0, 0.0)
+    """Degrees about x, y and z of the second turn."""
+
+
+class Voxels(BaseModel):
+    """How PointCLIP V2 makes a picture of voxels; lengths in voxels unless said otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slices: Annotated[int, Field(ge=3)]
+    """Slices in depth; the first and the last stay empty."""
+    fill: Annotated[float, Field(gt=0, le=1)]
+    """Share of the picture's side that the longest side of the cloud takes."""
+    depth_bias: Annotated[FiniteFloat, Field(ge=0)]
+    """Added to a depth from 0 to 1 before it is scaled back, so that the farthest point is not 0, the background."""
+    pool: PositiveInt
+    """Side of the window of the maximum that closes the gaps between points."""
+    pool_padding: Annotated[int, Field(ge=0)]
+    smooth: PositiveInt
+    """Side of the Gaussian window, odd."""
+    sigma: PositiveFloat
+    """Its standard deviation."""
+    shift: Triple
+    """Added to every point before it is centred: no matter but for rounding, which decides some voxels."""
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "Voxels":
+        if self.smooth % 2 == 0 or self.pool_padding > self.pool // 2:
+            raise ValueError(
+                f"smooth is {self.smooth} and pool_padding {self.pool_padding}: expected an odd window, and padding "
+                f"of at most half the pool, {self.pool // 2}"
+            )
+        return self
+
+    def grid_side(self, resolution: int) -> int:
+        """Rows and columns of the voxel grid whose picture, once pooled, has ``resolution`` rows and columns."""
+        return resolution + self.pool - 1 - 2 * self.pool_padding
+
+
+class ViewSet(BaseModel):
+    """Views of a cloud and the style of the picture.
+
+    ``perspective`` is PointCLIP's: a pinhole, ``distance`` from the cloud's centre, that draws each point as a pixel of
+    its depth. ``voxels`` is PointCLIP V2's: a solid, smoothed grid of voxels, seen without perspective.
+
+    Raises:
+        pydantic.ValidationError: a field is missing, unknown, of the wrong type, or at odds with the style.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Text
+    style: Literal["perspective", "voxels"]
+    description: Text
+    source: Text
+    views: Annotated[tuple[View, ...], Field(min_length=1)]
+    resolution: PositiveInt
+    """Rows and columns of a picture where the caller names none."""
+    distance: PositiveFloat | None = None
+    """For ``perspective``: from the pinhole to the origin, in units of the cloud (the radius of a unit sphere is 1)."""
+    voxels: Voxels | None = None
+    """For ``voxels``: the grid."""
+
+    @model_validator(mode="after")
+    def _agrees_with_its_style(self) -> "ViewSet":
+        given = {name for name in ("distance", "voxels") if getattr(self, name) is not None}
+        wanted = {"distance"} if self.style == "perspective" else {"voxels"}
+        if given != wanted:
+            raise ValueError(f"style {self.style} with {sorted(given)}: expected {sorted(wanted)} alone")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels are {self.labels}: expected a different one for every view")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The views' labels, in order."""
+        return tuple(view.label for view in self.views)
+
+    def rotations(self) -> Float32[Tensor, "v 3 3"]:
+        """The first turns, each a matrix for columns: p' = R p."""
+        return rotation_matrices([view.angles for view in self.views])
+
+    def tilts(self) -> Float32[Tensor, "v 3 3"]:
+        """The second turns, each a matrix for columns."""
+        return rotation_matrices([view.tilt for view in self.views])
+
+    def viewer_directions(self) -> Float32[Tensor, "v 3"]:
+        """Unit vectors from the cloud to the viewer, in the cloud's own axes.
+
+        After its turn the cloud is looked at along z': upwards in perspective, downwards on voxels, where of all
+        voxels above one pixel the largest z' is drawn.
+        """
+        sign = -1 if self.style == "perspective" else 1
+        return sign * (self.tilts() @ self.rotations())[:, 2]
+
+
+def rotation_matrices(degrees: list[Triple]) -> Float32[Tensor, "v 3 3"]:
+    """R_x R_y R_z for each triple of angles, in degrees.
+
+    In float32 from the cosine on, as the published code has it: a quarter turn is not quite one there, and what lies
+    on the border of two pixels falls as it does there.
+    """
+    radians = torch.tensor([[math.radians(angle) for angle in angles] for angles in degrees], dtype=torch.float32)
+    x, y, z = (_about(axis, radians[:, axis]) for axis in range(3))
+    return x @ y @ z
+
+
+def _about(axis: int, angle: Float[Tensor, " v"]) -> Float[Tensor, "v 3 3"]:
+    """Turns about one axis, counter-clockwise for a viewer to whom the axis points."""
+    after, last = (axis + 1) % 3, (axis + 2) % 3
+    matrix = torch.zeros(len(angle), 3, 3)
+    matrix[:, axis, axis] = 1.0
+    matrix[:, after, after] = matrix[:, last, last] = angle.cos()
+    matrix[:, last, after] = angle.sin()
+    matrix[:, after, last] = -angle.sin()
+    return matrix
+
+
+def available_view_sets() -> list[str]:
+    """Names of all view sets in the repository, sorted."""
+    return sorted(path.stem for path in VIEW_DIR.glob("*.yaml"))
+
+
+@cache
+def view_set(name: str) -> ViewSet:
+    """Read and check ``data/views/NAME.yaml``.
+
+    Raises:
+        ValueError: there is no such view set (the message lists those that are there), or the file describes none.
+    """
+    if name not in available_view_sets():
+        raise ValueError(f"views is {name!r}, expected one of {', '.join(available_view_sets())}")
+    path = VIEW_DIR / f"{name}.yaml"
+    try:
+        views = ViewSet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} describes no view set: {error}") from error
+    if views.name != name:
+        raise ValueError(f"{path} is the view set {views.name!r}: its name must be that of its file, {name!r}")
+    return views
