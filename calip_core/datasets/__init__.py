@@ -46,7 +46,7 @@ def offline_tasks() -> tuple[str, ...]:
 @cache
 def available_tasks() -> tuple[str, ...]:
     """Names that ``load_task`` knows; beside them it takes their aliases and ``folder:PATH``, your own images."""
-    return (*_OFFLINE, *disk_datasets())
+    return (*_OFFLINE, *disk_datasets(kind="images"))
 
 
 @cache
@@ -71,7 +71,7 @@ def check_task_name(name: str) -> None:
         ValueError: the name is neither known nor ``folder:PATH``; the message lists the choices.
     """
     own_folder = name.startswith(_FOLDER) and name != _FOLDER
-    if not own_folder and name not in available_tasks() and name not in _aliases():
+    if not own_folder and name not in (*available_tasks(), *disk_datasets(), *_aliases()):
         raise ValueError(
             f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH for a folder "
             "of your own with one sub-folder of images for each class"

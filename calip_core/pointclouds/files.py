@@ -7,6 +7,7 @@ folder), and what they declare is compared with what they hold.
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -90,7 +91,7 @@ def _read_array(path: Path) -> Shaped[np.ndarray, "..."]:
     try:
         # Mapped into memory: a header that promises more than the file holds is then refused before anything is made.
         # And this function, unlike numpy.load, has no way to unpickle.
-        array: Shaped[np.ndarray, "..."] = np.lib.format.open_memmap(path, mode="r")
+        array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is not an array of numbers in NumPy's format ({error}): save it again") from error
     if array.ndim != 2 or array.shape[1] < 3:

@@ -7,7 +7,7 @@ import numpy as np
 import trimesh
 from trimesh.sample import sample_surface
 
-from calip_core.pointclouds.clouds import Cloud, check_cloud
+from calip_core.pointclouds.clouds import Cloud
 
 
 def check_mesh(mesh: trimesh.Trimesh, origin: Path | str) -> None:
@@ -27,8 +27,12 @@ def check_mesh(mesh: trimesh.Trimesh, origin: Path | str) -> None:
         raise ValueError(
             f"{origin}: a face names the vertex {wrong}, expected 0 to {len(mesh.vertices) - 1}: the file is damaged"
         )
-    if not np.isfinite(mesh.triangles).all():
-        raise ValueError(f"{origin}: a corner of a face is NaN or infinite, expected finite numbers: repair the mesh")
+    with np.errstate(over="ignore"):
+        corners = mesh.triangles.astype(np.float32)
+    if not np.isfinite(corners).all():
+        raise ValueError(
+            f"{origin}: a corner of a face is NaN, infinite or too large for single precision: repair the mesh"
+        )
     if not 0 < mesh.area < np.inf:
         raise ValueError(f"{origin}: the surface of {len(mesh.faces)} faces has the area {mesh.area}, expected some")
 
@@ -51,7 +55,8 @@ def sample_mesh(mesh: trimesh.Trimesh, count: int, seed: int, origin: Path | str
     if count < 1:
         raise ValueError(f"{origin}: the number of points to sample is {count}, expected at least 1")
     check_mesh(mesh, origin)
-    return check_cloud(np.asarray(sample_surface(mesh, count, seed=seed)[0]), origin)
+    points: Cloud = np.asarray(sample_surface(mesh, count, seed=seed)[0], dtype=np.float32)
+    return points
 
 
 def seed_for(name: str, seed: int) -> int:
