@@ -1,4 +1,4 @@
-"""All fifteen datasets of images through the real loader, by CoOp's split file and by their own splits; what is refused."""
+"""The fifteen datasets of images through the real loader, by CoOp's split file and by their own; what is refused."""
 
 import json
 import pickle
