@@ -139,12 +139,12 @@ table(
 # is the same for all of them: `-p dataset eurosat -p backbone RN50`. They are looked for below `$CALIP_DATA`.
 
 # %% tags=["hide-input"]
-from calip_core.datasets import load_card, offline_tasks
+from calip_core.datasets import disk_datasets, load_card, offline_tasks
 from calip_core.datasets.inventory import inventory
 from calip_core.paths import data_root
 
 rows = []
-for entry in inventory(data_root()):
+for entry in inventory(data_root(), disk_datasets(kind="images")):
     card = load_card(entry.name)
     rows.append(
         [

@@ -6,6 +6,7 @@ import pytest
 
 from calip_core import cli
 from calip_core.cli import main
+from calip_core.datasets.download import DownloadError
 
 
 def test_a_miniature_is_written_and_listed(tmp_path, capsys):
@@ -14,7 +15,7 @@ def test_a_miniature_is_written_and_listed(tmp_path, capsys):
     assert "procedural pictures and not the dataset" in capsys.readouterr().out
     assert main(["datasets", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 16
+    assert len(lines) == 21
     (dtd,) = [line for line in lines if line.startswith("dtd")]
     assert dtd.split()[1:5] == ["stand-in", "4/2/4", "of", "2820/1128/1692"]
     assert "labels/train1.txt" in dtd
@@ -23,7 +24,7 @@ def test_a_miniature_is_written_and_listed(tmp_path, capsys):
 def test_a_half_there_dataset_is_explained(tmp_path, capsys):
     (tmp_path / "eurosat").mkdir()
     assert main(["datasets", "--root", str(tmp_path)]) == 0
-    assert "eurosat          incomplete" in (text := capsys.readouterr().out)
+    assert "eurosat                incomplete" in (text := capsys.readouterr().out)
     assert "has no folder 2750 of images" in text
 
 
@@ -32,7 +33,30 @@ def test_fetch_says_what_to_do_by_hand_and_fails(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "by hand: cars_train.tgz, needed: the address is dead since April 2023" in text
     assert f"put it at {tmp_path}/downloads/stanford_cars/cars_train.tgz" in text
-    assert "stanford_cars    missing" in text
+    assert "stanford_cars          missing" in text
+
+
+def test_a_miniature_of_clouds_has_layouts(tmp_path, capsys):
+    arguments = ["--root", str(tmp_path), "--classes", "2", "--images", "5", "--layout", "text"]
+    assert main(["miniature", "ModelNet40", *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "procedural solids and not the dataset" in text
+    assert "modelnet40_train.txt" in text
+    assert main(["fetch", "OBJ_BG", "--root", str(tmp_path)]) == 1
+    assert "https://hkust-vgd.github.io/scanobjectnn/" in capsys.readouterr().out
+
+
+def test_an_address_that_does_not_answer_fails_and_the_rest_is_said(tmp_path, capsys, monkeypatch):
+    def dead(url, *_, **__):
+        raise DownloadError(f"cannot fetch {url}")
+
+    monkeypatch.setattr("calip_core.datasets.fetch.download", dead)
+    assert main(["fetch", "modelnet40", "--root", str(tmp_path)]) == 1
+    text = capsys.readouterr().out
+    assert "failed: ModelNet40.zip, needed: cannot fetch https://modelnet" in text
+    assert "by hand: modelnet40_ply_hdf5_2048.zip, optional" in text
+    assert "by hand: modelnet40_normal_resampled.zip, optional" in text
+    assert "modelnet40             missing" in text
 
 
 def test_an_error_is_one_line(tmp_path, capsys):

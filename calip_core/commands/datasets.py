@@ -20,7 +20,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a dataset, and what is wrong with those that are half there."""
-    print(f"under {arguments.root} (train/val/test images):")
+    print(f"under {arguments.root} (train/val/test images or clouds):")
     for status in inventory(arguments.root):
         print(describe(status))
     return 0
@@ -30,7 +30,7 @@ def describe(status: Status) -> str:
     """One line; a second one where a dataset is half there."""
     state = "stand-in" if status.standin and status.state == "complete" else status.state
     found = _counts(status.found) if status.found else "-"
-    line = f"{status.name:<16} {state:<11} {found:>21} of {_counts(status.expected):<22}"
+    line = f"{status.name:<22} {state:<11} {found:>21} of {_counts(status.expected):<22}"
     if status.state == "complete":
         return f"{line} {status.note}"
     return line.rstrip() if status.state == "missing" else f"{line.rstrip()}\n  {status.note}"

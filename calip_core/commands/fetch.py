@@ -20,11 +20,13 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was fetched and what is to do; 1 if the dataset is not complete afterwards."""
+    """Print what was fetched, what failed and what is to do; 1 if something failed or the dataset is not complete."""
     fetched = fetch(arguments.name, arguments.root)
     for line in fetched.done:
         print(f"fetched {line}")
+    for line in fetched.failed:
+        print(f"failed: {line}\n")
     for line in fetched.by_hand:
         print(f"by hand: {line}\n")
     print(describe(fetched.status))
-    return 0 if fetched.status.state == "complete" else 1
+    return 0 if fetched.status.state == "complete" and not fetched.failed else 1

@@ -28,6 +28,7 @@ CARD_DIR = DATA_DIR / "cards"
 TEMPLATE_DIR = DATA_DIR / "templates"
 
 Text = Annotated[str, Field(min_length=1)]
+Kind = Literal["images", "clouds"]
 
 
 def _below(path: str) -> str:
@@ -54,15 +55,32 @@ class Photograph(BaseModel):
     """Who made it, and its licence."""
 
 
+Reader = Literal[
+    "class_folders", "path_lists", "pets", "cars", "flowers", "aircraft", "sun397", "ucf101", "imagenet", "variant",
+    "clouds_off", "clouds_text", "clouds_hdf5",
+]  # fmt: skip
+"""Who finds the images or clouds, labels and splits of a dataset."""
+LISTED = ("path_lists", "clouds_text", "clouds_hdf5")
+"""Readers that need ``lists``."""
+
+
 class Place(BaseModel):
-    """Where a dataset may lie below the data root."""
+    """Where a dataset may lie below the data root, and what differs there from the rest of its layout."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: BelowRoot
     """The dataset's folder, below the root."""
     images: BelowRoot = "."
-    """The folder of its images, below ``folder``; paths in split files start here."""
+    """The folder of its images or clouds, below ``folder``; paths in split files start here."""
+    reader: Reader | None = None
+    """Where the same dataset lies in another format here; else the layout's."""
+    lists: dict[str, BelowRoot] = {}
+    """That reader's lists."""
+    own_sizes: dict[str, NonNegativeInt] | None = None
+    """Sizes of the dataset in that format, where they differ."""
+    class_names: BelowRoot | None = None
+    """A text file of the clouds' classes, one a line in the order of the labels, that is read if it is there."""
 
 
 class Layout(BaseModel):
@@ -78,12 +96,11 @@ class Layout(BaseModel):
     """CoOp's first, then others such as torchvision's; the first that exists is read."""
     split_file: BelowRoot | None = None
     """CoOp's JSON, below the dataset's folder."""
-    reader: Literal[
-        "class_folders", "path_lists", "pets", "cars", "flowers", "aircraft", "sun397", "ucf101", "imagenet", "variant"
-    ]
+    reader: Reader
     """Who finds images, labels and splits when there is no split file."""
     lists: dict[str, BelowRoot] = {}
-    """For ``path_lists``: split -> text file of paths ``class/image``. Where val has none it is cut from train."""
+    """Split -> file; where val has none it is cut from train. For ``path_lists`` a text file of paths ``class/image``,
+    for ``clouds_text`` one of ``class_number``, for ``clouds_hdf5`` one of HDF5 files, or an HDF5 file itself."""
     own_sizes: dict[str, NonNegativeInt] | None = None
     """Sizes of the dataset's own split, where they differ from CoOp's."""
     rename: dict[str, Text] = {}
@@ -93,10 +110,21 @@ class Layout(BaseModel):
 
     @model_validator(mode="after")
     def _lists_are_there(self) -> "Layout":
-        wanted = {"train", "test"} if self.reader == "path_lists" else set()
-        if not wanted <= set(self.lists) or (self.lists and not wanted):
-            raise ValueError(f"reader {self.reader} with lists {sorted(self.lists)}: path_lists needs train and test")
+        for place in map(self.at, self.places):
+            listed = place.reader if place.reader in LISTED else None
+            wanted = {"train", "test"} if listed else set()
+            if not wanted <= set(place.lists) or (place.lists and not wanted):
+                fault = f"reader {place.reader} with lists {sorted(place.lists)}"
+                raise ValueError(f"{fault}: {listed or LISTED[0]} needs train and test")
         return self
+
+    def at(self, place: Place) -> Place:
+        """The place with all that it does not say for itself as the layout says it."""
+        if place.reader is not None:
+            return place
+        return place.model_copy(
+            update={"reader": self.reader, "lists": self.lists, "own_sizes": place.own_sizes or self.own_sizes}
+        )
 
 
 class Source(BaseModel):
@@ -148,6 +176,8 @@ class Card(BaseModel):
     photographs: tuple[Photograph, ...] | None = None
     templates: tuple[str, ...]
     sizes: dict[str, NonNegativeInt]
+    kind: Kind = "images"
+    """What its files show: pictures, or point clouds that have to be projected first."""
     licence: Text
     source: Text
     citation: Text | None = None
@@ -215,9 +245,14 @@ class Card(BaseModel):
         return Task(self.name, self.title, names, self.templates, splits, self.licence, self.source, self.citation)
 
 
-def disk_datasets() -> list[str]:
-    """Names of the cards that describe a dataset on disk, which the reader fetches, sorted."""
-    return [name for name in available_cards() if load_card(name).layout is not None]
+def disk_datasets(kind: Kind | None = None) -> list[str]:
+    """Names of the cards that describe a dataset on disk, which the reader fetches, sorted.
+
+    Args:
+        kind: of the datasets; both kinds when left out.
+    """
+    cards = [load_card(name) for name in available_cards()]
+    return [card.name for card in cards if card.layout is not None and kind in (None, card.kind)]
 
 
 def available_cards() -> list[str]:

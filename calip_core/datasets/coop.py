@@ -1,9 +1,9 @@
-"""The datasets of CoOp's suite: its split file where it is present, else the dataset's own split."""
+"""The datasets on disk: CoOp's split file where the dataset has one and it is present, else the dataset's own split."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from calip_core.datasets import aircraft, cars, flowers, imagenet, own_splits, pets, sun397, ucf101
+from calip_core.datasets import aircraft, cars, cloud_listings, flowers, imagenet, own_splits, pets, sun397, ucf101
 from calip_core.datasets.cards import load_card
 from calip_core.datasets.disk import (
     Found,
@@ -28,6 +28,9 @@ READERS: dict[str, Callable[[Found], Listing]] = {
     "ucf101": ucf101.read_ucf101,
     "imagenet": imagenet.read_imagenet,
     "variant": imagenet.read_variant,
+    "clouds_off": cloud_listings.off_folders,
+    "clouds_text": cloud_listings.text_lists,
+    "clouds_hdf5": cloud_listings.hdf5_tables,
 }
 """A card's ``reader`` -> the function that reads the dataset's own split."""
 
@@ -59,17 +62,19 @@ def load_with_template_sets(name: str, root: Path | None = None, template_set: s
         ValueError: there is no such set of templates, or the dataset is not whole.
     """
     card = load_card(name)
+    if card.kind != "images":
+        raise ValueError(f"{name} is a dataset of point clouds, expected one of images: load_clouds reads it")
     templates = card.choose_templates(template_set)
     found = find_dataset(card, root or data_root())
     return make_task(found, list_dataset(found), templates)
 
 
 def list_dataset(found: Found) -> Listing:
-    """Which images a dataset has and in which split, by CoOp's file if it is there, else by its own rule."""
+    """Which images or clouds a dataset has and in which split, by CoOp's file if it is there, else by its own rule."""
     layout = own_splits.layout_of(found)
     if layout.split_file and (found.folder / layout.split_file).is_file():
         return read_split_file(found, found.folder / layout.split_file)
-    return READERS[layout.reader](found)
+    return READERS[found.place.reader or layout.reader](found)
 
 
 def read_split_file(found: Found, path: Path) -> Listing:

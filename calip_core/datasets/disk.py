@@ -1,4 +1,4 @@
-"""A dataset on the reader's disk: where it lies, which images its files name, and whether they are all there."""
+"""A dataset on the reader's disk: where it lies, which images or clouds its files name, and whether all are there."""
 
 import json
 import os
@@ -54,7 +54,10 @@ class FilesBelow(Sequence[Path]):
 
 
 class Row(NamedTuple):
-    """One image: its path below the folder of images, with ``/`` between the parts, and its class number."""
+    """One image: its path below the folder of images, with ``/`` between the parts, and its class number.
+
+    A cloud's is the same; where one file holds many, its row in the file follows, as in ``ply_data_test0.h5#00012``.
+    """
 
     path: str
     label: int
@@ -71,6 +74,7 @@ class Listing:
         sizes: split -> images there should be.
         counted: splits whose images are counted together. Those that a rule of ours cuts apart are, as only their sum
             is a fact of the dataset.
+        inside: whether the rows are parts of files, which were opened to list them: none can then be absent.
     """
 
     classnames: tuple[str, ...]
@@ -78,6 +82,7 @@ class Listing:
     split_source: str
     sizes: dict[str, int]
     counted: tuple[tuple[str, ...], ...] = EACH
+    inside: bool = False
 
 
 class Standin(BaseModel):
@@ -100,12 +105,14 @@ class Found:
         card: of the dataset.
         folder: the dataset's own folder, where its lists and split file lie.
         images: what paths in those start at.
+        place: the place on its card that this is, with all that its reader needs.
         standin: what its marker says, if it is a stand-in.
     """
 
     card: Card
     folder: Path
     images: Path
+    place: Place
     standin: Standin | None = None
 
     def file(self, name: str) -> Path:
@@ -140,12 +147,23 @@ def find_dataset(card: Card, root: Path) -> Found:
     """
     if card.layout is None:
         raise ValueError(f"{card.name} is no dataset on disk: load_task({card.name!r}) needs no files of yours")
-    for place in card.layout.places:
+    places = [card.layout.at(place) for place in card.layout.places]
+    for place in places:
         images = root / place.folder / place.images
-        if images.is_dir():
+        if images.is_dir() and _is_its_own(place, images):
             folder = root / place.folder
-            return Found(card, folder, images, _read_marker(folder, card.name))
-    raise _absent(card, root, card.layout.places)
+            return Found(card, folder, images, place, _read_marker(folder, card.name))
+    raise _absent(card, root, places)
+
+
+def _is_its_own(place: Place, images: Path) -> bool:
+    """Variants of ScanObjectNN share a folder: one is there if a file of its own is."""
+    tables = _tables(place)
+    return not tables or any((images / name).is_file() for name in tables)
+
+
+def _tables(place: Place) -> list[str]:
+    return [name for name in place.lists.values() if name.endswith(".h5")]
 
 
 def _absent(card: Card, root: Path, places: Iterable[Place]) -> Exception:
@@ -154,13 +172,18 @@ def _absent(card: Card, root: Path, places: Iterable[Place]) -> Exception:
         return MissingDatasetError(f"there is no data root {root.absolute()}, looked for {card.title} in it: {help_}")
     for place in places:
         folder = root / place.folder
-        if place.folder != "." and folder.is_dir():
+        if place.folder != "." and folder.is_dir() and not (folder / place.images).is_dir():
             return IncompleteDatasetError(
-                f"{card.title} is half there: {folder} has no folder {place.images} of images. Was an archive not, or "
-                f"not wholly, unpacked? {help_}"
+                f"{card.title} is half there: {folder} has no folder {place.images} of {card.kind}. Was an archive "
+                f"not, or not wholly, unpacked? {help_}"
             )
-    looked = " or ".join(str(root / place.folder / place.images) for place in places)
+    looked = " or ".join(_looked_for(root, place) for place in places)
     return MissingDatasetError(f"{card.title} is not under {root}: looked for the folder {looked}; {help_}")
+
+
+def _looked_for(root: Path, place: Place) -> str:
+    tables = _tables(place)
+    return str(root / place.folder / place.images) + (f" with {' and '.join(tables)}" if tables else "")
 
 
 def _read_marker(folder: Path, name: str) -> Standin | None:
@@ -197,14 +220,19 @@ def check_path(path: str, origin: Path | str) -> str:
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
         raise ValueError(
-            f"{origin} names the image {path!r}, which leads out of the dataset's folder; expected a relative path "
+            f"{origin} names the file {path!r}, which leads out of the dataset's folder; expected a relative path "
             "without ..: do not trust this file, fetch it again"
         )
     return path
 
 
-def absent_images(images: Path, rows: Iterable[Row]) -> list[str]:
-    """Paths of the rows without a file. Every folder is listed once, which is faster than asking for every file."""
+def absent_rows(found: Found, listing: Listing, rows: Iterable[Row]) -> list[str]:
+    """Paths of the rows without a file."""
+    return [] if listing.inside else _absent_files(found.images, rows)
+
+
+def _absent_files(images: Path, rows: Iterable[Row]) -> list[str]:
+    """Every folder is listed once, which is faster than asking for every file."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         folder, _, name = row.path.rpartition("/")
@@ -231,12 +259,12 @@ def check_listing(found: Found, listing: Listing) -> None:
         ValueError: another number of classes, or more images.
     """
     rows = [row for split in SPLITS for row in listing.rows.get(split, [])]
-    absent = absent_images(found.images, rows)
+    absent = absent_rows(found, listing, rows)
     if absent:
         more = f", and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
         raise IncompleteDatasetError(
-            f"{found.card.title}: {len(absent)} of {len(rows)} images that {listing.split_source} names are not in "
-            f"{found.images}: {', '.join(absent[:SHOWN])}{more}. Was the archive not wholly unpacked?"
+            f"{found.card.title}: {len(absent)} of {len(rows)} {found.card.kind} that {listing.split_source} names are "
+            f"not in {found.images}: {', '.join(absent[:SHOWN])}{more}. Was the archive not wholly unpacked?"
         )
     _check_counts(found, listing, len(rows))
 
@@ -258,8 +286,8 @@ def _check_counts(found: Found, listing: Listing, images: int) -> None:
     if any(faults):
         kind = IncompleteDatasetError if min(faults) < 0 else ValueError
         raise kind(
-            f"{found.card.title} in {found.folder} has {_sizes(have)} images by {listing.split_source}, expected "
-            f"{expected} by {judge}: unpack the archives again, or replace the split file"
+            f"{found.card.title} in {found.folder} has {_sizes(have)} {found.card.kind} by {listing.split_source}, "
+            f"expected {expected} by {judge}: unpack the archives again, or replace the split file"
         )
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
@@ -31,6 +32,10 @@ class ChecksumError(ValueError):
 def download(url: str, path: Path, checksum: str | None = None, *, progress: bool = True) -> str:
     """Fetch a file, unless it is there already; a second process waits for the first.
 
+    They take turns by ``NAME.lock``, an empty file that is removed once the download is in place: whoever waits then
+    only checks it. After a failure it stays with what has arrived. To remove it then would be unsafe: of two processes
+    that go on, one could hold the removed file and the other a new one, and both would write the same part.
+
     An unfinished download stays beside ``path`` as ``NAME.part`` and is continued, if the server still has the same
     file. A file without a published checksum is trusted the first time: its SHA-256 is written to ``NAME.sha256`` and
     compared from then on.
@@ -50,20 +55,26 @@ def download(url: str, path: Path, checksum: str | None = None, *, progress: boo
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f"{path.name}.lock")):
-        if path.is_file():
-            return verify(path, checksum)
-        part = path.with_name(f"{path.name}.part")
-        _receive(url, part, progress)
-        try:
-            digest = _check(part, checksum, url)
-        except ChecksumError:
-            part.unlink()
-            raise
-        os.replace(part, path)
-        _version_file(part).unlink(missing_ok=True)
-        _remember(path, digest)
+    lock = path.with_name(f"{path.name}.lock")
+    with FileLock(lock):
+        digest = verify(path, checksum) if path.is_file() else _fetch(url, path, checksum, progress)
+        with suppress(PermissionError):  # Windows removes no file that is open
+            lock.unlink(missing_ok=True)
         return digest
+
+
+def _fetch(url: str, path: Path, checksum: str | None, progress: bool) -> str:
+    part = path.with_name(f"{path.name}.part")
+    _receive(url, part, progress)
+    try:
+        digest = _check(part, checksum, url)
+    except ChecksumError:
+        part.unlink()
+        raise
+    os.replace(part, path)
+    _version_file(part).unlink(missing_ok=True)
+    _remember(path, digest)
+    return digest
 
 
 def verify(path: Path, checksum: str | None = None) -> str:

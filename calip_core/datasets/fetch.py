@@ -21,17 +21,20 @@ class Fetched:
         done: what was fetched or unpacked, with the checksum that was found.
         by_hand: what a person has to do.
         status: of the dataset afterwards.
+        failed: files whose address does not answer, and for which nobody knows another.
     """
 
     done: tuple[str, ...]
     by_hand: tuple[str, ...]
     status: Status
+    failed: tuple[str, ...] = ()
 
 
 def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
     """Download and unpack whatever of a dataset is not there, and say what has to be done by hand.
 
-    An archive that a person has put into ``downloads/NAME`` is checked and unpacked like a downloaded one.
+    An archive that a person has put into ``downloads/NAME`` is checked and unpacked like a downloaded one. A file whose
+    address does not answer keeps none of the others from being brought.
 
     Args:
         name: of a dataset on disk.
@@ -40,7 +43,6 @@ def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
 
     Raises:
         ValueError: no such dataset, a stand-in in its place, a wrong checksum, an unsafe or damaged archive.
-        DownloadError: an address does not answer, and nobody knows another.
         OSError: the disk is full or cannot be written.
     """
     card = load_card(name)
@@ -52,12 +54,12 @@ def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
     work = _Work(card, root, progress)
     for again in (False, True):
         # What is in place is taken for whole at first; only when nothing else explains a gap is it fetched once more.
-        if status(name, root).state == "complete" or work.waits_for_a_person():
+        if status(name, root).state == "complete" or work.failed or work.waits_for_a_person():
             break
         work.by_hand.clear()
         for source in card.sources:
             work.bring(source, again)
-    return Fetched(tuple(work.done), tuple(text for _, text in work.by_hand), status(name, root))
+    return Fetched(tuple(work.done), tuple(text for _, text in work.by_hand), status(name, root), tuple(work.failed))
 
 
 class _Work:
@@ -65,6 +67,7 @@ class _Work:
         self.card, self.root, self.progress = card, root, progress
         self.done: list[str] = []
         self.by_hand: list[tuple[Source, str]] = []
+        self.failed: list[str] = []
 
     def waits_for_a_person(self) -> bool:
         return any(not source.optional for source, _ in self.by_hand)
@@ -82,7 +85,7 @@ class _Work:
         self.done.append(f"{source.file}: sha256 {digest} ({verdict})")
 
     def _obtain(self, source: Source, path: Path, there: bool) -> str | None:
-        """The download's SHA-256, or None where a person has to bring it."""
+        """The download's SHA-256, or None where it failed or a person has to bring it."""
         if path.is_file():
             return verify(path, source.checksum)
         failure = ""
@@ -91,7 +94,8 @@ class _Work:
                 return download(source.url, path, source.checksum, progress=self.progress)
             except DownloadError as error:
                 if source.manual is None:
-                    raise
+                    self.failed.append(f"{source.file}, {_need(source)}: {error}")
+                    return None
                 failure = f"{error}; "
         if not there:
             alike = next((other.file for other, _ in self.by_hand if other.manual == source.manual), None)
@@ -124,5 +128,8 @@ def _instruction(source: Source, path: Path, root: Path, where_from: str) -> str
     else:
         where = f"put it at {goal}"
     check = f" ({source.checksum})" if source.checksum else ""
-    need = "optional" if source.optional else "needed"
-    return f"{source.file}{check}, {need}: {where_from}. To do: {where}."
+    return f"{source.file}{check}, {_need(source)}: {where_from}. To do: {where}."
+
+
+def _need(source: Source) -> str:
+    return "optional" if source.optional else "needed"

@@ -101,8 +101,12 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
     )
 
 
-def class_folders(path: Path) -> list[Path]:
+def class_folders(path: Path, content: str = "images") -> list[Path]:
     """The visible sub-folders of ``path``, sorted by name.
+
+    Args:
+        path: the folder of the classes' folders.
+        content: what a class's folder holds, for messages.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -112,10 +116,10 @@ def class_folders(path: Path) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"there is no folder {path} (looked for {path.absolute()}): check the path")
     if not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file, expected a folder with one sub-folder of images for each class")
+        raise NotADirectoryError(f"{path} is a file, expected a folder with one sub-folder of {content} for each class")
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not folders:
-        raise ValueError(f"{path} has no sub-folders, expected one for each class, named like it, with its images")
+        raise ValueError(f"{path} has no sub-folders, expected one for each class, named like it, with its {content}")
     return sorted(folders, key=lambda folder: folder.name)
 
 

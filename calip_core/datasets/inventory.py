@@ -8,9 +8,10 @@ from calip_core.datasets.cards import disk_datasets, load_card
 from calip_core.datasets.coop import list_dataset
 from calip_core.datasets.disk import (
     Found,
+    Listing,
     MissingDatasetError,
     Row,
-    absent_images,
+    absent_rows,
     check_listing,
     find_dataset,
 )
@@ -26,8 +27,9 @@ class Status:
     Attributes:
         name: of its card.
         state: complete means that the loader takes it.
-        found: images in each split that are there, by the split file or rule in use; None if none could be told.
-        expected: images in each split by the card.
+        found: images or clouds in each split that are there, by the split file or rule in use; None if none could be
+            told.
+        expected: those in each split by the card.
         folder: where it lies, if anywhere.
         standin: whether it is a procedural stand-in.
         note: the split in use, or what is wrong.
@@ -63,7 +65,7 @@ def _judge(found: Found) -> Status:
     card, counts = found.card, None
     try:
         listing = list_dataset(found)
-        counts = {split: _present(found, listing.rows.get(split, [])) for split in SPLITS}
+        counts = {split: _present(found, listing, listing.rows.get(split, [])) for split in SPLITS}
         check_listing(found, listing)
     except (ValueError, OSError) as error:
         return Status(card.name, "incomplete", counts, card.sizes, found.folder, found.standin is not None, str(error))
@@ -72,5 +74,5 @@ def _judge(found: Found) -> Status:
     )
 
 
-def _present(found: Found, rows: list[Row]) -> int:
-    return len(rows) - len(absent_images(found.images, rows))
+def _present(found: Found, listing: Listing, rows: list[Row]) -> int:
+    return len(rows) - len(absent_rows(found, listing, rows))

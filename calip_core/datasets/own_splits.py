@@ -35,7 +35,7 @@ def layout_of(found: Found) -> Layout:
 
 def own_sizes(found: Found) -> dict[str, int]:
     """How large the dataset's own splits should be."""
-    return layout_of(found).own_sizes or found.card.sizes
+    return found.place.own_sizes or found.card.sizes
 
 
 def readable(name: str, rename: Mapping[str, str]) -> str:
@@ -100,7 +100,7 @@ def class_folders(found: Found) -> Listing:
 
 def path_lists(found: Found) -> Listing:
     """Text lists of paths ``class/image`` (Food101's lack ``.jpg``); without one for val it is cut from train."""
-    lists = layout_of(found).lists
+    lists = found.place.lists
     paths = {split: [_image_path(line, name) for line in found.lines(name)] for split, name in lists.items()}
     folders = sorted({path.split("/")[0] for group in paths.values() for path in group})
     numbers = {folder: number for number, folder in enumerate(folders)}

@@ -12,7 +12,7 @@ CLASSES, IMAGES = 3, 10
 
 @pytest.fixture(scope="session")
 def standins(tmp_path_factory):
-    """A root with every dataset in CoOp's layout, with CoOp's split files."""
+    """A root with every dataset in its first layout, with CoOp's split files."""
     root = tmp_path_factory.mktemp("standins")
     for name in disk_datasets():
         write_standin(name, root, classes=CLASSES, images=IMAGES, resolution=24)

@@ -15,6 +15,10 @@ GOOD = {
 }  # fmt: skip
 
 
+WITHOUT_CHECKSUM = ("fgvc_aircraft", "modelnet10", "modelnet40")
+"""Their publishers state none."""
+
+
 @pytest.fixture
 def card_dir(tmp_path, monkeypatch):
     monkeypatch.setattr(cards, "CARD_DIR", tmp_path)
@@ -37,7 +41,13 @@ def test_a_task_is_what_its_card_says(name, tmp_path):
 
 
 def test_every_card_has_a_task_and_every_task_a_card():
-    assert sorted(available_tasks()) == available_cards()
+    assert sorted({*available_tasks(), *disk_datasets()}) == available_cards()
+
+
+def test_datasets_can_be_asked_for_by_what_they_show():
+    clouds = {"modelnet10", "modelnet40", "scanobjectnn", "scanobjectnn_obj_bg", "scanobjectnn_pb_t50_rs"}
+    assert set(disk_datasets(kind="clouds")) == clouds
+    assert sorted([*disk_datasets(kind="images"), *clouds]) == disk_datasets()
 
 
 def test_a_good_card_is_read(card_dir):
@@ -71,6 +81,9 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"layout": {"places": [{"folder": "a"}], "reader": "magic"}}, "layout.reader"),
         ({"layout": {"places": [{"folder": "a"}], "reader": "path_lists"}}, "path_lists needs train and test"),
         ({"layout": {"places": [{"folder": "a"}], "reader": "pets", "lists": {"train": "a"}}}, "reader pets with"),
+        ({"layout": {"places": [{"folder": "a"}], "reader": "clouds_hdf5"}}, "clouds_hdf5 needs train and test"),
+        ({"layout": {"places": [{"folder": "a", "reader": "clouds_text"}], "reader": "clouds_off"}}, "clouds_te"),
+        ({"kind": "films"}, "kind: Input should be 'images' or 'clouds'"),
         ({"sources": [{"file": "a.zip", "gives": "a"}]}, "a.zip has neither url nor manual"),
         ({"sources": [{"file": "a.zip", "url": "ftp://a", "gives": "a"}]}, "sources.0.url"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "/etc"}]}, "sources.0.gives"),
@@ -112,7 +125,7 @@ def test_the_card_of_a_dataset_says_where_every_file_comes_from(name):
     if card.layout.split_file:
         assert f"{card.layout.places[0].folder}/{card.layout.split_file}" in [source.gives for source in card.sources]
     for source in card.sources:
-        assert source.url is None or source.checksum or name == "fgvc_aircraft"  # whose publisher states none
+        assert source.url is None or source.checksum or name in WITHOUT_CHECKSUM
 
 
 @pytest.mark.parametrize("name", disk_datasets())
@@ -121,7 +134,7 @@ def test_the_book_can_cite_every_dataset(name):
 
 
 def test_no_two_datasets_share_a_name():
-    names = [alias for name in available_tasks() for alias in (name, *load_card(name).aliases)]
+    names = [alias for name in available_cards() for alias in (name, *load_card(name).aliases)]
     assert len(names) == len(set(names))
 
 

@@ -1,13 +1,14 @@
-"""All fifteen datasets through the real loader, by CoOp's split file and by their own splits; what is refused."""
+"""The fifteen datasets of images through the real loader, by CoOp's split file and by their own; what is refused."""
 
 import json
 import pickle
 import shutil
+from typing import get_args
 
 import pytest
 
 from calip_core.datasets import disk_datasets, load_card, load_task
-from calip_core.datasets.cards import Layout
+from calip_core.datasets.cards import Reader
 from calip_core.datasets.coop import READERS
 from calip_core.datasets.disk import MARKER, IncompleteDatasetError, MissingDatasetError
 from calip_core.datasets.standins import write_standin
@@ -30,7 +31,7 @@ NAMES = {
     "imagenet_a": ("stingray", "house finch", "magpie"),
     "imagenet_r": ("goldfish", "ostrich", "jay"),
 }
-WITH_SPLIT_FILE = [name for name in disk_datasets() if load_card(name).layout.split_file]
+WITH_SPLIT_FILE = [name for name in disk_datasets(kind="images") if load_card(name).layout.split_file]
 SPLIT = "split_zhou_DescribableTextures.json"
 
 
@@ -54,10 +55,10 @@ def without_split_file(name, copied):
 
 
 def test_there_is_a_reader_for_every_kind_of_card():
-    assert set(READERS) == set(Layout.model_fields["reader"].annotation.__args__)
+    assert set(READERS) == set(get_args(Reader))
 
 
-@pytest.mark.parametrize("name", disk_datasets())
+@pytest.mark.parametrize("name", disk_datasets(kind="images"))
 def test_a_dataset_is_read(name, standins):
     card, task = load_card(name), load_task(name, standins)
     assert task.classnames == NAMES[name]

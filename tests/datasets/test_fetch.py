@@ -10,7 +10,7 @@ import pytest
 from calip_core.datasets import fetch, load_task
 from calip_core.datasets.archives import UnsafeArchiveError
 from calip_core.datasets.cards import Source, load_card
-from calip_core.datasets.download import ChecksumError, DownloadError
+from calip_core.datasets.download import ChecksumError
 
 
 def pack(folder, path):
@@ -47,7 +47,8 @@ def test_a_dataset_is_downloaded_and_unpacked(publish, tmp_path):
     assert "EuroSAT.tar.gz: sha256" in fetched.done[0]
     assert "as published" in fetched.done[0]
     assert load_task("eurosat", tmp_path / "root").classnames[0] == "Annual Crop Land"
-    assert not list((tmp_path / "root/downloads/eurosat").glob("*.part*"))
+    left = {path.name for path in (tmp_path / "root/downloads/eurosat").iterdir()}
+    assert left == {"EuroSAT.tar.gz", "EuroSAT.tar.gz.sha256", "EuroSAT.tar.gz.unpacked"}
 
 
 def test_without_a_published_checksum_the_one_found_is_stated_and_kept(publish, tmp_path):
@@ -124,11 +125,24 @@ def test_an_archive_that_lacks_what_the_card_says_is_named(publish, tmp_path):
 def test_a_dead_address_says_what_is_known(publish, tmp_path):
     dead = (tmp_path / "gone.tar.gz").as_uri()
     publish(url=dead)
-    with pytest.raises(DownloadError, match="gone.tar.gz"):
-        run(tmp_path)
+    (failed,) = run(tmp_path).failed
+    assert failed.startswith("EuroSAT.tar.gz, needed: ")
+    assert "gone.tar.gz" in failed
     publish(url=dead, manual="a copy is elsewhere")
     assert "gone.tar.gz" in (text := run(tmp_path).by_hand[0])
     assert "a copy is elsewhere" in text
+
+
+def test_a_dead_address_keeps_no_other_file_from_being_brought(publish, tmp_path):
+    dead = (tmp_path / "gone.tar.gz").as_uri()
+    (tmp_path / "list.mat").write_bytes(b"m")
+    other = {"file": "list.mat", "url": (tmp_path / "list.mat").as_uri(), "into": "lists", "gives": "lists/list.mat"}
+    publish(other, {"file": "split.json", "manual": "ask its authors", "gives": "eurosat/split.json"}, url=dead)
+    fetched = run(tmp_path)
+    assert [text.split(",")[0] for text in fetched.failed] == ["EuroSAT.tar.gz"]
+    assert [text.split(":")[0] for text in fetched.done] == ["list.mat"]
+    assert [text.split(",")[0] for text in fetched.by_hand] == ["split.json"]
+    assert fetched.status.state == "missing"
 
 
 def test_a_plain_file_is_put_where_the_loader_looks(publish, tmp_path):

@@ -12,7 +12,7 @@ def backbone():
     return load_backbone("mini-rn", device="cpu")
 
 
-@pytest.mark.parametrize("name", disk_datasets())
+@pytest.mark.parametrize("name", disk_datasets(kind="images"))
 def test_a_dataset_becomes_a_record(name, standins, backbone, tmp_path):
     task = load_task(name, standins)
     record = benchmark.run(task, backbone, "calip", "fixed", features=tmp_path, progress=False)

@@ -79,6 +79,23 @@ def test_what_cannot_be_made_is_refused(name, changes, message, tmp_path):
         small(name, tmp_path, **changes)
 
 
+@pytest.mark.parametrize("layout", ["hdf5", "text", "off"])
+def test_a_seed_gives_the_same_solids(layout, tmp_path):
+    first, second = (tree(small("modelnet40", tmp_path / str(run), layout=layout)) for run in range(2))
+    assert first == second
+    other = tree(small("modelnet40", tmp_path / "other", layout=layout, seed=1))
+    assert first.keys() == other.keys()
+    assert sum(first[name] != other[name] for name in first) > 2
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "has"), [("modelnet10", "text", "off"), ("scanobjectnn", "off", "hdf5"), ("dtd", "off", "none")]
+)
+def test_a_layout_that_a_dataset_has_not_is_refused(name, layout, has, tmp_path):
+    with pytest.raises(ValueError, match=f"layout is '{layout}', but {name} has {has}"):
+        small(name, tmp_path, layout=layout)
+
+
 def test_a_class_shows_one_pair_of_colour_and_shape():
     pictures = Pictures(0, 16)
     same, again = pictures.render(0, 12), pictures.render(0, 12)

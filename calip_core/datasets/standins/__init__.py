@@ -6,17 +6,23 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from calip_core.datasets.cards import load_card
+from calip_core.datasets.cards import Card, Place, load_card
 from calip_core.datasets.coop import list_dataset
 from calip_core.datasets.disk import MARKER, Found, Listing, Standin
-from calip_core.datasets.standins.formats import CLASSES, WRITERS
+from calip_core.datasets.standins.cloud_formats import CLOUD_CLASSES, CLOUD_WRITERS
+from calip_core.datasets.standins.formats import IMAGE_CLASSES, WRITERS
 from calip_core.datasets.standins.pictures import Pictures
+from calip_core.datasets.standins.solids import Solids
 from calip_core.datasets.task import SPLITS
 
 __all__ = ["CLASSES", "write_standin"]
 
+CLASSES: dict[str, tuple[str, ...]] = {**IMAGE_CLASSES, **CLOUD_CLASSES}
+"""Classes that a stand-in may have, as the dataset's own files call them."""
 MADE_BY = "calip miniature"
 RESOLUTION = 128
+CLOUDS = "clouds_"
+"""How the names of readers of clouds begin; the format follows."""
 
 
 def write_standin(
@@ -28,28 +34,32 @@ def write_standin(
     seed: int = 0,
     split_file: bool = True,
     resolution: int = RESOLUTION,
+    layout: str | None = None,
 ) -> Path:
     """Write a small stand-in of a dataset under ``root``, as CoOp lays it out; the real loader reads it.
 
     The pictures are of the miniature's world: every class shows one pair of colour and shape, among distractors. Class
     names are the dataset's own, so a zero-shot classifier is at chance, while one that learns from images is not. A
-    marker file says that this is a stand-in and how large it is, and the loaded task says so too.
+    marker file says that this is a stand-in and how large it is, and the loaded task says so too. Point clouds are
+    sampled on simple solids, one for each class.
 
     Args:
         name: of a card with a layout.
         root: the folder above the datasets' folders.
         classes: the first so many of the names that this module knows (``CLASSES``); all of those when left out.
-        images: of every class, in all splits together.
-        seed: of the pictures.
+        images: of every class, in all splits together; for a dataset of point clouds, clouds.
+        seed: of the pictures or solids.
         split_file: whether CoOp's JSON is written too, where the dataset has one; without it the dataset's own lists
             are read.
         resolution: pixels a side.
+        layout: for a dataset of point clouds that is read from several formats, which one: ``"hdf5"``, ``"text"`` or
+            ``"off"``; the first on its card when left out.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        ValueError: no such dataset, or a number out of its range.
+        ValueError: no such dataset, a number out of its range, or a layout that it has not.
         FileExistsError: the folder is already there; nothing is overwritten.
         OSError: the folder cannot be written.
     """
@@ -58,14 +68,18 @@ def write_standin(
     if card.layout is None or known is None:
         raise ValueError(f"{name} has no stand-in, expected one of {', '.join(CLASSES)}")
     count = _checked(name, classes, len(known), images)
-    folder = root / card.layout.places[0].folder
+    place = _choose_place(card, layout)
+    folder = root / place.folder
     if folder.exists():
         raise FileExistsError(f"{folder} is already there, and stays as it is: remove it or choose another root")
     root.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=root, prefix=".standin-"))
     try:
-        found = Found(card, work, work / card.layout.places[0].images)
-        WRITERS[name](work, known[:count], images, Pictures(seed, resolution))
+        found = Found(card, work, work / place.images, place)
+        if card.kind == "clouds":
+            CLOUD_WRITERS[place.reader or ""](found, known[:count], images, Solids(seed))
+        else:
+            WRITERS[name](work, known[:count], images, Pictures(seed, resolution))
         listing = _describe(found, count, seed)
         if split_file and card.layout.split_file:
             _write_split_file(work / card.layout.split_file, listing)
@@ -84,6 +98,18 @@ def _checked(name: str, classes: int | None, known: int, images: int) -> int:
     if images < 5:
         raise ValueError(f"images is {images}, expected at least 5 a class, so that no split is empty")
     return count
+
+
+def _choose_place(card: Card, layout: str | None) -> Place:
+    """The first place on the card, or the first in this format."""
+    assert card.layout is not None
+    places = [card.layout.at(place) for place in card.layout.places]
+    if layout is None:
+        return places[0]
+    formats = [str(place.reader).removeprefix(CLOUDS) for place in places if str(place.reader).startswith(CLOUDS)]
+    if layout not in formats:
+        raise ValueError(f"layout is {layout!r}, but {card.name} has {', '.join(dict.fromkeys(formats)) or 'none'}")
+    return places[formats.index(layout)]
 
 
 def _describe(found: Found, classes: int, seed: int) -> Listing:

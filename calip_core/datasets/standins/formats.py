@@ -24,7 +24,7 @@ TEST = 0.3
 
 _WORDNET = tuple(line.split()[0] for line in CURATED.read_text(encoding="utf-8").splitlines())
 
-CLASSES: dict[str, tuple[str, ...]] = {
+IMAGE_CLASSES: dict[str, tuple[str, ...]] = {
     "caltech101": (
         "Faces", "Leopards", "Motorbikes", "accordion", "airplanes", "anchor", "ant", "barrel", "crocodile_head",
         "wild_cat",
@@ -73,12 +73,14 @@ CLASSES: dict[str, tuple[str, ...]] = {
 """Classes that a stand-in may have, as the dataset's own files call them."""
 
 
-def _lines(path: Path, lines: Sequence[str]) -> None:
+def write_lines(path: Path, lines: Sequence[str]) -> None:
+    """Write a text file, in a folder that is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _test_from(images: int) -> int:
+def first_for_test(images: int) -> int:
+    """How many of a class's images are for training; those from this number on are for testing."""
     return images - max(1, round(images * TEST))
 
 
@@ -99,16 +101,16 @@ def _pets(folder: Path, classes: Sequence[str], images: int, pictures: Pictures)
         species, files = 1 + name.islower(), [f"{name}_{number}" for number in range(1, images + 1)]
         pictures.write(label, [folder / "images" / f"{file}.jpg" for file in files])
         lines.append([f"{file} {label + 1} {species} {label // 2 + 1}" for file in files])
-    cut = _test_from(images)
-    _lines(folder / "annotations/trainval.txt", [line for group in lines for line in group[:cut]])
-    _lines(folder / "annotations/test.txt", [line for group in lines for line in group[cut:]])
+    cut = first_for_test(images)
+    write_lines(folder / "annotations/trainval.txt", [line for group in lines for line in group[:cut]])
+    write_lines(folder / "annotations/test.txt", [line for group in lines for line in group[cut:]])
 
 
 _CAR = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
 
 
 def _cars(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) -> None:
-    shown, cut = [pictures.render(label, images) for label in range(len(classes))], _test_from(images)
+    shown, cut = [pictures.render(label, images) for label in range(len(classes))], first_for_test(images)
     _cars_split(folder / "cars_train", folder / "devkit/cars_train_annos.mat", [group[:cut] for group in shown])
     _cars_split(folder / "cars_test", folder / "cars_test_annos_withlabels.mat", [group[cut:] for group in shown])
     _mat(folder / "devkit/cars_meta.mat", {"class_names": np.array([classes], dtype=object)})
@@ -144,12 +146,12 @@ def _food(folder: Path, classes: Sequence[str], images: int, pictures: Pictures)
     groups = [[f"{name}/{100_000 + number}" for number in range(images)] for name in classes]
     for label, group in enumerate(groups):
         pictures.write(label, [folder / "images" / f"{path}.jpg" for path in group])
-    cut = _test_from(images)
-    _lines(folder / "meta/classes.txt", classes)
-    _lines(folder / "meta/labels.txt", [name.replace("_", " ").capitalize() for name in classes])
+    cut = first_for_test(images)
+    write_lines(folder / "meta/classes.txt", classes)
+    write_lines(folder / "meta/labels.txt", [name.replace("_", " ").capitalize() for name in classes])
     for split, part in (("train", slice(0, cut)), ("test", slice(cut, images))):
         listed = {name: group[part] for name, group in zip(classes, groups, strict=True)}
-        _lines(folder / f"meta/{split}.txt", [path for group in listed.values() for path in group])
+        write_lines(folder / f"meta/{split}.txt", [path for group in listed.values() for path in group])
         (folder / f"meta/{split}.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
@@ -163,10 +165,10 @@ def _aircraft(folder: Path, classes: Sequence[str], images: int, pictures: Pictu
     groups = [[f"{34_309 + label * 1000 + number:07}" for number in range(images)] for label in range(len(classes))]
     for label, group in enumerate(groups):
         pictures.write(label, [folder / "images" / f"{image}.jpg" for image in group])
-    _lines(folder / "variants.txt", classes)
+    write_lines(folder / "variants.txt", classes)
     for split, part in _thirds(images).items():
         lines = [f"{image} {name}" for name, group in zip(classes, groups, strict=True) for image in group[part]]
-        _lines(folder / f"images_variant_{split}.txt", lines)
+        write_lines(folder / f"images_variant_{split}.txt", lines)
 
 
 def _dtd(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) -> None:
@@ -174,29 +176,30 @@ def _dtd(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) 
     for label, group in enumerate(groups):
         pictures.write(label, [folder / "images" / path for path in group])
     for split, part in _thirds(images).items():
-        _lines(folder / f"labels/{split}1.txt", [path for group in groups for path in group[part]])
+        write_lines(folder / f"labels/{split}1.txt", [path for group in groups for path in group[part]])
 
 
 def _sun(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) -> None:
     groups = [[f"{name}/sun_a{number:015}.jpg" for number in range(images)] for name in classes]
     for label, group in enumerate(groups):
         pictures.write(label, [folder / f"SUN397{path}" for path in group])
-    cut = _test_from(images)
-    _lines(folder / "ClassName.txt", classes)
-    _lines(folder / "Training_01.txt", [path for group in groups for path in group[:cut]])
-    _lines(folder / "Testing_01.txt", [path for group in groups for path in group[cut:]])
+    cut = first_for_test(images)
+    write_lines(folder / "ClassName.txt", classes)
+    write_lines(folder / "Training_01.txt", [path for group in groups for path in group[:cut]])
+    write_lines(folder / "Testing_01.txt", [path for group in groups for path in group[cut:]])
 
 
 def _ucf(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) -> None:
     groups = [[f"v_{name}_g{number:02}_c01" for number in range(1, images + 1)] for name in classes]
     for label, (name, group) in enumerate(zip(classes, groups, strict=True)):
         pictures.write(label, [folder / "UCF-101-midframes" / words(name) / f"{video}.jpg" for video in group])
-    numbered, cut = list(enumerate(zip(classes, groups, strict=True), start=1)), _test_from(images)
+    numbered, cut = list(enumerate(zip(classes, groups, strict=True), start=1)), first_for_test(images)
     lists = folder / "ucfTrainTestlist"
-    _lines(lists / "classInd.txt", [f"{number} {name}" for number, (name, _) in numbered])
+    write_lines(lists / "classInd.txt", [f"{number} {name}" for number, (name, _) in numbered])
     train = [f"{name}/{video}.avi {number}" for number, (name, group) in numbered for video in group[:cut]]
-    _lines(lists / "trainlist01.txt", train)
-    _lines(lists / "testlist01.txt", [f"{name}/{video}.avi" for _, (name, group) in numbered for video in group[cut:]])
+    write_lines(lists / "trainlist01.txt", train)
+    test = [f"{name}/{video}.avi" for _, (name, group) in numbered for video in group[cut:]]
+    write_lines(lists / "testlist01.txt", test)
 
 
 def _class_names(folder: Path) -> None:
@@ -205,7 +208,7 @@ def _class_names(folder: Path) -> None:
 
 
 def _imagenet(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) -> None:
-    cut = _test_from(images)
+    cut = first_for_test(images)
     for label, name in enumerate(classes):
         train = [folder / f"images/train/{name}/{name}_{number}.JPEG" for number in range(cut)]
         first = label * (images - cut) + 1

@@ -1,0 +1,69 @@
+"""From a mesh to a cloud: points that are spread evenly over its surface."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from trimesh.sample import sample_surface
+
+from calip_core.pointclouds.clouds import Cloud
+
+
+def check_mesh(mesh: trimesh.Trimesh, origin: Path | str) -> None:
+    """Refuse a mesh whose surface cannot be sampled.
+
+    Raises:
+        ValueError: it has no faces, a face names a vertex that is not there or not finite, or it has no area.
+    """
+    if not len(mesh.faces):
+        raise ValueError(
+            f"{origin} is a mesh without faces, expected a surface to sample: is the file cut off? Points alone belong "
+            "into an XYZ, NPY or PLY file"
+        )
+    first, last = int(mesh.faces.min()), int(mesh.faces.max())
+    if first < 0 or last >= len(mesh.vertices):
+        wrong = first if first < 0 else last
+        raise ValueError(
+            f"{origin}: a face names the vertex {wrong}, expected 0 to {len(mesh.vertices) - 1}: the file is damaged"
+        )
+    with np.errstate(over="ignore"):
+        corners = mesh.triangles.astype(np.float32)
+    if not np.isfinite(corners).all():
+        raise ValueError(
+            f"{origin}: a corner of a face is NaN, infinite or too large for single precision: repair the mesh"
+        )
+    if not 0 < mesh.area < np.inf:
+        raise ValueError(f"{origin}: the surface of {len(mesh.faces)} faces has the area {mesh.area}, expected some")
+
+
+def sample_mesh(mesh: trimesh.Trimesh, count: int, seed: int, origin: Path | str = "the mesh") -> Cloud:
+    """Draw points that are uniform over the surface: a face gets points in proportion to its area.
+
+    Args:
+        mesh: triangles.
+        count: points to draw.
+        seed: of the drawing; the same mesh and seed give the same points.
+        origin: where the mesh comes from, for messages.
+
+    Returns:
+        ``count`` points, in the mesh's own coordinates.
+
+    Raises:
+        ValueError: ``count`` is below 1, or the mesh has no surface to sample (``check_mesh``).
+    """
+    if count < 1:
+        raise ValueError(f"{origin}: the number of points to sample is {count}, expected at least 1")
+    check_mesh(mesh, origin)
+    points: Cloud = np.asarray(sample_surface(mesh, count, seed=seed)[0], dtype=np.float32)
+    return points
+
+
+def seed_for(name: str, seed: int) -> int:
+    """A seed of a file's own, so that neither the number nor the order of the files changes its points.
+
+    Args:
+        name: the file's name below its dataset's folder, with ``/`` between the parts.
+        seed: of the whole dataset.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big")
