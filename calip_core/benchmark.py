@@ -19,7 +19,7 @@ from calip_core.machine import commit, device_name, library_version, package_ver
 from calip_core.metrics import bootstrap_interval, correct_predictions, mcnemar, wilson_interval
 from calip_core.prompts import zero_shot_classifier
 from calip_core.records import MethodName, RunRecord, ViewWeighting, pack_hits
-from calip_core.selection import PROTOCOLS, Grid, OracleControl, Protocol, Selection
+from calip_core.selection import PROTOCOLS, Grid, LabelsSeen, OracleControl, Protocol, Selection
 from calip_core.tokens import CalipLogits
 from calip_core.view_weights import ViewWeights
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from calip_core.datasets import disk_datasets
 from calip_core.metrics import PairedTest, mcnemar
 from calip_core.paths import DATA_DIR
 from calip_core.records import SCHEMA, RunRecord
 
 _ZERO_SHOT = DATA_DIR / "published" / "zeroshot.csv"
+_POINT_CLOUDS = DATA_DIR / "published" / "point_clouds.csv"
 
 
 class TornRecordWarning(UserWarning):
@@ -129,8 +131,8 @@ Setting = tuple[str, bool, str | None, str | None, str, str, str, str, str, str,
 def setting(record: RunRecord) -> Setting:
     """What was asked, in a form that can be compared: records of one setting measure the same thing."""
     return (
-        record.dataset, record.standin, record.projection, record.view_weighting, record.backbone, record.weights, record.token_space, record.method,
-        record.config, record.protocol, record.seed, record.limit,
+        record.dataset, record.standin, record.projection, record.view_weighting, record.backbone, record.weights,
+        record.token_space, record.method, record.config, record.protocol, record.seed, record.limit,
     )  # fmt: skip
 
 
@@ -257,3 +259,57 @@ def beside_published(records: Iterable[RunRecord], references: Iterable[Publishe
         rows += same or [Row(record, None)]
     rows += [Row(None, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) not in measured]
     return rows
+
+
+@dataclass(frozen=True)
+class PublishedClouds:
+    """A published accuracy on point clouds: a share from 0 to 1, how it was got, and where it stands.
+
+    Attributes:
+        backbone: None where the source does not say.
+    """
+
+    dataset: str
+    backbone: str | None
+    method: str
+    top1: float
+    note: str
+    source: str
+
+
+@cache
+def published_clouds() -> tuple[PublishedClouds, ...]:
+    """All published accuracies on point clouds that this repository knows: ``data/published/point_clouds.csv``."""
+    with _POINT_CLOUDS.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedClouds(
+                row["dataset"], row["backbone"] or None, row["method"], float(row["top1"]) / 100, row["note"],
+                row["source"],
+            )
+            for row in csv.DictReader(file)
+        )  # fmt: skip
+
+
+CLOUD_HEADERS = (
+    "dataset", "backbone", "what", "views and protocol", "clouds", "CLIP, %", "CALIP, %", "source",
+)  # fmt: skip
+"""Column heads of the rows of ``clouds_beside_published``."""
+
+
+def clouds_beside_published(records: Iterable[RunRecord]) -> list[tuple[str, ...]]:
+    """Published rows of point clouds, then every newest record of real clouds, as text for ``CLOUD_HEADERS``."""
+    rows: list[tuple[str, ...]] = [
+        (ref.dataset, ref.backbone or "not stated", f"published: {ref.method}", ref.note, "", f"{100 * ref.top1:.2f}",
+         "", ref.source)
+        for ref in published_clouds()
+    ]  # fmt: skip
+    measured = [record for record in records if record.projection and not record.standin]
+    return rows + [_measured_clouds(record) for record in latest(measured) if record.dataset in disk_datasets("clouds")]
+
+
+def _measured_clouds(record: RunRecord) -> tuple[str, ...]:
+    how = f"{record.projection}; {record.protocol}, view weights {record.view_weighting}"
+    return (
+        record.dataset, record.backbone, "measured here", how, str(record.images), f"{100 * record.clip_top1:.2f}",
+        f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]", "this machine",
+    )  # fmt: skip

@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 from calip_core.benchmark import CONFIGS
 from calip_core.datasets import Projection, task_kind
 from calip_core.paths import DATA_DIR
-from calip_core.records import RunRecord
 from calip_core.pointclouds.views import view_set
+from calip_core.records import RunRecord
 from calip_core.results import load
 from calip_core.selection import Protocol
 
@@ -67,7 +67,11 @@ class Sweep(BaseModel):
         """Every point of the grid once, in the order of the lists."""
         shown = [(name, views) for name in self.datasets for views in self._views_of(name)]
         points = product(shown, self.backbones, self.configs, self.protocols, self.seeds)
-        return list(dict.fromkeys(Cell(*data, *rest) for data, *rest in points))
+        cells = (
+            Cell(name, views, backbone, config, protocol, seed)
+            for (name, views), backbone, config, protocol, seed in points
+        )
+        return list(dict.fromkeys(cells))
 
     def _views_of(self, dataset: str) -> list[str] | list[None]:
         return self.views if task_kind(dataset) == "clouds" else [None]

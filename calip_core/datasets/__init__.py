@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
             default the working folder).
         options: of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test": 100}`` for
             the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin; for point clouds, whose images are
-            depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``, ``jitter``, ``seed``.
+            depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``, ``jitter``, ``seed``, and
+            ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
         ValueError: the name is unknown, the images do not make a task, a dataset is only half there.
@@ -141,16 +143,21 @@ def _image_loader(name: str, base: Path | None) -> Callable[..., Task]:
 
 
 def _load_cloud_views(name: str, base: Path | None, options: dict[str, Any]) -> Task:
-    ours = {"sizes"} & options.keys() if name in _OFFLINE_CLOUDS else set()
+    loader = _cloud_loader(name, base)
+    ours = inspect.signature(loader).parameters
     fields = inspect.signature(Projection).parameters
-    _check_options(name, {key: options[key] for key in options.keys() - ours}, fields)
-    projection = Projection(**{key: options[key] for key in options.keys() - ours})
+    _check_options(name, options, [*fields, *(option for option in ours if option not in fields)])
+    projection = Projection(**{key: value for key, value in options.items() if key in fields})
+    known = asdict(projection) | options  # both need the number of points and the seed: meshes are sampled
+    return view_task(loader(**{key: known[key] for key in ours if key in known}), projection)
+
+
+def _cloud_loader(name: str, base: Path | None) -> Callable[..., CloudTask]:
     if name in _OFFLINE_CLOUDS:
-        return view_task(_OFFLINE_CLOUDS[name](**{key: options[key] for key in ours}), projection, base)
+        return _OFFLINE_CLOUDS[name]
     if name.startswith(_POINTS):
-        path = _own_path(name, _POINTS, base)
-        return view_task(load_cloud_folder(path, name, points=projection.points, seed=projection.seed), projection)
-    return view_task(load_clouds(name, base, points=projection.points, seed=projection.seed), projection)
+        return partial(load_cloud_folder, _own_path(name, _POINTS, base), name)
+    return partial(load_clouds, name, base)
 
 
 def _own_path(name: str, prefix: str, base: Path | None) -> Path:

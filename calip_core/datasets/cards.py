@@ -23,6 +23,7 @@ from calip_core.datasets.task import (
     check_templates,
 )
 from calip_core.paths import DATA_DIR
+from calip_core.pointclouds.poses import UpAxis
 
 CARD_DIR = DATA_DIR / "cards"
 TEMPLATE_DIR = DATA_DIR / "templates"
@@ -81,6 +82,8 @@ class Place(BaseModel):
     """Sizes of the dataset in that format, where they differ."""
     class_names: BelowRoot | None = None
     """A text file of the clouds' classes, one a line in the order of the labels, that is read if it is there."""
+    up: UpAxis = "y"
+    """Which axis of the stored clouds points up."""
 
 
 class Layout(BaseModel):

@@ -22,6 +22,7 @@ from calip_core.paths import data_root
 from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.files import ARRAYS, EITHER, MESHES, read_cloud
 from calip_core.pointclouds.hdf5 import read_row
+from calip_core.pointclouds.poses import UpAxis
 from calip_core.pointclouds.surfaces import seed_for
 
 SAMPLED = 2048
@@ -125,6 +126,7 @@ def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed
         citation=card.citation,
         split_source=f"stand-in: {listing.split_source}" if standin else listing.split_source,
         standin=standin is not None,
+        up=found.place.up,
     )
 
 
@@ -141,7 +143,9 @@ def _file_split(folder: Path, rows: Sequence[Row], points: int, seed: int) -> Cl
     return CloudSplit(read, [row.label for row in rows], read.made_from())
 
 
-def load_cloud_folder(path: Path, name: str, *, points: int = 1024, seed: int = 0) -> CloudTask:
+def load_cloud_folder(
+    path: Path, name: str, *, points: int = 1024, seed: int = 0, up: UpAxis = "y"
+) -> CloudTask:
     """Make a task of a folder that has one sub-folder of meshes (OFF, OBJ, STL, PLY) or clouds (XYZ, NPY, PLY) a class.
 
     A class is called after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Where every
@@ -155,6 +159,7 @@ def load_cloud_folder(path: Path, name: str, *, points: int = 1024, seed: int = 
         name: what the task is called.
         points: as for ``load_clouds``.
         seed: of the sampling on meshes.
+        up: which axis of the files points up.
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
@@ -175,6 +180,7 @@ def load_cloud_folder(path: Path, name: str, *, points: int = 1024, seed: int = 
         licence="that of the clouds' owner",
         source=str(path),
         split_source=split_source,
+        up=up,
     )
 
 

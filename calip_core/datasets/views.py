@@ -101,7 +101,8 @@ class ViewSplit(Split):
 
     def encoder_input(self, index: int, resolution: int) -> Float32[Tensor, "3 h w"]:
         """What the image encoder takes, instead of CLIP's own preprocessing of a picture."""
-        return encoder_input(self.depth_map(index)[None, None], resolution, self.view_set)[0]
+        depth = self.depth_map(index)[None, None]
+        return encoder_input(depth, resolution, standardise=self.view_set.standardise)[0]
 
     def _picture(self, index: int) -> Image.Image:
         """The map for people: grey, black at 0 and white at the largest value that the view set can give."""

@@ -163,7 +163,7 @@ def _draw_curve(ax: Axes, curve: Curve) -> None:
                 linestyle="none" if words else "-", label=method)  # fmt: skip
         ax.vlines(places, low, high, color=colour, linewidth=1, alpha=0.7)
     if words:
-        ax.set_xticks(places, curve.values)
+        ax.set_xticks(places, [str(value) for value in curve.values])
         ax.margins(x=0.2)
     if curve.logarithmic:
         ax.set_xscale("log", base=2)

@@ -36,7 +36,8 @@ def to_unit_sphere(points: Float[np.ndarray, "p 3"], origin: str) -> Float[np.nd
     """
     check_cloud(points, origin)
     centred = points - points.mean(axis=0)
-    return centred / np.linalg.norm(centred, axis=1).max()
+    scaled: Float[np.ndarray, "p 3"] = centred / np.linalg.norm(centred, axis=1).max()
+    return scaled
 
 
 def y_up(points: Float[np.ndarray, "p 3"], up: UpAxis) -> Float[np.ndarray, "p 3"]:

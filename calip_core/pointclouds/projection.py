@@ -8,9 +8,13 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torchvision.transforms.functional import normalize
 
 from calip_core.pointclouds.views import ViewSet, view_set
 from calip_core.pointclouds.voxels import VoxelGrid
+
+# Of photographs, channel by channel, as in CLIP's own preprocessing (openai/CLIP clip/clip.py, _transform).
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 # Points times views handled at once. On a processor: few enough for a cache, and fewer than PyTorch spreads over
 # threads, which costs more than it gains here. A GPU wants more work at once.
@@ -60,16 +64,19 @@ def depth_maps(
     return maps
 
 
-def encoder_input(depth: Float[Tensor, "n v h w"], resolution: int) -> Float32[Tensor, "n*v 3 r r"]:
+def encoder_input(
+    depth: Float[Tensor, "n v h w"], resolution: int, *, standardise: bool = False
+) -> Float32[Tensor, "n*v 3 r r"]:
     """What an image encoder gets: the maps of all clouds, view by view, bilinear (align_corners), in three channels.
 
     As in both published codes (``trainers/zeroshot.py``, ``mv_proj`` and ``real_proj``) nothing is subtracted and
-    nothing divided: CLIP's own mean and standard deviation of photographs are not applied. The three channels are one
-    array, seen three times: copy it before writing into it.
+    nothing divided: CLIP's own mean and standard deviation of photographs are not applied, unless asked for. Without
+    them the three channels are one array, seen three times: copy it before writing into it.
 
     Args:
         depth: maps of ``depth_maps``.
         resolution: rows and columns that the backbone takes.
+        standardise: whether values from 0 to 1 are treated like a photograph's (``ViewSet.standardise``).
 
     Raises:
         ValueError: a resolution below 1.
@@ -78,7 +85,8 @@ def encoder_input(depth: Float[Tensor, "n v h w"], resolution: int) -> Float32[T
         raise ValueError(f"resolution is {resolution}, expected the backbone's, such as 224")
     single = depth.flatten(0, 1).unsqueeze(1).float()
     sized = interpolate(single, size=(resolution, resolution), mode="bilinear", align_corners=True)
-    return sized.expand(-1, 3, -1, -1)
+    channels = sized.expand(-1, 3, -1, -1)
+    return normalize(channels, list(MEAN), list(STD)) if standardise else channels
 
 
 def _checked(points: Tensor | np.ndarray) -> Float32[Tensor, "n p 3"]:

@@ -60,6 +60,8 @@ class Voxels(BaseModel):
     """Its standard deviation."""
     shift: Triple
     """Added to every point before it is centred: no matter but for rounding, which decides some voxels."""
+    bright: bool = False
+    """Near is bright and the background black, instead of the published dark on white."""
 
     @model_validator(mode="after")
     def _windows_fit(self) -> "Voxels":
@@ -98,6 +100,8 @@ class ViewSet(BaseModel):
     """For ``perspective``: from the pinhole to the origin, in units of the cloud (the radius of a unit sphere is 1)."""
     voxels: Voxels | None = None
     """For ``voxels``: the grid."""
+    standardise: bool = False
+    """Whether an encoder gets the picture by CLIP's mean and standard deviation of photographs, or as it is."""
 
     @model_validator(mode="after")
     def _agrees_with_its_style(self) -> "ViewSet":
@@ -116,6 +120,11 @@ class ViewSet(BaseModel):
     def labels(self) -> tuple[str, ...]:
         """The views' labels, in order."""
         return tuple(view.label for view in self.views)
+
+    @property
+    def largest_value(self) -> float:
+        """The largest number that a picture of a cloud in the unit sphere can hold; 0 is the smallest."""
+        return 1.0 if self.distance is None else self.distance + 1.0
 
     def rotations(self) -> Float32[Tensor, "v 3 3"]:
         """The first turns, each a matrix for columns: p' = R p."""

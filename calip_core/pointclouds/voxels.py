@@ -38,14 +38,14 @@ class VoxelGrid:
         return cls(turns, tilts, views.voxels, side)
 
     def draw(self, clouds: Float32[Tensor, "b p 3"], maps: Float32[Tensor, "b v h w"]) -> None:
-        """Fill ``maps``: 1 is empty, 0 the nearest of each picture."""
+        """Fill ``maps``: 1 is empty, 0 the nearest of each picture; where they are bright, the other way round."""
         for cloud, picture in zip(clouds, maps, strict=True):
             grid = self.voxelise(cloud)
             for axis in (2, 3):
                 grid = running_max(grid, self.settings.pool, axis)
             image = gaussian(grid, self.settings.smooth, self.settings.sigma).amax(dim=1)
             image /= image.amax(dim=(1, 2), keepdim=True)
-            torch.sub(1, image, out=picture)
+            picture.copy_(image if self.settings.bright else 1 - image)
 
     def voxelise(self, cloud: Float32[Tensor, "p 3"]) -> Float32[Tensor, "v d s s"]:
         """The depth of the nearest point in each voxel, 0 where there is none; the pool's padding is around it.
