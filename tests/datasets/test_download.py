@@ -80,6 +80,17 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
     assert len(server.asked) == 1
 
 
+def test_the_lock_goes_with_success_and_stays_with_what_is_unfinished(server, tmp_path):
+    lock = tmp_path / "data.bin.lock"
+    server.cut = 70_000
+    with pytest.raises(DownloadError):
+        get(server, tmp_path / "data.bin")
+    assert lock.is_file()
+    server.cut = None
+    get(server, tmp_path / "data.bin")
+    assert not lock.exists()
+
+
 def test_a_cut_off_download_is_kept_and_continued(server, tmp_path):
     server.cut = 70_000
     with pytest.raises(DownloadError, match="ended after 70,000 of 102,400 bytes: run the same command"):
