@@ -74,7 +74,10 @@ class Sweep(BaseModel):
         return list(dict.fromkeys(cells))
 
     def _views_of(self, dataset: str) -> list[str] | list[None]:
-        return self.views if task_kind(dataset) == "clouds" else [None]
+        try:
+            return self.views if task_kind(dataset) == "clouds" else [None]
+        except ValueError:  # nobody knows this dataset: its cells will fail and say so, the others go on
+            return [None]
 
     def notebook_of(self, cell: "Cell") -> Path:
         """What measures this cell."""

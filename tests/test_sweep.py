@@ -59,6 +59,19 @@ def test_cells_are_the_product_once_each():
     assert len(cells) == 8 and str(cells[0]) == "a x official fixed seed 1"
 
 
+def test_clouds_are_swept_over_view_sets_by_their_own_chapter():
+    sweep = Sweep(datasets=["digits", "mini-solids"], backbones=["x"], views=["pointclip", "pointclip_v2"])
+    shown = [(cell.dataset, cell.views, sweep.notebook_of(cell).name) for cell in sweep.cells()]
+    chapters = "05_benchmarks_2d.ipynb", "06_point_clouds.ipynb"
+    clouds = [("mini-solids", views, chapters[1]) for views in ("pointclip", "pointclip_v2")]
+    assert shown == [("digits", None, chapters[0]), *clouds]
+    record = make_record(
+        dataset="mini-solids", backbone="x", projection="pointclip, 1024 points", view_weighting="uniform",
+        view_weights=[1.0] * 6,
+    )  # fmt: skip
+    assert [cell.is_recorded([record], None) for cell in sweep.cells()] == [False, True, False]
+
+
 def test_a_recorded_cell_is_known_by_all_it_states():
     (cell,) = Sweep(datasets=["eurosat"], backbones=["RN50"]).cells()
     assert cell.is_recorded([make_record(limit=None)], None) and not cell.is_recorded([make_record(limit=50)], None)
@@ -90,8 +103,9 @@ def test_without_samples_the_notebooks_own_limit_counts(folder):
     nbformat.write(source, folder / "cell.ipynb")
     sweep = read_sweep(grid(folder))
     (cell,) = sweep.cells()
-    assert sweep.samples == 50
-    assert not cell.is_recorded([make_record(dataset="a", backbone="mini-rn", limit=20)], sweep.samples)
+    assert sweeps._parameters(sweep, cell)["samples"] == 50
+    append(make_record(dataset="a", backbone="mini-rn", limit=50), folder / "runs.jsonl")
+    assert run_sweep(sweep, folder / "runs.jsonl", run_here, progress=False).skipped == [cell]
 
 
 def test_a_second_run_has_nothing_to_do(folder, monkeypatch):

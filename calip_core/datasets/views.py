@@ -1,10 +1,12 @@
 """A task of point clouds as a task of images: every cloud becomes depth maps from several views."""
 
+import math
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import get_args
 
 import numpy as np
 import torch
@@ -35,6 +37,9 @@ class Projection:
         turn: about which axis each cloud is turned by a random angle, y being up.
         jitter: standard deviation of noise on the coordinates, in radii of the cloud.
         seed: of turns and noise.
+
+    Raises:
+        ValueError: the view set is unknown, or an option is out of its range.
     """
 
     views: str = "pointclip"
@@ -42,6 +47,15 @@ class Projection:
     turn: Turn = "none"
     jitter: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        view_set(self.views)
+        if self.points < 2:
+            raise ValueError(f"points is {self.points}, expected at least 2: a single point fills no sphere")
+        if self.turn not in get_args(Turn):
+            raise ValueError(f"turn is {self.turn!r}, expected one of {', '.join(get_args(Turn))}")
+        if not 0 <= self.jitter < math.inf:
+            raise ValueError(f"jitter is {self.jitter}, expected a standard deviation of at least 0, in radii")
 
     def __str__(self) -> str:
         changes = [f"{self.points} points"]
@@ -117,9 +131,6 @@ def view_task(task: CloudTask, projection: Projection, root: Path | None = None)
         task: labelled clouds.
         projection: how they become images.
         root: folder under which ``clouds/<fingerprint>/<split>.npy`` keeps them; the user's cache when left out.
-
-    Raises:
-        ValueError: the view set is unknown, or an option is out of its range.
     """
     views = view_set(projection.views)
     return Task(

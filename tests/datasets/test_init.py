@@ -9,8 +9,8 @@ from calip_core.datasets import available_tasks, check_task_name, load_task, off
 
 
 def test_all_tasks_of_the_book_are_there():
-    assert set(offline_tasks()) == {"photos", "mini-shapes", "mini-pairs", "mini-textures", "digits"}
-    assert set(available_tasks()) - set(offline_tasks()) == {
+    assert set(offline_tasks()) == {"photos", "mini-shapes", "mini-pairs", "mini-textures", "digits", "mini-solids"}
+    assert set(available_tasks("images")) - set(offline_tasks()) == {
         "imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft",
         "sun397", "dtd", "eurosat", "ucf101", "imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r",
     }  # fmt: skip

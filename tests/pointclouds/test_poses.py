@@ -28,14 +28,12 @@ def test_the_first_points_are_taken():
     assert (first_points(CLOUD, 3, "cloud") == CLOUD[:3]).all()
     with pytest.raises(ValueError, match="chair 7 has 50 points, fewer than the 51 asked for"):
         first_points(CLOUD, 51, "chair 7")
-    with pytest.raises(ValueError, match="points is 0"):
-        first_points(CLOUD, 0, "chair 7")
 
 
 @pytest.mark.parametrize(
     ("points", "said"),
     [
-        (np.ones((4, 3)), "equal|same"),
+        (np.ones((4, 3)), "points that differ"),
         (np.full((4, 3), np.nan), "NaN|finite"),
         (np.array([[0.0, 0, 0], [np.inf, 0, 0]]), "inf|finite"),
         (np.zeros((0, 3)), "no points|empty"),
@@ -65,17 +63,12 @@ def test_any_turn_keeps_shapes_and_none_changes_nothing():
     after = turned(CLOUD, "any", rng())
     assert np.allclose(after @ after.T, CLOUD @ CLOUD.T)
     assert turned(CLOUD, "none", rng()) is CLOUD
-    with pytest.raises(ValueError, match="turn is 'w', expected one of none, x, y, z, any"):
-        turned(CLOUD, "w", rng())
 
 
 def test_noise_has_the_asked_size_and_no_outliers():
     noise = jittered(np.zeros((20_000, 3)), 0.1, rng())
     assert noise.std() == pytest.approx(0.1, rel=0.02)
     assert np.abs(noise).max() <= 0.5
-    for wrong in (-0.1, np.nan, np.inf):
-        with pytest.raises(ValueError, match="jitter is"):
-            jittered(CLOUD, wrong, rng())
 
 
 def test_preparing_is_deterministic_by_seed():

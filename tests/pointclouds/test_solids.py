@@ -31,7 +31,9 @@ def test_up_is_y():
     assert np.abs(top[top[:, 1] > 0.8][:, [0, 2]]).max() < 0.1
 
 
-@pytest.mark.parametrize(("kind", "proportion", "said"), [("blob", 0.5, "kind is 'blob'"), ("cone", 1.5, "proportion is 1.5")])
+@pytest.mark.parametrize(
+    ("kind", "proportion", "said"), [("blob", 0.5, "kind is 'blob'"), ("cone", 1.5, "proportion is 1.5")]
+)
 def test_unknown_solids_are_refused(kind, proportion, said):
     with pytest.raises(ValueError, match=said):
         solid_mesh(kind, proportion)
