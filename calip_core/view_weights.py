@@ -101,7 +101,7 @@ def published(view_set: str, dataset: str, backbone: str) -> ViewWeights:
 
 
 @torch.no_grad()
-def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int = 5, seed: int = 0) -> ViewWeights:
+def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int = 3, seed: int = 0) -> ViewWeights:
     """Weights of high accuracy on labelled clouds, by exact searches along lines of weights.
 
     From uniform weights and from the best of many candidates (single views, random weights) it climbs: along each
@@ -169,7 +169,7 @@ def _open_margins(
     lower = np.arange(lead.shape[2]) < target[:, None]
     lead += np.where((lead == 0).all(axis=0), np.where(lower, -1.0, 1.0), 0.0)
     sure = (lead > 0).all(axis=(0, 2))
-    lost = (lead < 0).all(axis=0).any(axis=1)
+    lost = np.any((lead < 0).all(axis=0), axis=1)
     return np.ascontiguousarray(lead[:, ~sure & ~lost])
 
 
