@@ -5,7 +5,7 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming
+from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming, view_weights
 
 BENCHMARKS = {
     "attention": attention.run,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "projection": projection.run,
     "rendering": rendering.run,
     "streaming": streaming.run,
+    "view_weights": view_weights.run,
 }
 
 
