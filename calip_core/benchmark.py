@@ -112,16 +112,9 @@ class _Measured:
     manifest: Manifest
     views: int = 1
 
-    def by_view(self, term: Float[Tensor, "m k"]) -> Float[Tensor, "n v k"]:
-        """One term with the views of a cloud together."""
-        return term.unflatten(0, (-1, self.views))
-
     def fused(self, weights: ViewWeights) -> "_Measured":
-        """One row a cloud: the weighted mean over its views, which keeps CLIP's scale."""
-        terms = (self.logits.clip, self.logits.text_attended, self.logits.visual_attended)
-        shares = weights.weights / weights.weights.sum()
-        fused = (view_weights.fuse(self.by_view(term), shares) for term in terms)
-        return _Measured(CalipLogits(*fused), self.labels[:: self.views], self.manifest)
+        """One row a cloud."""
+        return _Measured(view_weights.fuse_terms(self.logits, weights), self.labels[:: self.views], self.manifest)
 
 
 @dataclass(frozen=True)
@@ -170,7 +163,7 @@ def _weigh_views(bench: _Bench, choices: _Measured | None, view_weighting: ViewW
     task = bench.task
     if view_weighting == "searched":
         assert choices is not None  # _labelled_choices has seen to it
-        per_view = choices.by_view(choices.logits.clip)
+        per_view = choices.logits.clip.unflatten(0, (-1, choices.views))
         return view_weights.search(per_view, choices.labels[:: choices.views], seed=bench.seed)
     if view_weighting == "published":
         assert task.view_set is not None

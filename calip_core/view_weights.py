@@ -19,6 +19,7 @@ from torch import Tensor
 from calip_core.betas import line_landscape
 from calip_core.metrics import checked_labels, correct_predictions
 from calip_core.paths import DATA_DIR
+from calip_core.tokens import CalipLogits
 
 _PUBLISHED = DATA_DIR / "published" / "view_weights.csv"
 _CANDIDATES = 400  # random weights that are tried once; the best are climbed from
@@ -58,6 +59,24 @@ def fuse(logits: Float[Tensor, "n v k"], weights: ArrayLike) -> Float[Tensor, "n
     """
     chosen = _checked_weights(weights, logits.shape[1])
     return torch.einsum("nvk,v->nk", logits, torch.from_numpy(chosen).to(logits))
+
+
+def fuse_terms(logits: CalipLogits, weights: ViewWeights) -> CalipLogits:
+    """CALIP's three terms of clouds: each the weighted mean over the cloud's views, which keeps the logits' scale.
+
+    Args:
+        logits: one row an image, the views of a cloud together: "n*v k" each.
+        weights: one a view.
+
+    Raises:
+        ValueError: the rows are no whole number of clouds.
+    """
+    views = len(weights.weights)
+    if len(logits) % views:
+        raise ValueError(f"there are logits of {len(logits)} images, expected a multiple of {views}, one a view")
+    shares = weights.weights / weights.weights.sum()
+    terms = (logits.clip, logits.text_attended, logits.visual_attended)
+    return CalipLogits(*(fuse(term.unflatten(0, (-1, views)), shares) for term in terms))
 
 
 def uniform(views: int) -> ViewWeights:

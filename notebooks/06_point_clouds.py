@@ -12,6 +12,24 @@
 # :::
 
 # %% tags=["setup", "hide-input"]
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("calip_core") is None:
+    _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
+    if not os.path.isdir(_clone):
+        _url = "https://github.com/calip-book/calip-book"
+        _url = os.environ.get("CALIP_REPOSITORY", _url)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
+    sys.path.insert(0, os.path.abspath(_clone))
+    importlib.invalidate_caches()
 
 # %% tags=["parameters"]
 dataset: str = "mini-solids"  # a task of point clouds, or points:PATH
@@ -266,7 +284,7 @@ tokens, token_labels = encode_split(
 )
 by_view = calip_logits(tokens, text, logit_scale=clip_model.logit_scale)
 uniform = view_weights.uniform(test.views)
-fused = view_weights.fuse_logits(by_view, uniform)
+fused = view_weights.fuse_terms(by_view, uniform)
 cloud_labels = token_labels[:: test.views]
 numbers = list(choose_images(test, min(samples, 200), seed))
 view_hits = metrics.correct_predictions(by_view.clip, token_labels)
@@ -372,15 +390,17 @@ val_tokens, val_labels = encode_split(
 per_view = (clip_model.logit_scale * val_tokens.pooled @ text.T).unflatten(
     0, (-1, test.views)
 )
-base = view_weights.fuse(per_view, torch.ones(test.views) / test.views)
-LINES = 3
 lines = {}
 spread = np.argsort(-view_accuracy)[[0, test.views // 2, -1]]
 for v in spread:
-    line = line_landscape(
-        base, per_view[:, v] / test.views, val_labels[:: test.views], low=-1.0, high=4.0
+    others = (np.arange(test.views) != v).astype(float)
+    lines[view_labels[v]] = line_landscape(
+        view_weights.fuse(per_view, others),
+        per_view[:, v],
+        val_labels[:: test.views],
+        low=0.0,
+        high=4.0,
     )
-    lines[view_labels[v]] = line
 show(
     cloud_plots.weight_lines(lines),
     alt="Accuracy on the validation clouds as the weight of one view changes, the "
@@ -503,9 +523,10 @@ counts = list(range(1, test.views + 1))
 shares: dict[str, list[float]] = {"CLIP": [], "CALIP, fixed weights": []}
 ends: dict[str, list[metrics.Interval]] = {name: [] for name in shares}
 for count in counts:
-    kept = torch.zeros(test.views)
-    kept[order[:count].tolist()] = 1.0
-    part = view_weights.fuse_logits(by_view, view_weights.ViewWeights.of(kept))
+    kept = np.isin(np.arange(test.views), order[:count]).astype(float)
+    part = view_weights.fuse_terms(
+        by_view, view_weights.ViewWeights(kept, f"{count} views")
+    )
     scores = (
         part.clip,
         part.combine(beta2=selection.FIXED[0], beta3=selection.FIXED[1]),

@@ -13,13 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from calip_core.betas import LineLandscape
 from calip_core.metrics import Interval
-from calip_core.plots.style import PALETTE, WIDTH, panels
+from calip_core.plots.style import MUTED, PALETTE, WIDTH, panels
 
 Map = Float[np.ndarray, "h w"]
 
 _DECIMALS = 3  # of coordinates in the unit sphere: less than a pixel of the viewer, a third of the bytes
 _SLIDER_PIXELS = 330
+_LINE_STYLES = "-", "--", "-."
 
 
 def cloud_viewer(clouds: Mapping[str, Float[np.ndarray, "_ 3"]]) -> go.Figure:
@@ -120,6 +122,22 @@ def map_table(rows: Sequence[MapRow], columns: Sequence[str]) -> Figure:
         line[0].set_ylabel(row.title, fontsize=9)
     for ax, label in zip(axes[0], columns, strict=True):
         ax.set_title(label, fontsize=9)
+    return figure
+
+
+def weight_lines(lines: Mapping[str, LineLandscape]) -> Figure:
+    """Exact accuracy along the weight of single views, the others being 1.
+
+    Args:
+        lines: label of the view -> accuracy along its weight.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    for (label, line), colour, style in zip(lines.items(), PALETTE, _LINE_STYLES * 3, strict=False):
+        ax.stairs(100 * line.correct / line.images, line.edges, baseline=None, color=colour, linestyle=style,
+                  linewidth=1.5, label=f"from {label}")  # fmt: skip
+    ax.axvline(1, color=MUTED, linewidth=1)
+    ax.set(xlabel="weight of the view", ylabel="accuracy of CLIP (%)")
+    figure.legend(loc="outside lower center", ncols=len(lines))
     return figure
 
 
