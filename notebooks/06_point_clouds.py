@@ -235,8 +235,9 @@ def percent(share, low, high) -> str:
 
 def clip_cell(record) -> str:
     """CLIP's accuracy on the clouds of a record."""
-    right = int(record.correct_by_clip().sum())
-    return percent(record.clip_top1, *metrics.wilson_interval(right, record.images))
+    hits = record.correct_by_clip()
+    ends = metrics.wilson_interval(int(hits.sum()), len(hits))
+    return percent(hits.mean(), ends.low, ends.high)
 
 
 table(
@@ -616,7 +617,7 @@ else:
 
 # %% tags=["hide-input"]
 table(
-    [list(row.cells()) for row in results.clouds_beside_published(results.load())],
+    results.clouds_beside_published(results.load()),
     results.CLOUD_HEADERS,
     caption="Published accuracy of zero-shot point-cloud classification, and what was "
     "measured here on the same dataset and backbone: CLIP and CALIP on the same clouds.",

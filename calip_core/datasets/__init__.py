@@ -149,12 +149,13 @@ def _load_cloud_views(name: str, base: Path | None, options: dict[str, Any]) -> 
     _check_options(name, options, [*fields, *(option for option in ours if option not in fields)])
     projection = Projection(**{key: value for key, value in options.items() if key in fields})
     known = asdict(projection) | options  # both need the number of points and the seed: meshes are sampled
-    return view_task(loader(**{key: known[key] for key in ours if key in known}), projection)
+    clouds = loader(**{key: known[key] for key in ours if key in known})
+    return view_task(clouds, projection, base if name in _OFFLINE_CLOUDS else None)
 
 
 def _cloud_loader(name: str, base: Path | None) -> Callable[..., CloudTask]:
     if name in _OFFLINE_CLOUDS:
-        return _OFFLINE_CLOUDS[name]
+        return partial(_OFFLINE_CLOUDS[name], base)
     if name.startswith(_POINTS):
         return partial(load_cloud_folder, _own_path(name, _POINTS, base), name)
     return partial(load_clouds, name, base)

@@ -1,31 +1,52 @@
 """Clouds of procedural solids: the task of chapter 6 that needs no download."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float32
+
+from calip_core import pointclouds
 from calip_core.backbones.miniature import world
-from calip_core.datasets.array_cache import fingerprint
+from calip_core.datasets.array_cache import CachedArray, fingerprint
 from calip_core.datasets.cards import load_card
 from calip_core.datasets.cloud_task import CloudSplit, CloudTask
 from calip_core.datasets.miniature import split_seed
-from calip_core.pointclouds.solids import SolidClouds, sample_kinds
+from calip_core.paths import cache_dir
+from calip_core.pointclouds.solids import STORED_POINTS, SolidClouds, sample_kinds
 
 NAME = "mini-solids"
 
 
-def load_mini_solids(sizes: Mapping[str, int] | None = None) -> CloudTask:
+def load_mini_solids(root: Path | None = None, sizes: Mapping[str, int] | None = None) -> CloudTask:
     """Which solid is this cloud of? Every cloud has its own proportion, pose, stretch, noise and missing parts.
 
     Args:
+        root: folder under which ``solids/<fingerprint>/<split>.npy`` keeps the clouds; the user's cache when left out.
         sizes: clouds a split, if other than the card's.
     """
     card = load_card(NAME)
-    splits = {split: _split(split, count) for split, count in {**card.sizes, **(sizes or {})}.items()}
+    counts = {**card.sizes, **(sizes or {})}
+    splits = {split: _split(split, count, root or cache_dir()) for split, count in counts.items()}
     return CloudTask(NAME, card.title, world.SOLIDS, card.templates, splits, card.licence, card.source)
 
 
-def _split(split: str, size: int) -> CloudSplit:
+def _split(split: str, size: int, root: Path) -> CloudSplit:
     seed = split_seed("solids", split)
     kinds = sample_kinds(size, seed)
-    # The clouds depend on the code that samples them, which the cache's own fingerprint covers, and on the world's.
-    return CloudSplit(SolidClouds(kinds, seed), kinds, fingerprint(Path(world.__file__).parent, {"seed": seed}))
+    # The clouds depend on the code that samples them, and on the world whose solids they are of.
+    world_code = fingerprint(Path(world.__file__).parent, {"seed": seed, "size": size})
+    made_from = fingerprint(Path(pointclouds.__file__).parent, {"world": world_code})
+    clouds = CachedArray(
+        root / "solids" / made_from / f"{split}.npy",
+        (size, STORED_POINTS, 3),
+        partial(_sample, SolidClouds(kinds, seed)),
+        dtype=np.float32,
+        doing="sampling",
+    )
+    return CloudSplit(clouds.__getitem__, kinds, made_from)
+
+
+def _sample(clouds: SolidClouds, start: int, stop: int) -> Float32[np.ndarray, "_ p 3"]:
+    return np.stack([clouds(i) for i in range(start, stop)])

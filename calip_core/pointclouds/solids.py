@@ -19,7 +19,7 @@ STORED_POINTS = 2048
 
 _REACH, _CELLS = 1.15, 48  # the cube that holds every solid, and cells a side of the grid its surface is read from
 _PROPORTIONS = 8  # different meshes of a kind of solid
-_OVERSAMPLING = 4  # points drawn for each that is kept, because parts will be missing
+_OVERSAMPLING = 2  # points drawn for each that is kept, because parts will be missing
 
 TILT = 12.0
 """Standard deviation of a solid's lean off the vertical, in degrees."""
