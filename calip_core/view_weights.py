@@ -174,9 +174,7 @@ def _checked_search(logits: Tensor, labels: ArrayLike, restarts: int) -> Int64[n
     return np.asarray(checked_labels(logits[:, 0], labels))
 
 
-def _open_margins(
-    logits: Float64[Tensor, "n v k"], target: Int64[np.ndarray, "n"]
-) -> Float64[np.ndarray, "v i k"]:
+def _open_margins(logits: Float64[Tensor, "n v k"], target: Int64[np.ndarray, "n"]) -> Float64[np.ndarray, "v i k"]:
     """The label's lead, view by view, over each class, of the images that weights can decide.
 
     An image is sure where the label leads in every view, and lost where one class leads it in all of them.
@@ -209,9 +207,7 @@ def _right(margins: Float64[np.ndarray, "v i k"], weights: Float64[np.ndarray, "
     return np.asarray(torch.cat(counts).numpy())
 
 
-def _climb(
-    margins: Float64[np.ndarray, "v i k"], start: Weights, rng: np.random.Generator
-) -> tuple[Weights, int]:
+def _climb(margins: Float64[np.ndarray, "v i k"], start: Weights, rng: np.random.Generator) -> tuple[Weights, int]:
     """Follow the best of many lines, in one neighbourhood after another, until they gain nothing."""
     weights, best = start, -1
     while True:

@@ -116,7 +116,9 @@ def _in_chunks(camera: "_Pinhole", clouds: Float32[Tensor, "n p 3"], maps: Float
     def draw_from(start: int) -> None:
         camera.draw(clouds[start : start + step], maps[start : start + step])
 
-    # Clouds of more points than a chunk are spread over threads by PyTorch itself.
+    # Clouds of more points than a chunk are spread over threads by PyTorch itself. Threads of our own for the rest: an
+    # idle machine gains little, but on a busy one PyTorch's threads, which wait for each other at every step, are
+    # several times slower.
     workers = 1 if on_gpu or work > _CHUNK_POINTS else min(torch.get_num_threads(), len(starts))
     if workers == 1:
         for start in starts:
