@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from calip_core import attention, benchmark, calip_logits, encode_split, machine, metrics, zero_shot_classifier
 from calip_core.backbones.base import Backbone
 from calip_core.benchmark import run
+from calip_core.datasets.cloud_task import CloudSplit, CloudTask
 from calip_core.datasets.task import Split, Task
+from calip_core.datasets.views import Projection, view_task
 from calip_core.records import RunRecord
 from calip_core.selection import Grid
 from tests.backbones.clips import random_clip
@@ -140,3 +142,58 @@ def test_records_survive_json_and_reject_nonsense():
             make_record(**wrong)
     with pytest.raises(ValueError, match="keep_hits=True"):
         make_record().correct()
+
+
+class Blobs:
+    """Gives clouds of 40 points, each class long along another axis."""
+
+    def __call__(self, index):
+        rng = np.random.default_rng(index)
+        return (rng.normal(size=(40, 3)) * np.roll([3, 1, 0.3], index % 3)).astype(np.float32)
+
+
+def cloud_task(root, views="pointclip"):
+    sizes = {"train": 0, "val": 9, "test": 12}
+    splits = {split: CloudSplit(Blobs(), np.arange(size) % 3, split) for split, size in sizes.items()}
+    clouds = CloudTask("blobs", "Blobs", NAMES, ("a {}.",), splits, "MIT", "drawn here")
+    return view_task(clouds, Projection(views, points=40), root)
+
+
+def test_a_record_of_clouds_counts_clouds_and_names_the_views(backbone, root):
+    task = cloud_task(root)
+    record = measure(backbone, root, task=task)
+    assert (record.images, record.classes) == (12, 3)
+    assert record.projection == "pointclip, 40 points" and record.view_weighting == "uniform"
+    assert record.view_weights == (1.0,) * 6
+    tokens, labels = encode_split(backbone, task.splits["test"], progress=False)
+    tokens = tokens.to(torch.float16).to(torch.float32)
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    by_view = calip_logits(tokens, text, attention.CalipConfig.official(), backbone.logit_scale)
+    clip = by_view.clip.view(12, 6, 3).mean(dim=1)
+    assert record.clip_top1 == pytest.approx(metrics.accuracy(clip, labels[::6]))
+    blend = by_view.combine(beta2=record.beta2, beta3=record.beta3).view(12, 6, 3).mean(dim=1)
+    assert record.top1 == pytest.approx(metrics.accuracy(blend, labels[::6]))
+
+
+@pytest.mark.parametrize(("protocol", "seen", "method"), [
+    ("validation", "validation", "calip"), ("oracle", "test", "calip"), ("oracle", "test", "zero_shot"),
+])  # fmt: skip
+def test_searched_views_see_the_labels_of_their_protocol(backbone, root, protocol, seen, method):
+    record = measure(backbone, root, method, protocol, task=cloud_task(root), view_weighting="searched")
+    assert (record.labels_seen, record.protocol, record.view_weighting) == (seen, protocol, "searched")
+    assert max(record.view_weights) == 1 and len(record.view_weights) == 6
+    if protocol == "oracle":
+        uniform = measure(backbone, root, "zero_shot", task=cloud_task(root))
+        assert record.clip_top1 >= uniform.clip_top1
+
+
+def test_weights_need_labels_or_a_source(backbone, root):
+    with pytest.raises(ValueError, match="'searched', which needs labels, but protocol 'fixed' sees none"):
+        measure(backbone, root, task=cloud_task(root), view_weighting="searched")
+    with pytest.raises(ValueError, match="no published view weights for pointclip, blobs, random"):
+        measure(backbone, root, task=cloud_task(root), view_weighting="published")
+
+
+def test_projection_and_weights_stand_in_a_record_together():
+    with pytest.raises(ValidationError, match="belong together"):
+        make_record(projection="pointclip, 1024 points")

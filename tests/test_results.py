@@ -145,3 +145,17 @@ def test_records_of_an_older_form_are_left_out_and_named(tmp_path):
         lines.write(json.dumps(old) + "\n")
     with pytest.warns(results.OldRecordWarning, match="line 2, is a record of form 1"):
         assert len(results.load(file)) == 1
+
+
+def test_published_clouds_have_sources_and_measured_ones_follow():
+    assert all(ref.source and 0 < ref.top1 < 1 for ref in results.published_clouds())
+    record = make_record(
+        dataset="modelnet40", projection="pointclip, 1024 points", view_weighting="uniform", view_weights=[1.0] * 6
+    )
+    alone = results.clouds_beside_published([])
+    assert len(alone) == len(results.published_clouds())
+    rows = results.clouds_beside_published([record, make_record(dataset="eurosat")])
+    assert rows[:-1] == alone and all(len(row) == len(results.CLOUD_HEADERS) for row in rows)
+    assert rows[-1][:3] == ("modelnet40", "RN50", "measured here")
+    standin = record.model_copy(update={"standin": True})
+    assert results.clouds_beside_published([standin]) == alone

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from calip_core import metrics, view_weights
 from calip_core.pointclouds.views import available_view_sets, view_set
-from calip_core.view_weights import fuse, published, published_weights, search, uniform
+from calip_core.tokens import CalipLogits
+from calip_core.view_weights import ViewWeights, fuse, fuse_terms, published, published_weights, search, uniform
 
 
 def random_logits(n, v, k, seed=0, dtype=torch.float32):
@@ -151,3 +152,15 @@ def test_weights_that_make_no_sense_are_refused(weights, message):
 def test_bad_input_is_named(logits, labels, arguments, message):
     with pytest.raises(ValueError, match=message):
         search(logits, labels, **arguments)
+
+
+def test_the_terms_of_a_cloud_are_the_weighted_mean_over_its_views():
+    terms = [torch.arange(24.0).view(6, 4) * factor for factor in (1, 2, 3)]
+    fused = fuse_terms(CalipLogits(*terms), ViewWeights(np.array([1.0, 0.0, 3.0]), "by hand"))
+    assert len(fused) == 2
+    for term, found in zip(terms, (fused.clip, fused.text_attended, fused.visual_attended), strict=True):
+        assert torch.allclose(found[1], (term[3] + 3 * term[5]) / 4)
+    same = fuse_terms(CalipLogits(*terms), ViewWeights(np.array([2.0, 0.0, 6.0]), "twice"))
+    assert torch.allclose(same.clip, fused.clip)
+    with pytest.raises(ValueError, match="6 images, expected a multiple of 4"):
+        fuse_terms(CalipLogits(*terms), uniform(4))

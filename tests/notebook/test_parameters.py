@@ -5,6 +5,7 @@ import pytest
 from calip_core.notebook import (
     BackboneName,
     Choice,
+    CloudTaskName,
     Count,
     Minutes,
     ParameterError,
@@ -89,3 +90,12 @@ def test_a_second_check_in_one_kernel_leaves_the_chapters_own_variables_alone():
     check_parameters(namespace, seed=Seed)
     namespace["seed"] = -1
     assert "seed = -1" in complaint(namespace, seed=Seed)
+
+
+def test_images_and_clouds_are_sent_to_their_chapters(tmp_path):
+    check_parameters({"dataset": "mini-solids"}, dataset=CloudTaskName)
+    check_parameters({"dataset": f"points:{tmp_path}"}, dataset=CloudTaskName)
+    with pytest.raises(ParameterError, match="is a dataset of point clouds, for chapter 6"):
+        check_parameters({"dataset": "mini-solids"}, dataset=TaskName)
+    with pytest.raises(ParameterError, match="is a dataset of images, for the other chapters.*Choose one of mini-solids"):
+        check_parameters({"dataset": "eurosat"}, dataset=CloudTaskName)

@@ -191,3 +191,11 @@ def test_the_encoder_gets_three_equal_channels_of_its_size():
     assert torch.allclose(images[7, 1, 1, 0], depth[1, 1, :2, 0].mean(), atol=1e-5)
     with pytest.raises(ValueError, match="resolution is 0"):
         encoder_input(depth, 0)
+
+
+def test_an_encoder_may_get_the_picture_standardised_like_a_photograph():
+    depth = torch.rand(2, 3, 20, 20)
+    channels = encoder_input(depth, 16, standardise=True)
+    plain = encoder_input(depth, 16)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (projection.MEAN, projection.STD))
+    assert torch.allclose(channels, (plain - mean) / std, atol=1e-6)

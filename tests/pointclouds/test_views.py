@@ -6,12 +6,13 @@ import torch
 from pydantic import ValidationError
 
 from calip_core.pointclouds import views
+from calip_core.pointclouds.projection import depth_maps
 from calip_core.pointclouds.views import ViewSet, available_view_sets, view_set
 
 
 def test_the_published_view_sets_are_there():
-    assert available_view_sets() == ["pointclip", "pointclip_fewshot", "pointclip_v2"]
-    first, few, second = (view_set(name) for name in available_view_sets())
+    assert available_view_sets() == ["bright_voxels", "pointclip", "pointclip_fewshot", "pointclip_v2"]
+    first, few, second = (view_set(name) for name in ("pointclip", "pointclip_fewshot", "pointclip_v2"))
     assert (len(first), first.style, first.distance, first.resolution) == (6, "perspective", 1.6, 128)
     assert (len(few), few.style, few.distance, few.resolution) == (10, "perspective", 1.4, 224)
     assert (len(second), second.style, second.resolution) == (10, "voxels", 110)
@@ -67,7 +68,7 @@ def test_perspective_views_are_mirrored_and_voxel_views_are_not():
 
 
 def test_an_unknown_name_lists_the_choices():
-    with pytest.raises(ValueError, match="'pointclop', expected one of pointclip, pointclip_fewshot, pointclip_v2"):
+    with pytest.raises(ValueError, match="expected one of bright_voxels, pointclip, pointclip_fewshot, pointclip_v2"):
         view_set("pointclop")
 
 
@@ -103,3 +104,19 @@ def test_windows_fit():
     for change in ({"smooth": 4}, {"pool_padding": 4}):
         with pytest.raises(ValidationError, match="odd window"):
             ViewSet.model_validate(fields | {"voxels": fields["voxels"] | change})
+
+
+def test_ours_differs_from_the_published_voxels_in_polarity_and_standardisation_alone():
+    ours, theirs = view_set("bright_voxels"), view_set("pointclip_v2")
+    assert ours.voxels.bright and ours.standardise and not theirs.voxels.bright and not theirs.standardise
+    changed = {"voxels": theirs.voxels.model_copy(update={"bright": True}), "standardise": True}
+    words = {field: getattr(ours, field) for field in ("name", "description", "source")}
+    same = theirs.model_copy(update=changed | words)
+    assert ours == same
+
+
+def test_the_largest_value_is_never_exceeded():
+    points = torch.nn.functional.normalize(torch.randn(3, 400, 3), dim=2)
+    for name in available_view_sets():
+        maps = depth_maps(points, name)
+        assert maps.min() >= 0 and maps.max() <= view_set(name).largest_value + 1e-6

@@ -114,3 +114,8 @@ def test_too_small_a_grid_is_named():
     own = ViewSet.model_validate(fields | {"voxels": fields["voxels"] | {"pool": 1, "pool_padding": 0}})
     with pytest.raises(ValueError, match="grid of 2 rows"):
         depth_maps(torch.zeros(1, 1, 3), own, 2)
+
+
+def test_bright_voxels_are_the_published_picture_turned_round():
+    cloud = torch.nn.functional.normalize(torch.randn(2, 300, 3), dim=2)
+    assert torch.allclose(depth_maps(cloud, "bright_voxels"), 1 - depth_maps(cloud, "pointclip_v2"), atol=1e-6)
