@@ -1,28 +1,9 @@
 """Classifier heads: each turns image tokens into logits, and all answer to one interface."""
 
-from collections.abc import Callable
-from typing import Any
-
 from calip_core.methods.base import Method
 from calip_core.methods.calip import Calip
+from calip_core.methods.registry import METHODS, make_method
+from calip_core.methods.saving import load_method, save_method
 from calip_core.methods.zero_shot import ZeroShot
 
-METHODS: dict[str, Callable[..., Method]] = {"zero_shot": ZeroShot, "calip": Calip}
-
-__all__ = ["METHODS", "Calip", "Method", "ZeroShot", "make_method"]
-
-
-def make_method(name: str, **options: Any) -> Method:
-    """Build a head by name.
-
-    Args:
-        name: one of ``METHODS``.
-        options: the head's own keyword arguments.
-
-    Raises:
-        ValueError: unknown name.
-        TypeError: an option that this head does not have.
-    """
-    if name not in METHODS:
-        raise ValueError(f"method is {name!r}, expected one of {sorted(METHODS)}")
-    return METHODS[name](**options)
+__all__ = ["METHODS", "Calip", "Method", "ZeroShot", "load_method", "make_method", "save_method"]

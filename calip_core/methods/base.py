@@ -1,11 +1,12 @@
 """The one interface of all classifier heads."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens
 
 Labels = Int[np.ndarray, "n"]
@@ -17,7 +18,12 @@ class Method(Protocol):
 
     ``fit`` always takes a support set and, where hyperparameters are chosen, a *validation* set: no head ever sees
     test labels. Heads without training only take the text features from it.
+
+    Attributes:
+        name: by which ``make_method`` makes it.
     """
+
+    name: str
 
     def fit(
         self,
@@ -37,6 +43,22 @@ class Method(Protocol):
         """
         ...
 
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that make the same head again: plain values, as JSON has them."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """All that ``fit`` has found out, by name: with ``options`` it is the whole head.
+
+        Raises:
+            RuntimeError: the head has not been fitted.
+        """
+        ...
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Become the fitted head whose ``state`` this is."""
+        ...
+
 
 def fitted(text: Float[Tensor, "k c"] | None) -> Float[Tensor, "k c"]:
     """The text features of a fitted head.
@@ -47,3 +69,38 @@ def fitted(text: Float[Tensor, "k c"] | None) -> Float[Tensor, "k c"]:
     if text is None:
         raise RuntimeError("this head has no text features yet: call fit(tokens, labels, text) first")
     return text
+
+
+def check_support(
+    tokens: ImageTokens | None, labels: Labels | None, text: Float[Tensor, "k c"], method: str
+) -> tuple[ImageTokens, Int[np.ndarray, "n"]]:
+    """The support set of a head that learns from one.
+
+    Raises:
+        ValueError: there is none, labels and images differ in number, a label is no class, a class has no image, or the
+            features have another width than the text: they are from another backbone.
+    """
+    if tokens is None or labels is None or len(tokens) == 0:
+        raise ValueError(f"{method} learns from a support set: give its tokens and labels")
+    checked = np.asarray(checked_labels(tokens.pooled.new_zeros(len(tokens), len(text)), labels))
+    check_width(tokens, text, method)
+    lacking = sorted(set(range(len(text))) - set(checked.tolist()))
+    if lacking:
+        raise ValueError(
+            f"{method}: {len(lacking)} of {len(text)} classes have no image in the support set, the first is class "
+            f"{lacking[0]}: draw at least one image of every class"
+        )
+    return tokens, checked
+
+
+def check_width(tokens: ImageTokens, text: Float[Tensor, "k c"], method: str) -> None:
+    """Refuse features that cannot be of the backbone that made the text features.
+
+    Raises:
+        ValueError: their widths differ.
+    """
+    if tokens.pooled.shape[1] != text.shape[1]:
+        raise ValueError(
+            f"{method}: image features are {tokens.pooled.shape[1]} wide and text features {text.shape[1]}: encode "
+            "both with the same backbone"
+        )

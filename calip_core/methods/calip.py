@@ -1,5 +1,9 @@
 """CALIP's training-free classifier: three logits, blended."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,20 +20,22 @@ class Calip:
         beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the one the
             paper reports for ImageNet with RN50, fixed here for every task.
         beta3: weight of the image feature that attended to the text.
-        config: temperatures and pooling; the released code's when left out.
+        config: temperatures and pooling, as an object or by its fields; the released code's when left out.
         logit_scale: s.
     """
+
+    name = "calip"
 
     def __init__(
         self,
         beta1: float = 1.0,
         beta2: float = 1.12,
         beta3: float = 0.02,
-        config: CalipConfig | None = None,
+        config: CalipConfig | Mapping[str, Any] | None = None,
         logit_scale: float = 100.0,
     ) -> None:
         self.beta1, self.beta2, self.beta3 = beta1, beta2, beta3
-        self.config = config or CalipConfig.official()
+        self.config = CalipConfig(**config) if isinstance(config, Mapping) else config or CalipConfig.official()
         self.logit_scale = logit_scale
         self._text: Float[Tensor, "k c"] | None = None
 
@@ -51,3 +57,16 @@ class Calip:
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """The blend of the three."""
         return self.terms(tokens).combine(self.beta1, beta2=self.beta2, beta3=self.beta3)
+
+    def options(self) -> dict[str, Any]:
+        """The weights, the fields of the config, and the logit scale."""
+        betas = {"beta1": self.beta1, "beta2": self.beta2, "beta3": self.beta3}
+        return {**betas, "config": asdict(self.config), "logit_scale": self.logit_scale}
+
+    def state(self) -> dict[str, Tensor]:
+        """The text features."""
+        return {"text": fitted(self._text)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the text features back."""
+        self._text = state["text"]

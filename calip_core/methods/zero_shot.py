@@ -1,5 +1,7 @@
 """CLIP's own zero-shot classifier: one pooled image vector against one text vector a class."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +15,8 @@ class ZeroShot:
     Args:
         logit_scale: s, the factor on cosines; it changes probabilities, never the predicted class.
     """
+
+    name = "zero_shot"
 
     def __init__(self, logit_scale: float = 100.0) -> None:
         self.logit_scale = logit_scale
@@ -32,3 +36,15 @@ class ZeroShot:
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Cosines of pooled and text features, times s."""
         return self.logit_scale * (tokens.pooled @ fitted(self._text).T)
+
+    def options(self) -> dict[str, Any]:
+        """The logit scale."""
+        return {"logit_scale": self.logit_scale}
+
+    def state(self) -> dict[str, Tensor]:
+        """The text features."""
+        return {"text": fitted(self._text)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take the text features back."""
+        self._text = state["text"]

@@ -1,1 +1,6 @@
-"""Point clouds: reading them, and turning each into depth maps that an image encoder takes."""
+"""Point clouds: reading them, posing them, and turning each into depth maps that an image encoder takes."""
+
+from calip_core.pointclouds.projection import depth_maps, encoder_input
+from calip_core.pointclouds.views import ViewSet, available_view_sets, view_set
+
+__all__ = ["ViewSet", "available_view_sets", "depth_maps", "encoder_input", "view_set"]

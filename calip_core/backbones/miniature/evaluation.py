@@ -38,7 +38,7 @@ class Question:
 TEXTURE_TEMPLATES: tuple[str, ...] = tuple("a picture of a {} " + shape + "." for shape in SHAPES)
 """No caption names a texture without a shape, so the prompts go through all shapes."""
 
-QUESTIONS: tuple[str, ...] = ("mini-shapes", "mini-pairs", "mini-textures", "mini-solids", "digits")
+QUESTIONS: tuple[str, ...] = ("mini-shapes", "mini-pairs", "mini-textures", "solid-views", "digits")
 
 
 @lru_cache(maxsize=8)
@@ -50,7 +50,7 @@ def make_question(name: str, n: int, seed: int) -> Question:
     """
     if name not in QUESTIONS:
         raise ValueError(f"question {name!r}: expected one of {', '.join(QUESTIONS)}")
-    if name == "mini-solids":
+    if name == "solid-views":
         solids = sample_solids(n, seed)
         return Question(render_solids(solids), solids.solid, SOLIDS, SOLID_TEMPLATES)
     if name == "digits":

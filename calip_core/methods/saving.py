@@ -1,0 +1,96 @@
+"""Heads on disk: one safetensors file with the learned tensors, and in its header all that makes the head again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from calip_core.methods.base import Method
+from calip_core.methods.registry import make_method
+from calip_core.paths import atomic_path
+
+_KEY = "calip_head"
+
+
+class Header(BaseModel):
+    """What a saved head is, beside its tensors.
+
+    Attributes:
+        method: name of the head.
+        options: the keyword arguments that make it.
+        backbone: name of the backbone whose features it was fitted on.
+        classnames: of its classes, in the order of its logits.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    method: str
+    options: dict[str, object]
+    backbone: str
+    classnames: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head from disk and what it was fitted for."""
+
+    head: Method
+    header: Header
+
+
+def save_method(head: Method, path: Path, *, backbone: str, classnames: Sequence[str]) -> None:
+    """Write a fitted head; the file appears when it is whole.
+
+    Args:
+        head: any of ``METHODS``.
+        path: such as ``head.safetensors``.
+        backbone: name of the backbone whose features it was fitted on.
+        classnames: of its classes.
+
+    Raises:
+        RuntimeError: the head has not been fitted.
+        OSError: the folder cannot be written.
+    """
+    header = Header(method=head.name, options=head.options(), backbone=backbone, classnames=tuple(classnames))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: header.model_dump_json()})
+
+
+def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> SavedHead:
+    """Read a head back; it gives the same logits as before. Nothing in such a file can run.
+
+    Args:
+        path: what ``save_method`` wrote.
+        backbone: whose features it will get.
+        classnames: the classes that its logits will be read as.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or no saved head, or it was fitted for another backbone or other classes.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no saved head {path}: check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = Header.model_validate(json.loads((file.metadata() or {})[_KEY]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+    except (SafetensorError, KeyError, json.JSONDecodeError, ValidationError) as error:
+        raise ValueError(f"{path} is no saved head, or damaged ({error}): fit the head again and save it") from error
+    _check_fits(path, header, backbone, tuple(classnames))
+    head = make_method(header.method, **header.options)
+    head.restore(tensors)
+    return SavedHead(head, header)
+
+
+def _check_fits(path: Path, header: Header, backbone: str, classnames: tuple[str, ...]) -> None:
+    if header.backbone != backbone:
+        raise ValueError(f"{path} was fitted on features of {header.backbone}, expected {backbone}: fit it again")
+    if header.classnames != classnames:
+        raise ValueError(
+            f"{path} was fitted for {len(header.classnames)} classes ({', '.join(header.classnames[:3])}, ...), "
+            f"expected these {len(classnames)} in this order: {', '.join(classnames[:3])}, ..."
+        )

@@ -1,0 +1,63 @@
+"""Heads on disk come back as they were, and are not believed when they do not fit."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from calip_core.attention import CalipConfig
+from calip_core.methods import load_method, make_method, save_method
+from tests.test_attention import random_features
+
+NAMES = ("cat", "dog", "tree")
+HEADS = {
+    "zero_shot": {"logit_scale": 7.0},
+    "calip": {"beta2": 0.4, "beta3": 0.2, "config": CalipConfig.paper()},
+}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    tokens, text = random_features()
+    head = make_method("calip", **HEADS["calip"]).fit(None, None, text)
+    save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+    return tmp_path / "head.safetensors"
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_comes_back_with_identical_logits(name, tmp_path):
+    tokens, text = random_features()
+    head = make_method(name, **HEADS[name]).fit(None, None, text)
+    save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+    back = load_method(tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+    assert back.header.method == name
+    assert torch.equal(back.head.logits(tokens), head.logits(tokens))
+
+
+def test_an_unfitted_head_is_not_saved(tmp_path):
+    with pytest.raises(RuntimeError, match="call fit"):
+        save_method(make_method("calip"), tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"backbone": "RN101"}, "fitted on features of RN50, expected RN101"),
+        ({"classnames": ("dog", "cat", "tree")}, "fitted for 3 classes .cat, dog, tree, ....*in this order: dog"),
+    ],
+)
+def test_a_head_of_something_else_is_refused(saved, asked, said):
+    with pytest.raises(ValueError, match=said):
+        load_method(saved, **{"backbone": "RN50", "classnames": NAMES, **asked})
+
+
+def test_damaged_and_foreign_files_are_named(saved, tmp_path):
+    fits = {"backbone": "RN50", "classnames": NAMES}
+    with pytest.raises(FileNotFoundError, match=r"no saved head .*absent"):
+        load_method(tmp_path / "absent", **fits)
+    saved.write_bytes(saved.read_bytes()[:50])
+    with pytest.raises(ValueError, match="no saved head, or damaged"):
+        load_method(saved, **fits)
+    save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="no saved head, or damaged"):
+        load_method(tmp_path / "other.safetensors", **fits)
