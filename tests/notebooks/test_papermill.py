@@ -38,6 +38,15 @@ def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
     assert record.limit == 60
 
 
+def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
+    asked = {"dataset": "mini-solids", "backbone": "mini-vit", "protocol": "oracle", "seed": 2}
+    run("06_point_clouds", tmp_path, views="pointclip", samples=20, **asked)
+    (record,) = results.load(tmp_path / "runs.jsonl")
+    assert {name: getattr(record, name) for name in asked} == asked
+    assert record.limit == record.images == 20 and record.projection == "pointclip, 1024 points"
+
+
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)
 def test_a_misspelt_or_impossible_parameter_stops_a_chapter_before_any_work(source, tmp_path):
     names = list(parameters(read_chapter(source)))
