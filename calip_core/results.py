@@ -290,17 +290,15 @@ def published_clouds() -> tuple[PublishedClouds, ...]:
         )  # fmt: skip
 
 
-CLOUD_HEADERS = (
-    "dataset", "backbone", "what", "views and protocol", "clouds", "CLIP, %", "CALIP, %", "source",
-)  # fmt: skip
+CLOUD_HEADERS = ("dataset", "what", "CLIP, %", "CALIP, %", "protocol and source")
 """Column heads of the rows of ``clouds_beside_published``."""
 
 
 def clouds_beside_published(records: Iterable[RunRecord]) -> list[tuple[str, ...]]:
     """Published rows of point clouds, then every newest record of real clouds, as text for ``CLOUD_HEADERS``."""
     rows: list[tuple[str, ...]] = [
-        (ref.dataset, ref.backbone or "not stated", f"published: {ref.method}", ref.note, "", f"{100 * ref.top1:.2f}",
-         "", ref.source)
+        (ref.dataset, f"published: {ref.method}, {ref.backbone or 'backbone not stated'}", f"{100 * ref.top1:.2f}", "",
+         f"{ref.note} ({ref.source})")
         for ref in published_clouds()
     ]  # fmt: skip
     measured = [record for record in records if record.projection and not record.standin]
@@ -308,8 +306,8 @@ def clouds_beside_published(records: Iterable[RunRecord]) -> list[tuple[str, ...
 
 
 def _measured_clouds(record: RunRecord) -> tuple[str, ...]:
-    how = f"{record.projection}; {record.protocol}, view weights {record.view_weighting}"
+    how = f"{record.projection}; {record.protocol}, view weights {record.view_weighting}; {record.images} clouds"
     return (
-        record.dataset, record.backbone, "measured here", how, str(record.images), f"{100 * record.clip_top1:.2f}",
-        f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]", "this machine",
+        record.dataset, f"measured here: {record.backbone}", f"{100 * record.clip_top1:.2f}",
+        f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]", how,
     )  # fmt: skip

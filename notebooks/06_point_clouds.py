@@ -198,7 +198,7 @@ interactive(
     ),
     alt=f"The depth maps of one cloud ({example_name}) by {views}; a slider goes "
     f"through its {len(view_labels)} views.",
-    caption=f"All views of `{views}`: move the slider.",
+    caption=f"All views of {views}: move the slider.",
 )
 
 # %% [markdown]
@@ -466,7 +466,9 @@ table(
     [
         [
             f"{how}, views {weighting}",
-            ", ".join(f"{w:.2f}" for w in r.view_weights),
+            ", ".join(f"{w:.2f}" for w in r.view_weights)
+            if weighting == "searched"
+            else "all 1",
             clip_cell(r),
             percent(r.top1, r.low, r.high),
             gain_cell(r),

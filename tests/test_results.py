@@ -156,6 +156,6 @@ def test_published_clouds_have_sources_and_measured_ones_follow():
     assert len(alone) == len(results.published_clouds())
     rows = results.clouds_beside_published([record, make_record(dataset="eurosat")])
     assert rows[:-1] == alone and all(len(row) == len(results.CLOUD_HEADERS) for row in rows)
-    assert rows[-1][:3] == ("modelnet40", "RN50", "measured here")
+    assert rows[-1][:3] == ("modelnet40", "measured here: RN50", "40.00")
     standin = record.model_copy(update={"standin": True})
     assert results.clouds_beside_published([standin]) == alone

@@ -69,8 +69,8 @@ def view_slider(maps: Mapping[str, Map], largest: float) -> go.Figure:
     ]
     axis = {"visible": False, "fixedrange": True}
     figure.update_layout(
-        sliders=[{"steps": steps, "currentvalue": {"prefix": "seen from "}, "pad": {"t": 10}}],
-        xaxis=axis, yaxis=axis, height=_SLIDER_PIXELS + 110, margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        sliders=[{"steps": steps, "currentvalue": {"prefix": "seen from "}, "pad": {"t": 10, "b": 10}}],
+        xaxis=axis, yaxis=axis, height=_SLIDER_PIXELS + 150, margin={"l": 20, "r": 20, "t": 10, "b": 20},
     )  # fmt: skip
     return figure
 
