@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm.auto import tqdm
 
 from calip_core.benchmark import CONFIGS
-from calip_core.datasets import Projection, task_kind
+from calip_core.datasets import Projection, task_aliases, task_kind
 from calip_core.paths import DATA_DIR
 from calip_core.pointclouds.views import view_set
 from calip_core.records import RunRecord
@@ -65,7 +65,8 @@ class Sweep(BaseModel):
 
     def cells(self) -> list["Cell"]:
         """Every point of the grid once, in the order of the lists."""
-        shown = [(name, views) for name in self.datasets for views in self._views_of(name)]
+        names = [task_aliases().get(name, name) for name in self.datasets]  # as records will call them
+        shown = [(name, views) for name in names for views in self._views_of(name)]
         points = product(shown, self.backbones, self.configs, self.protocols, self.seeds)
         cells = (
             Cell(name, views, backbone, config, protocol, seed)

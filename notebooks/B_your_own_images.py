@@ -35,13 +35,19 @@ if importlib.util.find_spec("calip_core") is None:
 folder: str = ""  # a folder with one sub-folder of images a class; empty draws one
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
 template: str = "a picture of a {}."  # the sentence that a class name is put into
+unreadable: str = "error"  # error, or skip: leave out images that cannot be read
 seed: int = 0  # draws the example folder
 
 # %%
-from calip_core.notebook import BackboneName, Seed, check_parameters
+from calip_core.notebook import BackboneName, Choice, Seed, check_parameters
 
 check_parameters(
-    globals(), folder=str, backbone=BackboneName, template=str, seed=Seed
+    globals(),
+    folder=str,
+    backbone=BackboneName,
+    template=str,
+    unreadable=Choice("error", "skip"),
+    seed=Seed,
 )
 
 # %% [markdown]
@@ -101,7 +107,7 @@ from calip_core import encode_split, load_backbone, load_task, make_method, metr
 from calip_core import zero_shot_classifier
 
 model = load_backbone(backbone)
-task = load_task(f"folder:{folder}")
+task = load_task(f"folder:{folder}", unreadable=unreadable)
 text = zero_shot_classifier(model, task.classnames, [template])
 tokens, labels = encode_split(model, task.splits["test"], progress=False)
 answers = {}

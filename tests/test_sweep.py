@@ -59,6 +59,11 @@ def test_cells_are_the_product_once_each():
     assert len(cells) == 8 and str(cells[0]) == "a x official fixed seed 1"
 
 
+def test_a_dataset_has_one_name_whatever_it_is_asked_by():
+    cells = Sweep(datasets=["flowers102", "oxford_flowers"], backbones=["x"]).cells()
+    assert [cell.dataset for cell in cells] == ["oxford_flowers"]
+
+
 def test_clouds_are_swept_over_view_sets_by_their_own_chapter():
     sweep = Sweep(datasets=["digits", "mini-solids"], backbones=["x"], views=["pointclip", "pointclip_v2"])
     shown = [(cell.dataset, cell.views, sweep.notebook_of(cell).name) for cell in sweep.cells()]

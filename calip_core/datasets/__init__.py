@@ -32,6 +32,7 @@ __all__ = [
     "load_task",
     "offline_tasks",
     "resolve_name",
+    "task_aliases",
     "task_kind",
 ]
 
@@ -72,7 +73,8 @@ def task_kind(name: str) -> Kind:
 
 
 @cache
-def _aliases() -> dict[str, str]:
+def task_aliases() -> dict[str, str]:
+    """Other names of the datasets on disk, each with the dataset's own."""
     return {alias: name for name in disk_datasets() for alias in load_card(name).aliases}
 
 
@@ -83,7 +85,7 @@ def resolve_name(name: str) -> str:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
     check_task_name(name)
-    return _aliases().get(name, name)
+    return task_aliases().get(name, name)
 
 
 def check_task_name(name: str) -> None:
@@ -93,7 +95,7 @@ def check_task_name(name: str) -> None:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
     own_files = any(name.startswith(prefix) and name != prefix for prefix in (_FOLDER, _POINTS))
-    if not own_files and name not in available_tasks() and name not in _aliases():
+    if not own_files and name not in available_tasks() and name not in task_aliases():
         raise ValueError(
             f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH (points:PATH) "
             "for a folder of your own with one sub-folder of images (point clouds) for each class"

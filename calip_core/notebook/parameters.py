@@ -37,10 +37,10 @@ def _backbone(name: str) -> str:
 
 def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
     """A name that ``load_task`` knows, of this kind, or the prefix for own files with a folder that exists."""
-    from calip_core.datasets import available_tasks
+    from calip_core.datasets import available_tasks, task_aliases
 
     names = available_tasks(kind)
-    if name in names:
+    if task_aliases().get(name, name) in names:
         return name
     if name.startswith(own):
         folder = Path(name.removeprefix(own)).expanduser()

@@ -92,6 +92,11 @@ def test_a_second_check_in_one_kernel_leaves_the_chapters_own_variables_alone():
     assert "seed = -1" in complaint(namespace, seed=Seed)
 
 
+def test_other_names_of_a_dataset_are_accepted():
+    check_parameters({"dataset": "flowers102"}, dataset=TaskName)
+    check_parameters({"dataset": "ModelNet40"}, dataset=CloudTaskName)
+
+
 def test_images_and_clouds_are_sent_to_their_chapters(tmp_path):
     check_parameters({"dataset": "mini-solids"}, dataset=CloudTaskName)
     check_parameters({"dataset": f"points:{tmp_path}"}, dataset=CloudTaskName)
