@@ -76,6 +76,7 @@ def run(
         OSError: an image cannot be read, or features cannot be written.
     """
     _check_names(method, protocol, config)
+    _check_view_weighting(task, backbone, protocol, view_weighting)
     start = time.perf_counter()
     text = zero_shot_classifier(backbone, task.classnames, task.templates)
     bench = _Bench(task, backbone, text, CONFIGS[config], seed, limit, features, progress)
@@ -149,20 +150,17 @@ def _labelled_choices(
 ) -> _Measured | None:
     """What anything may be chosen on with labels; test labels go to the oracle alone."""
     searched = bench.task.view_set is not None and view_weighting == "searched"
-    if searched and protocol not in _LABELS_SEEN:
-        raise ValueError(
-            f"view_weighting is 'searched', which needs labels, but protocol {protocol!r} sees none: choose "
-            f"{' or '.join(_LABELS_SEEN)}, or weights that are uniform or published"
-        )
     if method == "zero_shot" and not searched:
         return None
-    return {"validation": lambda: bench.measure("val"), "oracle": lambda: test}.get(protocol, lambda: None)()
+    if protocol == "validation":
+        return bench.measure("val")
+    return test if protocol == "oracle" else None
 
 
 def _weigh_views(bench: _Bench, choices: _Measured | None, view_weighting: ViewWeighting) -> ViewWeights:
     task = bench.task
     if view_weighting == "searched":
-        assert choices is not None  # _labelled_choices has seen to it
+        assert choices is not None  # _check_view_weighting has seen to it
         per_view = choices.logits.clip.unflatten(0, (-1, choices.views))
         return view_weights.search(per_view, choices.labels[:: choices.views], seed=bench.seed)
     if view_weighting == "published":
@@ -260,6 +258,19 @@ def _control(control: OracleControl | None) -> dict[str, object]:
     if control is None:
         return {}
     return {"control_gain": float(control.by_selection.mean()), "control_p": control.p_value}
+
+
+def _check_view_weighting(task: Task, backbone: Backbone, protocol: Protocol, view_weighting: ViewWeighting) -> None:
+    """Before anything is encoded: whether these weights can be had."""
+    if task.view_set is None:
+        return
+    if view_weighting == "published":
+        view_weights.published(task.view_set, task.name, backbone.name)
+    if view_weighting == "searched" and protocol not in _LABELS_SEEN:
+        raise ValueError(
+            f"view_weighting is 'searched', which needs labels, but protocol {protocol!r} sees none: choose "
+            f"{' or '.join(_LABELS_SEEN)}, or weights that are uniform or published"
+        )
 
 
 def _check_names(method: str, protocol: str, config: str) -> None:

@@ -118,7 +118,7 @@ for name in ("zero_shot", "calip"):
 # %% [markdown]
 # `load_task` cuts every class into 50 % for training, 20 % for validation and 30 % for the test, by a hash of the file
 # names. The same files give the same cut on every machine. Nothing here is trained, so only the test images are used.
-# An image that cannot be read stops the cell and is named; `load_task(..., unreadable="skip")` leaves it out.
+# An image that cannot be read stops the cell and is named; with `unreadable = "skip"` it is left out.
 
 # %%
 hits = {
