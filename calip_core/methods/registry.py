@@ -1,5 +1,6 @@
 """Heads by name."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -24,3 +25,14 @@ def make_method(name: str, **options: Any) -> Method:
     if name not in METHODS:
         raise ValueError(f"method is {name!r}, expected one of {sorted(METHODS)}")
     return METHODS[name](**options)
+
+
+def accepted_options(name: str) -> set[str]:
+    """The keyword arguments that a head can be made with.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in METHODS:
+        raise ValueError(f"method is {name!r}, expected one of {sorted(METHODS)}")
+    return set(inspect.signature(METHODS[name]).parameters)
