@@ -17,7 +17,7 @@ HEADS = {
 
 @pytest.fixture
 def saved(tmp_path):
-    tokens, text = random_features()
+    _, text = random_features()
     head = make_method("calip", **HEADS["calip"]).fit(None, None, text)
     save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     return tmp_path / "head.safetensors"
