@@ -6,9 +6,15 @@ from typing import Any
 
 from calip_core.methods.base import Method
 from calip_core.methods.calip import Calip
+from calip_core.methods.calip_fs import CalipFs
+from calip_core.methods.clip_adapter import ClipAdapter
+from calip_core.methods.coop import CoOp
+from calip_core.methods.tip_adapter_f import TipAdapterF
 from calip_core.methods.zero_shot import ZeroShot
 
-METHODS: dict[str, Callable[..., Method]] = {head.name: head for head in (ZeroShot, Calip)}
+METHODS: dict[str, Callable[..., Method]] = {
+    head.name: head for head in (ZeroShot, Calip, CalipFs, ClipAdapter, CoOp, TipAdapterF)
+}
 
 
 def make_method(name: str, **options: Any) -> Method:

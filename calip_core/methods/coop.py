@@ -1,0 +1,327 @@
+"""CoOp: the words around a class name become vectors that learn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
+
+from calip_core.backbones.base import Backbone
+from calip_core.clip_import import ClipModule, clip
+from calip_core.methods.base import Labels
+from calip_core.methods.trained import TrainedHead
+from calip_core.methods.training import Support, TrainingOptions
+from calip_core.tokens import ImageTokens
+
+Position = Literal["end", "middle"]
+
+_STD = 0.02  # of the first context vectors, as CLIP's own word vectors start
+
+
+class CoOp(TrainedHead):
+    """logits = s F_v unit(T([start] v_1 ... v_L [class name] . [end]))^T, with the v learned (Zhou et al., 2022).
+
+    Training sees cached pooled features and goes back through the text encoder T alone. The text features that ``fit``
+    is given serve for checks only: they were made from templates, which this head replaces. A fitted head needs
+    neither encoder nor names; the features of its learned prompts are in its state.
+
+    Args:
+        backbone: whose text encoder is used: a CLIP of OpenAI's architecture. Needed for ``fit``.
+        classnames: of the task's classes, in their order. Needed for ``fit``.
+        context: how many vectors L learn.
+        class_specific: whether each class has context vectors of its own.
+        position: where the class name stands: "end", or in the "middle" of the context.
+        init: words that the context starts from, such as "a photo of a"; then L is their number of tokens. None draws
+            vectors from N(0, 0.02).
+        chunk: classes that go through the encoder together. With more classes than that, what the backward pass needs
+            is computed again chunk by chunk instead of being kept.
+        training: the recipe, as an object or by its fields; the published one for 16 shots when left out.
+        seed: of the first vectors and of the order of the rows.
+        logit_scale: s.
+        progress: whether to show a bar while training.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+
+    name = "coop"
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        classnames: Sequence[str] | None = None,
+        context: int = 16,
+        class_specific: bool = False,
+        position: Position = "end",
+        init: str | None = None,
+        chunk: int = 256,
+        training: TrainingOptions | Mapping[str, Any] | None = None,
+        seed: int = 1,
+        logit_scale: float = 100.0,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(training, TrainingOptions.coop(), seed=seed, logit_scale=logit_scale, progress=progress)
+        if position not in get_args(Position):
+            raise ValueError(f"position is {position!r}, expected one of {list(get_args(Position))}")
+        for what, value in (("context", context), ("chunk", chunk)):
+            if value < 1:
+                raise ValueError(f"{what} is {value}, expected at least 1")
+        if init is not None and not init.strip():
+            raise ValueError(f"init is {init!r}, expected words such as 'a photo of a', or None")
+        self.backbone = backbone
+        self.classnames = None if classnames is None else tuple(classnames)
+        self.context, self.class_specific, self.position, self.init = context, class_specific, position, init
+        self.chunk = chunk
+
+    def fit(
+        self,
+        tokens: ImageTokens | None,
+        labels: Labels | None,
+        text: Float[Tensor, "k c"],
+        val: tuple[ImageTokens, Labels] | None = None,
+    ) -> "CoOp":
+        """Learn the context from the support set; the validation set is not used.
+
+        Raises:
+            ValueError: there is no backbone or it has another architecture, the class names are missing or of another
+                number than the text, a prompt is too long, or the support set is missing, lacks a class, or is of
+                another width than the text.
+            TrainingDivergedError: the head is then the last one with a finite loss.
+        """
+        support = Support.of(tokens, labels, text, self.name)
+        prompts = self._prompts(len(text))
+        state = {"text": support.text, "context": prompts.first_context(self.class_specific, self.init, self.seed)}
+        pooled = support.tokens.pooled
+
+        def forward(rows: Int64[Tensor, " b"]) -> Float[Tensor, "b k"]:
+            return self.logit_scale * pooled[rows] @ prompts.features(state["context"]).to(pooled).T
+
+        try:
+            self._learn(state, forward, support)
+        finally:
+            with torch.no_grad():
+                self._state["text"] = prompts.features(self._state["context"]).to(pooled)
+        return self
+
+    def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
+        """Cosines of pooled features and those of the learned prompts, times s.
+
+        Raises:
+            RuntimeError: the head has not been fitted.
+            ValueError: features of another width.
+        """
+        return self.logit_scale * self._checked(tokens).pooled @ self._state["text"].T
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments but the backbone, which a fitted head does not need."""
+        own = {
+            "classnames": None if self.classnames is None else list(self.classnames), "context": self.context,
+            "class_specific": self.class_specific, "position": self.position, "init": self.init, "chunk": self.chunk,
+        }  # fmt: skip
+        return {**own, **super().options()}
+
+    def _prompts(self, classes: int) -> "Prompts":
+        if self.backbone is None or self.classnames is None:
+            raise ValueError(
+                "coop learns through a text encoder from class names: make it with backbone=load_backbone(...) and "
+                "classnames=task.classnames"
+            )
+        if len(self.classnames) != classes:
+            raise ValueError(
+                f"coop has {len(self.classnames)} class names and text features of {classes} classes: give the "
+                "classnames that the text features were made from"
+            )
+        return Prompts.of(self.backbone, self.classnames, self._context_length(), self.position, self.chunk)
+
+    def _context_length(self) -> int:
+        if self.init is None or self.backbone is None:
+            return self.context
+        return len(_word_tokens(self.backbone, [self.init])[0])
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts with places for context vectors, and the encoder that reads them.
+
+    All prompts begin alike, with the start mark and, where the context is shared, with context vectors. Text attends
+    backwards only, so this beginning is the same for every class and is encoded once.
+
+    Attributes:
+        encoder: a CLIP whose text half computes in float32.
+        context: how many context vectors a prompt has.
+        fixed: vectors of marks and names, "k length d"; anything where context goes.
+        slots: number of the context vector that goes to each place.
+        open: whether a context vector goes there.
+        ends: place of each end mark, where the feature is read.
+        together: classes that are encoded in one go.
+    """
+
+    encoder: "TextTower"
+    context: int
+    fixed: Float[Tensor, "k length d"]
+    slots: Int64[Tensor, "k length"]
+    open: Bool[Tensor, "k length"]
+    ends: Int64[Tensor, " k"]
+    together: int
+
+    @classmethod
+    def of(
+        cls, backbone: Backbone, classnames: Sequence[str], context: int, position: Position, together: int
+    ) -> "Prompts":
+        """Lay out one prompt a class, as short as the longest of them allows.
+
+        Raises:
+            ValueError: the backbone has another architecture than OpenAI's, or a prompt is longer than it reads.
+        """
+        encoder = TextTower.of(backbone)
+        names = _word_tokens(backbone, classnames)
+        before = context if position == "end" else context // 2
+        sentences = backbone.tokenize([f"{name.replace('_', ' ')}." for name in classnames])
+        length = sentences.shape[1] + context
+        if length > backbone.context_length:
+            raise ValueError(
+                f"with {context} context vectors the longest prompt has {length} tokens, and {backbone.name} reads "
+                f"{backbone.context_length}: use at most {context - (length - backbone.context_length)}"
+            )
+        order = torch.stack([_order(len(name), context, before, sentences.shape[1]) for name in names])
+        is_open = order < 0
+        ids = sentences.gather(1, order.clamp_min(0))
+        return cls(
+            encoder, context, encoder.words(ids), (order + context).clamp_max(context - 1).to(encoder.device),
+            is_open.to(encoder.device), (sentences.argmax(dim=1) + context).to(encoder.device), together,
+        )  # fmt: skip
+
+    def first_context(self, class_specific: bool, init: str | None, seed: int) -> Tensor:
+        """Context vectors at step 0: "l d", or "k l d" where each class has its own."""
+        k, _, d = self.fixed.shape
+        shape = (k, self.context, d) if class_specific else (self.context, d)
+        if init is None:
+            drawn = _STD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        else:
+            drawn = self.encoder.words(_word_tokens(self.encoder.backbone, [init])[0].unsqueeze(0))[0].expand(shape)
+        return drawn.clone().to(self.encoder.device).requires_grad_()
+
+    def features(self, context: Float[Tensor, "*k l d"]) -> Float[Tensor, "k c"]:
+        """Unit rows, one a class."""
+        chunks = torch.arange(len(self.fixed), device=self.fixed.device).split(self.together)
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._encode(context, chunk) for chunk in chunks])
+        return torch.cat([checkpoint(self._encode, context, chunk, use_reentrant=False) for chunk in chunks])
+
+    def _encode(self, context: Float[Tensor, "*k l d"], classes: Int64[Tensor, " j"]) -> Float[Tensor, "j c"]:
+        slots = self.slots[classes]
+        vectors = context[slots] if context.ndim == 2 else context[classes.unsqueeze(1), slots]
+        embedded = torch.where(self.open[classes].unsqueeze(2), vectors, self.fixed[classes])
+        return self.encoder(embedded, self.ends[classes], self._alike(context.ndim == 2))
+
+    def _alike(self, shared: bool) -> int:
+        """How many places at the beginning of all prompts hold the same: start mark and the first run of context."""
+        return 1 + (int(self.open[0, 1:].long().cumprod(0).sum()) if shared else 0)
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """The text half of OpenAI's CLIP from word vectors on, in float32, with a gradient for its input alone."""
+
+    backbone: Backbone
+    model: ClipModule
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> "TextTower":
+        """Check the architecture.
+
+        Raises:
+            ValueError: it is another than OpenAI's.
+        """
+        if not isinstance(backbone.model, clip.model.CLIP):
+            raise ValueError(
+                f"coop needs a text encoder of OpenAI's architecture, {backbone.name} has a "
+                f"{type(backbone.model).__name__}: choose one of OpenAI's models or a miniature"
+            )
+        return cls(backbone, backbone.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.backbone.device
+
+    @torch.no_grad()
+    def words(self, ids: Int64[Tensor, "p length"]) -> Float[Tensor, "p length d"]:
+        """Word vectors, before positions are added."""
+        vectors: Tensor = self.model.token_embedding(ids.to(self.device))
+        return vectors.float()
+
+    def __call__(
+        self, embedded: Float[Tensor, "j length d"], ends: Int64[Tensor, " j"], alike: int
+    ) -> Float[Tensor, "j c"]:
+        """Features at the end marks, as unit rows; the first ``alike`` places are the same in all rows.
+
+        What CLIP's ``encode_text`` computes after its word embedding, in float32 whatever format the weights have.
+        """
+        placed = embedded + self.model.positional_embedding[: embedded.shape[1]].float()
+        head, tail = placed[:1, :alike], placed[:, alike:]
+        for block in self.model.transformer.resblocks:
+            head, tail = _block(block, head, tail)
+        read = _norm(self.model.ln_final, tail[torch.arange(len(tail), device=tail.device), ends - alike])
+        return normalize(read @ self.model.text_projection.float(), dim=-1)
+
+
+def _block(
+    block: ClipModule, head: Float[Tensor, "1 a d"], tail: Float[Tensor, "j t d"]
+) -> tuple[Float[Tensor, "1 a d"], Float[Tensor, "j t d"]]:
+    """One residual attention block on a shared beginning and the rest: the rest attends to both."""
+    q, k, v = _heads(block, head)
+    new_head = _finish(block, head, scaled_dot_product_attention(q, k, v, is_causal=True))
+    (queries, *own), earlier = _heads(block, tail), (k, v)
+    keys, values = (
+        torch.cat([past.expand(len(tail), -1, -1, -1), now], dim=2) for past, now in zip(earlier, own, strict=True)
+    )
+    seen = torch.ones(tail.shape[1], keys.shape[2], dtype=torch.bool, device=tail.device).tril(head.shape[1])
+    attended = scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+    return new_head, _finish(block, tail, attended)
+
+
+def _heads(block: ClipModule, x: Float[Tensor, "j t d"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, "j heads t d/heads" each."""
+    attention = block.attn
+    x = _norm(block.ln_1, x)
+    together = linear(x, attention.in_proj_weight.float(), attention.in_proj_bias.float())
+    j, t, _ = together.shape
+    q, k, v = together.view(j, t, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def _finish(block: ClipModule, x: Float[Tensor, "j t d"], attended: Float[Tensor, "j h t e"]) -> Float[Tensor, "j t d"]:
+    """Join the heads, then the two residual additions of a block."""
+    x = x + _affine(block.attn.out_proj, attended.transpose(1, 2).flatten(2))
+    mlp = block.mlp
+    return x + _affine(mlp.c_proj, mlp.gelu(_affine(mlp.c_fc, _norm(block.ln_2, x))))
+
+
+def _affine(layer: ClipModule, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+    return linear(x, layer.weight.float(), layer.bias.float())
+
+
+def _norm(layer: ClipModule, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+    return nn.functional.layer_norm(x, layer.normalized_shape, layer.weight.float(), layer.bias.float(), layer.eps)
+
+
+def _word_tokens(backbone: Backbone, texts: Sequence[str]) -> list[Int64[Tensor, " t"]]:
+    """Tokens of texts without their marks."""
+    rows = backbone.tokenize([text.replace("_", " ") for text in texts])
+    return [row[1 : int(row.argmax())] for row in rows]
+
+
+def _order(name: int, context: int, before: int, length: int) -> Int64[Tensor, " whole"]:
+    """Which token of "[start] name . [end]" stands at each place of a prompt; below 0 for context vectors.
+
+    Context vector i is coded as i - context. The start mark comes first, ``before`` context vectors follow; the others,
+    if any, stand between the name and the full stop.
+    """
+    vectors = torch.arange(context) - context
+    tokens = torch.arange(length)
+    return torch.cat([tokens[:1], vectors[:before], tokens[1 : 1 + name], vectors[before:], tokens[1 + name :]])
