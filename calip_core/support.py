@@ -1,0 +1,168 @@
+"""Support sets: which few images of each class a few-shot head learns from.
+
+Published tables share the draws of CoOp's code. ``coop_support`` repeats them, so that the images are the same ones
+where a split lists its images in CoOp's order.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import ArrayLike
+
+Short = Literal["error", "take", "repeat"]
+"""What to do with a class that has fewer images than shots: refuse, take what there is, or draw images repeatedly."""
+
+MOST_VAL_SHOTS = 4
+"""CoOp validates on as many images a class as it trains on, but on no more than this."""
+
+Indices = Int64[np.ndarray, "i"]
+
+
+class SupportSet(NamedTuple):
+    """Numbers of the drawn images in their splits, class by class."""
+
+    train: Indices
+    val: Indices
+
+
+def coop_support(
+    labels: ArrayLike,
+    shots: int,
+    seed: int,
+    *,
+    classes: int | None = None,
+    views: int = 1,
+    nested: bool = False,
+    short: Short = "error",
+) -> Indices:
+    """Draw a support set by the procedure of CoOp (Dassl's ``DatasetBase.generate_fewshot_dataset``).
+
+    ``Random(seed)`` goes through the classes in the order in which they first appear and samples each one's images
+    without replacement. CoOp's draws for two numbers of shots have nothing to do with each other; ``nested`` ones do.
+
+    Args:
+        labels: class numbers of all images of the split, in its order.
+        shots: images a class.
+        seed: of the draw, 0 or more; published tables average over 1, 2 and 3.
+        classes: how many classes there must be; up to the largest label when left out.
+        views: how many consecutive images show one thing (``Split.views``): things are drawn, with all their views.
+        nested: make the set of 1 shot lie inside that of 2 shots, and so on. This is another draw than CoOp's.
+        short: what to do with a class that has fewer images than ``shots``. ``"error"`` refuses, ``"take"`` takes
+            what there is, ``"repeat"`` fills up with repeated images, as CoOp's code does.
+
+    Returns:
+        Indices into the split, class by class in the order of the draw, the views of a thing together.
+
+    Raises:
+        ValueError: fewer than one shot, a seed below 0, labels that are no integers or no whole number of things, a
+            class without any image, a class with fewer images than shots, or an unknown ``short``.
+    """
+    _check_draw(shots, seed, short)
+    things = _things(labels, views)
+    return _draw(Random(seed), _by_class(things, classes), shots, views=views, nested=nested, short=short)
+
+
+def coop_support_and_val(
+    labels: ArrayLike,
+    val_labels: ArrayLike,
+    shots: int,
+    seed: int,
+    *,
+    classes: int | None = None,
+    views: int = 1,
+    nested: bool = False,
+    short: Short = "error",
+) -> SupportSet:
+    """The support set, and after it, from the same stream, the few images that CoOp validates on.
+
+    Args:
+        labels: class numbers of the train split.
+        val_labels: those of the validation split, from which ``min(shots, 4)`` images a class are drawn.
+        shots: images a class.
+        seed: as for ``coop_support``, and so are all the others.
+
+    Raises:
+        ValueError: as ``coop_support`` does, for either split.
+    """
+    _check_draw(shots, seed, short)
+    rng, drawn = Random(seed), []
+    for split, count in ((labels, shots), (val_labels, min(shots, MOST_VAL_SHOTS))):
+        things = _by_class(_things(split, views), classes)
+        drawn.append(_draw(rng, things, count, views=views, nested=nested, short=short))
+    return SupportSet(*drawn)
+
+
+def _check_draw(shots: int, seed: int, short: str) -> None:
+    if shots < 1:
+        raise ValueError(f"shots is {shots}, expected at least one image a class")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more: Python draws the same for a seed and its negative")
+    if short not in ("error", "take", "repeat"):
+        raise ValueError(f"short is {short!r}, expected 'error', 'take' or 'repeat'")
+
+
+def _things(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
+    """The label of every thing, of which ``views`` consecutive images are taken."""
+    given = np.asarray(labels)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"labels are {given.dtype} of shape {given.shape}, expected one integer an image")
+    if views < 1 or len(given) % views:
+        raise ValueError(f"{len(given)} images with {views} views each: expected a whole number of things")
+    by_thing = given.astype(np.int64).reshape(-1, views)
+    mixed = np.flatnonzero((by_thing != by_thing[:, :1]).any(axis=1))
+    if len(mixed):
+        raise ValueError(
+            f"the {views} views of thing {mixed[0]} have labels {by_thing[mixed[0]].tolist()}, expected one label: "
+            "give the number of views that the split has"
+        )
+    return by_thing[:, 0]
+
+
+def _by_class(labels: Int64[np.ndarray, "t"], classes: int | None) -> dict[int, list[int]]:
+    """The things of every class, classes in order of first appearance as CoOp's dictionary has them."""
+    if len(labels) == 0:
+        raise ValueError("this split has no images to draw from: choose another split or dataset")
+    expected = int(labels.max()) + 1 if classes is None else classes
+    if labels.min() < 0 or labels.max() >= expected:
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, expected 0 to {expected - 1}")
+    by_class: dict[int, list[int]] = {}
+    for thing, label in enumerate(labels.tolist()):
+        by_class.setdefault(label, []).append(thing)
+    lacking = sorted(set(range(expected)) - set(by_class))
+    if lacking:
+        raise ValueError(
+            f"{len(lacking)} of {expected} classes have no image to draw, the first is class {lacking[0]}: take a "
+            "split with images of every class"
+        )
+    return by_class
+
+
+def _draw(
+    rng: Random, by_class: dict[int, list[int]], shots: int, *, views: int, nested: bool, short: Short
+) -> Indices:
+    draw: Callable[[Random, list[int], int], list[int]] = _nested_shots if nested else _coop_shots
+    drawn: list[int] = []
+    for label, things in by_class.items():
+        if len(things) < shots and short == "error":
+            raise ValueError(
+                f"class {label} has {len(things)} images, fewer than {shots} shots: ask for fewer shots, or pass "
+                "short='take' to take what there is, short='repeat' to repeat images as CoOp's code does"
+            )
+        drawn += draw(rng, things, min(shots, len(things)) if short == "take" else shots)
+    firsts = np.array(drawn, dtype=np.int64) * views
+    return (firsts[:, None] + np.arange(views)).ravel()
+
+
+def _coop_shots(rng: Random, things: list[int], shots: int) -> list[int]:
+    if len(things) >= shots:
+        return rng.sample(things, shots)
+    return rng.choices(things, k=shots)
+
+
+def _nested_shots(rng: Random, things: list[int], shots: int) -> list[int]:
+    """The first of a whole shuffle, which takes as much from the stream for any number of shots."""
+    order = rng.sample(things, len(things))
+    return [order[i % len(order)] for i in range(shots)]
