@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ class FewShotRecord(BaseModel):
     time: AwareDatetime
 
     @property
-    def gain(self) -> Annotated[float, "share"]:
+    def gain(self) -> float:
         """Over zero-shot CLIP on the same images."""
         return self.top1 - self.clip_top1
 
@@ -270,12 +270,30 @@ class FewShotBench:
         support, val = self.support(shots, seed, nested=nested)
         if hyperparameters == "validation" and val is None:
             raise ValueError(f"{self.task.name} has no val images to choose on: take hyperparameters='stated'")
-        head = make_method(method, **self._filled_in(method, options or {}, seed))
         start = time.perf_counter()
-        chosen_on = (val.tokens, val.labels) if val is not None and hyperparameters == "validation" else None
-        head.fit(support.tokens, support.labels, self.text, chosen_on)
-        seconds = time.perf_counter() - start
-        return self._record(head, support, shots, seed, hyperparameters, seconds)
+        head = self.fit(method, support, val if hyperparameters == "validation" else None, options, seed)
+        return self._record(head, support, shots, seed, hyperparameters, time.perf_counter() - start)
+
+    def fit(
+        self,
+        method: str,
+        support: Encoded,
+        val: Encoded | None = None,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 1,
+    ) -> Method:
+        """A head fitted on a support set.
+
+        Args:
+            method: one of ``methods.METHODS``.
+            support: of ``support``.
+            val: images to choose hyperparameters on; without them the stated ones are used.
+            options: as for ``run``.
+            seed: of the fit.
+        """
+        head = make_method(method, **self._filled_in(method, options or {}, seed))
+        chosen_on = None if val is None else (val.tokens, val.labels)
+        return head.fit(support.tokens, support.labels, self.text, chosen_on)
 
     def _filled_in(self, method: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
         known = {
@@ -286,6 +304,16 @@ class FewShotBench:
         }
         accepted = accepted_options(method)
         return {name: value for name, value in known.items() if name in accepted} | dict(options)
+
+    def accuracy(self, head: Method, images: Encoded | None = None) -> float:
+        """Share of images (clouds) that a head gets right; of the test images when ``images`` is left out."""
+        images = images or self.test
+        fused = head.logits(images.tokens).unflatten(0, (-1, images.views)).mean(dim=1)
+        return float(correct_predictions(fused, images.thing_labels).mean())
+
+    def encode(self, split: Split, name: str) -> Encoded:
+        """Features of other images of the same classes, such as shifted ones."""
+        return _encoded(self._store(split, name, self.limit), split.views, self.backbone.device)
 
     def _hits(self, logits: Float[Tensor, "n k"]) -> Bool[np.ndarray, "t"]:
         fused = logits.unflatten(0, (-1, self.test.views)).mean(dim=1)

@@ -109,6 +109,22 @@ def bootstrap_interval(
     return Interval(float(low), float(high))
 
 
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Mean of a few repetitions and half the width of its t-interval; the half is NaN for a single one.
+
+    Raises:
+        ValueError: no values, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    given = np.asarray(values, dtype=float)
+    if given.ndim != 1 or len(given) == 0:
+        raise ValueError(f"values have shape {given.shape}, expected at least one number")
+    if len(given) == 1:
+        return float(given[0]), float("nan")
+    spread = stats.t.ppf((1 + confidence) / 2, len(given) - 1) * given.std(ddof=1) / np.sqrt(len(given))
+    return float(given.mean()), float(spread)
+
+
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
     """Exact McNemar test (McNemar, 1947) from the hits of two classifiers on the same images, in the same order.
 

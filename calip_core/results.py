@@ -10,17 +10,23 @@ from dataclasses import dataclass
 from functools import cache
 from io import FileIO
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
 from pydantic import ValidationError
 
 from calip_core.datasets import disk_datasets
+from calip_core.fewshot import FewShotRecord
 from calip_core.metrics import PairedTest, mcnemar
 from calip_core.paths import DATA_DIR
-from calip_core.records import SCHEMA, RunRecord
+from calip_core.records import RunRecord
 
 _ZERO_SHOT = DATA_DIR / "published" / "zeroshot.csv"
+_FEW_SHOT = DATA_DIR / "published" / "fewshot.csv"
 _POINT_CLOUDS = DATA_DIR / "published" / "point_clouds.csv"
+
+
+Form = TypeVar("Form", RunRecord, FewShotRecord)
 
 
 class TornRecordWarning(UserWarning):
@@ -36,17 +42,22 @@ def results_file() -> Path:
     return Path(os.environ.get("CALIP_RESULTS") or DATA_DIR.parent / "results" / "runs.jsonl")
 
 
-def append(record: RunRecord, path: Path | None = None) -> None:
+def few_shot_file() -> Path:
+    """Where few-shot runs are recorded: ``fewshot.jsonl`` beside the other results."""
+    return results_file().with_name("fewshot.jsonl")
+
+
+def append(record: RunRecord | FewShotRecord, path: Path | None = None) -> None:
     """Add a record as one line of JSON. Several processes may append at once; a line is whole or is not there.
 
     Args:
         record: what was measured.
-        path: the file; ``results_file()`` when left out.
+        path: the file; ``results_file()`` or, for few-shot records, ``few_shot_file()`` when left out.
 
     Raises:
         OSError: the file cannot be written; the records in it stay.
     """
-    path = path or results_file()
+    path = path or (results_file() if isinstance(record, RunRecord) else few_shot_file())
     path.parent.mkdir(parents=True, exist_ok=True)
     line = record.model_dump_json().encode() + b"\n"
     with FileLock(f"{path}.lock"), path.open("ab+", buffering=0) as file:
@@ -83,30 +94,38 @@ def load(path: Path | None = None) -> list[RunRecord]:
     Raises:
         ValueError: a whole line is not a record; the message names the file, the line and the field.
     """
-    path = path or results_file()
+    return _load(path or results_file(), RunRecord)
+
+
+def load_few_shot(path: Path | None = None) -> list[FewShotRecord]:
+    """All few-shot records, as ``load`` reads the others; of ``few_shot_file()`` when ``path`` is left out."""
+    return _load(path or few_shot_file(), FewShotRecord)
+
+
+def _load(path: Path, form: type[Form]) -> list[Form]:
     if not path.is_file():
         return []
     lines = path.read_bytes().split(b"\n")
-    parsed = (_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    parsed = (_parse(path, number, line, form) for number, line in enumerate(lines, 1) if line.strip())
     return [record for record in parsed if record is not None]
 
 
-def _parse(path: Path, number: int, line: bytes) -> RunRecord | None:
+def _parse(path: Path, number: int, line: bytes, form: type[Form]) -> Form | None:
     try:
-        return RunRecord.model_validate_json(line)
+        return form.model_validate_json(line)
     except ValidationError as error:
         fault = error.errors()[0]
         if fault["type"] == "json_invalid":
             warnings.warn(
                 f"{path}, line {number}, is cut short and left out: run its measurement again", TornRecordWarning,
-                stacklevel=3,
+                stacklevel=4,
             )  # fmt: skip
             return None
-        version = _schema(line)
-        if version not in (None, SCHEMA):
+        version, ours = _schema(line), form.model_fields["schema_version"].default
+        if version not in (None, ours):
             warnings.warn(
-                f"{path}, line {number}, is a record of form {version}, this version writes form {SCHEMA}; it is left "
-                "out: run its measurement again", OldRecordWarning, stacklevel=3,
+                f"{path}, line {number}, is a record of form {version}, this version writes form {ours}; it is left "
+                "out: run its measurement again", OldRecordWarning, stacklevel=4,
             )  # fmt: skip
             return None
         where = ".".join(map(str, fault["loc"])) or "the line"
@@ -311,3 +330,39 @@ def _measured_clouds(record: RunRecord) -> tuple[str, ...]:
         record.dataset, f"measured here: {record.backbone}", f"{100 * record.clip_top1:.2f}",
         f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]", how,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PublishedFewShot:
+    """A published few-shot accuracy: a share from 0 to 1, and where it stands."""
+
+    dataset: str
+    backbone: str
+    method: str
+    shots: int
+    top1: float
+    source: str
+
+
+@cache
+def published_few_shot() -> tuple[PublishedFewShot, ...]:
+    """All published few-shot accuracies that this repository knows: ``data/published/fewshot.csv``."""
+    with _FEW_SHOT.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedFewShot(
+                row["dataset"], row["backbone"], row["method"], int(row["shots"]), float(row["top1"]) / 100,
+                row["source"],
+            )
+            for row in csv.DictReader(file)
+        )  # fmt: skip
+
+
+def mean_over_seeds(records: Iterable[FewShotRecord], dataset: str, backbone: str, method: str, shots: int) -> str:
+    """Measured mean of real data over its seeds, in per cent, with their number; empty where there is none."""
+    asked = (dataset, backbone, method, shots)
+    found = {
+        record.seed: 100 * record.top1
+        for record in records
+        if (record.dataset, record.backbone, record.method, record.shots) == asked and not record.standin
+    }
+    return f"{sum(found.values()) / len(found):.2f} ({len(found)} seeds)" if found else ""

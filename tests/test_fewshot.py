@@ -118,7 +118,7 @@ def test_clouds_are_drawn_and_counted_whole(backbone, root):
         FewShotBench(task, backbone, augmentations=2, features=root, progress=False)
     task.splits["train"] = task.splits["val"]
     bench = FewShotBench(task, backbone, features=root, progress=False)
-    support, val = bench.support(2, seed=1)
+    support, _ = bench.support(2, seed=1)
     assert len(support.tokens) == 2 * 3 * 6 and (support.thing_labels == [0, 0, 1, 1, 2, 2]).all()
     record = bench.run("gda", 2, seed=1)
     assert record.images == 12 and record.projection == "pointclip, 40 points"

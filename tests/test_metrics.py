@@ -85,3 +85,12 @@ def test_bad_input_is_named():
         metrics.bootstrap_interval([], seed=0)
     with pytest.raises(ValueError, match="same images"):
         metrics.mcnemar([True], [True, False])
+
+
+def test_the_t_interval_of_three_draws_by_hand():
+    mean, half = metrics.mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2 and half == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
+    mean, half = metrics.mean_interval([0.5])
+    assert mean == 0.5 and np.isnan(half)
+    with pytest.raises(ValueError, match="expected at least one number"):
+        metrics.mean_interval([])

@@ -73,7 +73,7 @@ def calip_fs_diagram() -> Figure:
         "Q_s": (3.0, 4.5, r"$W_q$"), "K_s": (3.0, 3.9, r"$W_k$"), "V_s": (3.0, 3.3, r"$W_v$"),
         "Q_t": (3.0, 1.7, r"$W_q'$"), "K_t": (3.0, 1.1, r"$W_k'$"), "V_t": (3.0, 0.5, r"$W_v'$"),
         "text": (5.6, 3.6, "text looks\nat image"), "image": (5.6, 1.4, "image looks\nat text"),
-        "P_t": (7.6, 3.6, r"$W_p$"), "P_s": (7.6, 1.4, r"$W_p'$"),
+        "P_t": (7.6, 3.6, r"$W_p$"), "P_s": (7.6, 1.4, r"$W_p$"),
         "out_t": (9.2, 3.6, r"$F_t^a$"), "out_s": (9.2, 1.4, r"$F_s^a$"),
     }  # fmt: skip
     for name, (x, y, text) in boxes.items():

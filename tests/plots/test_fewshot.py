@@ -31,6 +31,6 @@ def test_cost_has_a_point_a_method():
 def test_the_diagram_colours_what_learns():
     ax = plots.calip_fs_diagram().axes[0]
     texts = {text.get_text() for text in ax.texts}
-    assert {"$F_s$", "$F_t$", "$W_q$", "$W_p'$"} <= texts
+    assert {"$F_s$", "$F_t$", "$W_q$", "$W_p$"} <= texts
     learning = [patch for patch in ax.patches if plt.matplotlib.colors.to_hex(patch.get_facecolor()) == "#cfe3f1"]
     assert len(learning) == 8
