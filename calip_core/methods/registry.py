@@ -5,9 +5,23 @@ from typing import Any
 
 from calip_core.methods.base import Method
 from calip_core.methods.calip import Calip
+from calip_core.methods.clap import Clap
+from calip_core.methods.gda import Gda
+from calip_core.methods.linear_probe import LinearProbe
+from calip_core.methods.tip_adapter import TipAdapter
 from calip_core.methods.zero_shot import ZeroShot
 
-METHODS: dict[str, Callable[..., Method]] = {head.name: head for head in (ZeroShot, Calip)}
+METHODS: dict[str, Callable[..., Method]] = {
+    head.name: head
+    for head in (
+        ZeroShot,
+        Calip,
+        LinearProbe,
+        TipAdapter,
+        Gda,
+        Clap,
+    )
+}
 
 
 def make_method(name: str, **options: Any) -> Method:
