@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
+from scipy.stats import t as student_t
 from torch import Tensor
 
 Floats = Float[np.ndarray, "..."]
@@ -121,7 +122,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
         raise ValueError(f"values have shape {given.shape}, expected at least one number")
     if len(given) == 1:
         return float(given[0]), float("nan")
-    spread = stats.t.ppf((1 + confidence) / 2, len(given) - 1) * given.std(ddof=1) / np.sqrt(len(given))
+    spread = student_t.ppf((1 + confidence) / 2, len(given) - 1) * given.std(ddof=1) / np.sqrt(len(given))
     return float(given.mean()), float(spread)
 
 

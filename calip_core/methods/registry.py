@@ -7,13 +7,19 @@ from typing import Any
 from calip_core.methods.base import Method
 from calip_core.methods.calip import Calip
 from calip_core.methods.calip_fs import CalipFs
+from calip_core.methods.clap import Clap
 from calip_core.methods.clip_adapter import ClipAdapter
 from calip_core.methods.coop import CoOp
+from calip_core.methods.gda import Gda
+from calip_core.methods.linear_probe import LinearProbe
+from calip_core.methods.tip_adapter import TipAdapter
 from calip_core.methods.tip_adapter_f import TipAdapterF
 from calip_core.methods.zero_shot import ZeroShot
 
-METHODS: dict[str, Callable[..., Method]] = {
-    head.name: head for head in (ZeroShot, Calip, CalipFs, ClipAdapter, CoOp, TipAdapterF)
+_HEADS: tuple[type[Method], ...] = (
+    ZeroShot, Calip, LinearProbe, CoOp, ClipAdapter, TipAdapter, TipAdapterF, Gda, Clap, CalipFs,
+)  # fmt: skip
+METHODS: dict[str, Callable[..., Method]] = {head.name: head for head in _HEADS
 }
 
 

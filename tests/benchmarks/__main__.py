@@ -5,7 +5,7 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming, view_weights
+from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming, tip_adapter, view_weights
 
 BENCHMARKS = {
     "attention": attention.run,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "projection": projection.run,
     "rendering": rendering.run,
     "streaming": streaming.run,
+    "tip_adapter": tip_adapter.run,
     "view_weights": view_weights.run,
 }
 

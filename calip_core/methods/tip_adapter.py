@@ -1,0 +1,373 @@
+"""Tip-Adapter: zero-shot CLIP plus a vote of the support images, each weighted by its similarity. Nothing is trained.
+
+Its two numbers are the weight alpha of the vote and its sharpness beta. The published search evaluates a grid of both.
+For a fixed beta the logits are linear in alpha, so the accuracy at all alphas follows from one pass
+(``betas.line_landscape``): only the sharpnesses are tried one by one.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int, Int64
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+from calip_core.betas import LineLandscape, LinePlateau, line_landscape
+from calip_core.methods.base import Labels, check_support, check_width, fitted
+from calip_core.methods.validation import check_positive, check_validation, check_weight, single
+from calip_core.metrics import checked_labels
+from calip_core.paths import DATA_DIR
+from calip_core.tokens import ImageTokens
+
+BETA_STEPS = 200
+"""The published search tries so many sharpnesses, and 20 weights for each."""
+
+_PUBLISHED = DATA_DIR / "published" / "tip_adapter.csv"
+_BLOCK = 10  # neighbouring sharpnesses whose extremes decide together which images are worth a closer look
+# A sum of rounded products errs by less than this many units in the last place.
+_ROUNDING = 16
+
+
+@dataclass(frozen=True)
+class PublishedTip:
+    """What a published configuration starts from, and how far it searches.
+
+    Attributes:
+        alpha: weight of the cache before any search.
+        beta: its sharpness before any search.
+        alpha_max: end of the weights searched, which start at 0.1.
+        beta_max: end of the sharpnesses searched, which start at 0.1.
+        source: file of the repository.
+    """
+
+    alpha: float
+    beta: float
+    alpha_max: float
+    beta_max: float
+    source: str
+
+
+@cache
+def _published_table() -> Mapping[tuple[str, str], PublishedTip]:
+    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("alpha", "beta", "alpha_max", "beta_max")
+    return {
+        (row["dataset"], row["backbone"]): PublishedTip(**{n: float(row[n]) for n in names}, source=row["source"])
+        for row in rows
+    }
+
+
+def published_tip(dataset: str, backbone: str = "RN50") -> PublishedTip:
+    """The published configuration of a data set: ``data/published/tip_adapter.csv``.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    table = _published_table()
+    if (dataset, backbone) not in table:
+        known = ", ".join(sorted(" with ".join(key) for key in table))
+        raise ValueError(f"no published Tip-Adapter configuration for {dataset} with {backbone}, only for {known}")
+    return table[dataset, backbone]
+
+
+class TipAdapter:
+    """logits = s F_v F_t^T + alpha exp(-beta (1 - F_v K^T)) V (Zhang et al., ECCV 2022, arXiv 2207.09519).
+
+    The keys K are the support images' pooled features, the values V their labels, one-hot.
+
+    Args:
+        alpha: weight of the cache, together with ``beta`` or not at all. Left out, both are chosen on the validation
+            set (``tip_search``); without one they are what the published code starts from on ImageNet, 1.17 and 1.
+        beta: sharpness of the similarity.
+        alpha_max: how far alpha is searched, from 0. The maxima are the published ones of ImageNet;
+            ``published_tip`` has those of other data sets.
+        beta_max: how far beta is searched, in 200 steps from 0.1.
+        views: how many consecutive rows of the support tokens are augmented views of one image. Its key is the mean of
+            their features, brought back to unit length. The published code takes 10 views.
+        logit_scale: s.
+
+    Attributes:
+        chosen_by: where alpha and beta come from, in words, once fitted.
+    """
+
+    name = "tip_adapter"
+
+    def __init__(
+        self,
+        alpha: float | None = None,
+        beta: float | None = None,
+        *,
+        alpha_max: float = 3.0,
+        beta_max: float = 7.0,
+        views: int = 1,
+        logit_scale: float = 100.0,
+    ) -> None:
+        if (alpha is None) != (beta is None):
+            raise ValueError(f"{self.name}: alpha is {alpha} and beta {beta}, expected both, or None for both")
+        if alpha is not None and beta is not None:
+            check_weight("alpha", alpha, self.name)
+            check_weight("beta", beta, self.name)
+        for name, value in (("alpha_max", alpha_max), ("beta_max", beta_max), ("logit_scale", logit_scale)):
+            check_positive(name, value, self.name)
+        if views < 1:
+            raise ValueError(f"{self.name}: views is {views}, expected at least 1")
+        self.alpha, self.beta, self.alpha_max, self.beta_max = alpha, beta, alpha_max, beta_max
+        self.views, self.logit_scale = views, logit_scale
+        self.chosen_by = "not fitted yet"
+        self._text: Float[Tensor, "k c"] | None = None
+        self._keys: Float[Tensor, "s c"] | None = None
+        self._values: Int64[Tensor, " s"] | None = None
+        self._chosen = (1.0, 1.0)
+
+    def fit(
+        self,
+        tokens: ImageTokens | None,
+        labels: Labels | None,
+        text: Float[Tensor, "k c"],
+        val: tuple[ImageTokens, Labels] | None = None,
+    ) -> "TipAdapter":
+        """Keep the support set as keys and values, then choose alpha and beta.
+
+        Raises:
+            ValueError: there is no support set, a class has no image in it, features differ in width, or the rows are
+                no whole number of images with ``views`` views and one label each.
+        """
+        tokens, targets = check_support(tokens, labels, text, self.name)
+        keys, values = mean_of_views(single(tokens.pooled), targets, self.views)
+        self._text, self._keys, self._values = text, keys, torch.from_numpy(values)
+        if self.alpha is not None and self.beta is not None:
+            self._chosen, reason = (self.alpha, self.beta), "given"
+        elif val is None:
+            start = published_tip("imagenet")
+            self._chosen, reason = (start.alpha, start.beta), "published for ImageNet, as there is no validation set"
+        else:
+            val_tokens, val_labels = check_validation(val, text, self.name)
+            betas = searched_betas(self.beta_max)
+            terms = self._clip(val_tokens), self._affinity(val_tokens)
+            choice = tip_search(*terms, values, val_labels, betas=betas, alpha_max=self.alpha_max)
+            self._chosen, reason = (choice.alpha, choice.beta), f"exact search on {len(val_labels)} validation images"
+        self.chosen_by = f"{reason}: alpha = {self._chosen[0]:g}, beta = {self._chosen[1]:g}"
+        return self
+
+    @property
+    def chosen(self) -> tuple[float, float]:
+        """Alpha and beta of the fitted head.
+
+        Raises:
+            RuntimeError: the head has not been fitted.
+        """
+        fitted(self._text)
+        return self._chosen
+
+    def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
+        """Zero-shot logits plus alpha times the similarity to the support images of each class."""
+        clip, (alpha, beta) = self._clip(tokens), self.chosen
+        assert self._values is not None
+        values = one_hot(self._values.to(clip.device), clip.shape[1]).to(clip)
+        return clip + alpha * ((self._affinity(tokens) - 1).mul_(beta).exp_() @ values)
+
+    def options(self) -> dict[str, Any]:
+        """Alpha and beta as they were given, the ends of the search, the views and the logit scale."""
+        given = {"alpha": self.alpha, "beta": self.beta, "alpha_max": self.alpha_max, "beta_max": self.beta_max}
+        return {**given, "views": self.views, "logit_scale": self.logit_scale}
+
+    def state(self) -> dict[str, Tensor]:
+        """Text features, keys, the labels of the keys, alpha and beta."""
+        text, chosen = fitted(self._text), torch.tensor(self.chosen, dtype=torch.float64)
+        assert self._keys is not None and self._values is not None
+        return {"text": text, "keys": self._keys, "values": self._values, "alpha_beta": chosen}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take them back."""
+        self._text, self._keys, self._values = state["text"], state["keys"], state["values"]
+        alpha, beta = state["alpha_beta"].tolist()
+        self._chosen = (alpha, beta)
+        self.chosen_by = f"restored: alpha = {alpha:g}, beta = {beta:g}"
+
+    def _clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
+        text = fitted(self._text)
+        check_width(tokens, text, self.name)
+        images = single(tokens.pooled)
+        return self.logit_scale * (images @ text.to(images).T)
+
+    def _affinity(self, tokens: ImageTokens) -> Float[Tensor, "n s"]:
+        assert self._keys is not None
+        images = single(tokens.pooled)
+        return images @ self._keys.to(images).T
+
+
+def mean_of_views(
+    features: Float[Tensor, "n c"], labels: Int[np.ndarray, "n"], views: int
+) -> tuple[Float[Tensor, "s c"], Int[np.ndarray, "s"]]:
+    """One feature of unit length an image, the mean over its views, and one label.
+
+    Args:
+        features: ``views`` consecutive rows an image.
+        labels: one a row, equal among the views of an image.
+        views: of each image.
+
+    Raises:
+        ValueError: the rows are no whole number of images, or the views of an image have different labels.
+    """
+    if len(labels) % views:
+        raise ValueError(f"{len(labels)} support rows with {views} views an image: expected a whole number of images")
+    by_image = labels.reshape(-1, views)
+    mixed = np.flatnonzero((by_image != by_image[:, :1]).any(axis=1))
+    if len(mixed):
+        raise ValueError(
+            f"the {views} views of support image {mixed[0]} have labels {by_image[mixed[0]].tolist()}: put the views "
+            "of one image into consecutive rows, each with the image's label"
+        )
+    if views == 1:
+        return features, labels
+    return normalize(features.unflatten(0, (-1, views)).mean(dim=1), dim=1), by_image[:, 0].copy()
+
+
+def searched_betas(beta_max: float, steps: int = BETA_STEPS) -> Float64[np.ndarray, "b"]:
+    """The sharpnesses of the published search: 0.1 + i (beta_max - 0.1) / steps, i < steps."""
+    return 0.1 + np.arange(steps) * (beta_max - 0.1) / steps
+
+
+@dataclass(frozen=True)
+class TipChoice:
+    """Weight and sharpness of the cache, and how well they did where they were chosen.
+
+    Attributes:
+        alpha: middle of the widest stretch of best weights at ``beta``.
+        beta: middle of the longest run of sharpnesses that reach the best accuracy.
+        accuracy: on the labelled images, from 0 to 1.
+        images: how many they were.
+        low: start of the stretch that alpha is the middle of.
+        high: end of it.
+    """
+
+    alpha: float
+    beta: float
+    accuracy: float
+    images: int
+    low: float
+    high: float
+
+
+@torch.no_grad()
+def tip_search(
+    clip: Float[Tensor, "n k"],
+    affinity: Float[Tensor, "n s"],
+    key_labels: ArrayLike,
+    labels: ArrayLike,
+    *,
+    betas: Sequence[float] | Float64[np.ndarray, "b"],
+    alpha_max: float,
+) -> TipChoice:
+    """The best weight and sharpness on labelled images: exactly, all weights from 0 to ``alpha_max`` at each sharpness.
+
+    Args:
+        clip: zero-shot logits, float32 or float64.
+        affinity: cosines of the images and the keys.
+        key_labels: "s" class numbers of the keys.
+        labels: "n" class numbers of *these* images. Give a validation split: on test labels the accuracy is an
+            oracle's.
+        betas: sharpnesses to try, all above 0.
+        alpha_max: the largest weight.
+
+    Raises:
+        ValueError: labels that do not fit, no sharpness, one that is not above 0, or a weight that is not.
+    """
+    sharpness = np.unique(np.asarray(betas, dtype=np.float64))
+    if not len(sharpness) or not (np.isfinite(sharpness).all() and sharpness[0] > 0):
+        raise ValueError(f"betas are {sharpness[:3].tolist()}, expected at least one, all finite and above 0")
+    check_positive("alpha_max", alpha_max, "tip_search")
+    target = torch.from_numpy(checked_labels(clip, labels)).to(clip.device)
+    keys = torch.from_numpy(checked_labels(clip.new_zeros(affinity.shape[1], clip.shape[1]), key_labels))
+    nearness = _by_class(affinity - 1, keys.to(clip.device), clip.shape[1])
+    plateaus = list(_plateaus(clip, nearness, target, sharpness.tolist(), alpha_max))
+    i = _middle_of_longest_run(np.array([plateau.accuracy for plateau in plateaus]))
+    best = plateaus[i]
+    return TipChoice(best.t, float(sharpness[i]), best.accuracy, len(target), best.low, best.high)
+
+
+def _by_class(
+    nearness: Float[Tensor, "n s"], key_labels: Int64[Tensor, "s"], classes: int
+) -> Float[Tensor, "n k m"]:
+    """Cosine minus 1 to the keys of each class; a class with fewer keys than others gets some infinitely far away."""
+    counts = torch.bincount(key_labels, minlength=classes)
+    order = key_labels.argsort(stable=True)
+    place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[key_labels[order]]
+    grouped = nearness.new_full((len(nearness), classes, int(counts.max())), -torch.inf)
+    grouped[:, key_labels[order], place] = nearness[:, order]
+    return grouped
+
+
+def _votes(nearness: Float[Tensor, "n k m"], beta: float) -> Float[Tensor, "n k"]:
+    """exp(-beta (1 - F_v K^T)) V."""
+    return (nearness * beta).exp_().sum(dim=2)
+
+
+def _plateaus(
+    clip: Float[Tensor, "n k"],
+    nearness: Float[Tensor, "n k m"],
+    target: Int64[Tensor, "n"],
+    betas: list[float],
+    alpha_max: float,
+) -> Iterator[LinePlateau]:
+    """The best stretch of alpha at every sharpness. Most images need one look for a whole block of sharpnesses."""
+    soft = _votes(nearness, betas[0])
+    for start in range(0, len(betas), _BLOCK):
+        block = betas[start : start + _BLOCK]
+        sharp = _votes(nearness, block[-1])
+        sure, contested = _verdicts(clip, soft, sharp, target, alpha_max)
+        images = contested.nonzero().flatten()
+        logits, near, own = clip[images], nearness[images], target[images]
+        for beta in block:
+            yield _landscape(logits, _votes(near, beta), own, sure, len(target), alpha_max).best()
+        # The votes fall with the sharpness: this block's last are above all of the next.
+        soft = sharp
+
+
+def _verdicts(
+    clip: Float[Tensor, "n k"],
+    soft: Float[Tensor, "n k"],
+    sharp: Float[Tensor, "n k"],
+    target: Int64[Tensor, "n"],
+    alpha_max: float,
+) -> tuple[int, Bool[Tensor, "n"]]:
+    """How many images are right at every alpha of every sharpness of a block, and which are neither that nor lost.
+
+    Each vote lies between its values at the block's ends, so the lead of the label over a class is at least
+    offset + min(0, alpha_max (sharp_own - soft)) and at most offset + max(0, alpha_max (soft_own - sharp)).
+    """
+    own = target.unsqueeze(1)
+    offset = clip.gather(1, own) - clip
+    least = offset + (alpha_max * (sharp.gather(1, own) - soft)).clamp_max_(0)
+    most = offset + (alpha_max * (soft.gather(1, own) - sharp)).clamp_min_(0)
+    least.scatter_(1, own, torch.inf)
+    size = clip.abs().amax(dim=1, keepdim=True) + alpha_max * soft.amax(dim=1, keepdim=True)
+    slack = _ROUNDING * torch.finfo(clip.dtype).eps * size
+    sure = (least > slack).all(dim=1)
+    lost = (most < -slack).any(dim=1)
+    return int(sure.sum()), ~(sure | lost)
+
+
+def _landscape(
+    clip: Float[Tensor, "i k"], votes: Float[Tensor, "i k"], target: Int64[Tensor, "i"],
+    sure: int, images: int, alpha_max: float,
+) -> LineLandscape:  # fmt: skip
+    if not len(target):
+        return LineLandscape(np.array([0.0, alpha_max]), np.array([sure]), images)
+    contested = line_landscape(clip, votes, target, low=0.0, high=alpha_max)
+    return LineLandscape(contested.edges, contested.correct + sure, images)
+
+
+def _middle_of_longest_run(scores: Float64[np.ndarray, "b"]) -> int:
+    """Where, among the entries that are the largest, the longest run of neighbours has its middle."""
+    best = np.concatenate([[False], scores == scores.max(), [False]])
+    starts, ends = np.flatnonzero(~best[:-1] & best[1:]), np.flatnonzero(best[:-1] & ~best[1:])
+    longest = int((ends - starts).argmax())
+    return int((starts[longest] + ends[longest] - 1) // 2)
