@@ -19,8 +19,7 @@ from calip_core.methods.zero_shot import ZeroShot
 _HEADS: tuple[type[Method], ...] = (
     ZeroShot, Calip, LinearProbe, CoOp, ClipAdapter, TipAdapter, TipAdapterF, Gda, Clap, CalipFs,
 )  # fmt: skip
-METHODS: dict[str, Callable[..., Method]] = {head.name: head for head in _HEADS
-}
+METHODS: dict[str, Callable[..., Method]] = {head.name: head for head in _HEADS}
 
 
 def make_method(name: str, **options: Any) -> Method:
