@@ -140,8 +140,9 @@ assert torch.allclose(by_hand, head.logits(few), rtol=1e-3, atol=1e-3)
 #   in place of words, by gradients through the text encoder.
 # - **CLIP-Adapter** {cite:p}`gao2024clipadapter`: a small network $A$ on the image side, mixed in:
 #   $F_v \leftarrow 0.2\, A(F_v) + 0.8\, F_v$.
-# - **Tip-Adapter** {cite:p}`zhang2022tip`: no training. The support features are keys $K$, their labels values $V$:
-#   $\ell = s F_v F_t^\top + \alpha\, e^{-\beta (1 - F_v K^\top)} V$. **Tip-Adapter-F** then trains the keys.
+# - **Tip-Adapter** {cite:p}`zhang2022tip`: no training. The support set's features $F_S$ are keys, its one-hot labels $L$
+#   values: $\ell = s F_v F_t^\top + a\, e^{-b (1 - F_v F_S^\top)} L$ (`alpha` and `beta` in its code). **Tip-Adapter-F**
+#   then trains the keys.
 # - **GDA** {cite:p}`wang2024gda`: no training. Classes are Gaussians with one shared covariance $\Sigma$; that gives a
 #   linear classifier, $\Sigma^{-1} \mu_k$, added to the zero-shot logits.
 # - **CLAP** {cite:p}`silva2024clap`: logistic regression that starts at $F_t$ and is pulled back to it, class by class,
