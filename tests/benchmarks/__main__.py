@@ -5,7 +5,16 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming, view_weights
+from tests.benchmarks import (
+    attention,
+    encoding,
+    landscape,
+    projection,
+    rendering,
+    streaming,
+    trained_heads,
+    view_weights,
+)
 
 BENCHMARKS = {
     "attention": attention.run,
@@ -14,6 +23,7 @@ BENCHMARKS = {
     "projection": projection.run,
     "rendering": rendering.run,
     "streaming": streaming.run,
+    "trained_heads": trained_heads.run,
     "view_weights": view_weights.run,
 }
 
