@@ -117,7 +117,7 @@ class TipAdapterF(TrainedHead):
         return {**own, **super().options()}
 
     def _logits(self, pooled: Float[Tensor, "n c"], state: Mapping[str, Tensor]) -> Float[Tensor, "n k"]:
-        alpha, beta = state["blend"].tolist()
+        alpha, beta = (float(weight) for weight in state["blend"])
         return self.logit_scale * pooled @ state["text"].T + alpha * _cache(pooled, state, beta)
 
     @torch.no_grad()
@@ -143,5 +143,4 @@ class TipAdapterF(TrainedHead):
 def _cache(pooled: Float[Tensor, "n c"], state: Mapping[str, Tensor], beta: float) -> Float[Tensor, "n k"]:
     """exp(-beta (1 - F_v K^T)) V; the published keys are not made unit length again while they learn, nor are these."""
     values = one_hot(state["classes"], len(state["text"])).to(pooled.dtype)
-    cache: Tensor = torch.exp(-beta * (1 - pooled @ state["keys"].T)) @ values
-    return cache
+    return torch.exp(-beta * (1 - pooled @ state["keys"].T)) @ values
