@@ -9,7 +9,8 @@ from torch import Tensor
 from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens
 
-Labels = Int[np.ndarray, "n"]
+Labels = Int[np.ndarray, "_"]
+"""Class numbers; support and validation sets are of different lengths."""
 
 
 @runtime_checkable

@@ -96,12 +96,8 @@ class CoOp(TrainedHead):
         prompts = self._prompts(len(text))
         state = {"text": support.text, "context": prompts.first_context(self.class_specific, self.init, self.seed)}
         pooled = support.tokens.pooled
-
-        def forward(rows: Int64[Tensor, " b"]) -> Float[Tensor, "b k"]:
-            return self.logit_scale * pooled[rows] @ prompts.features(state["context"]).to(pooled).T
-
         try:
-            self._learn(state, forward, support)
+            self._learn(state, lambda rows: self._logits(pooled[rows], prompts.features(state["context"])), support)
         finally:
             with torch.no_grad():
                 self._state["text"] = prompts.features(self._state["context"]).to(pooled)
@@ -114,7 +110,7 @@ class CoOp(TrainedHead):
             RuntimeError: the head has not been fitted.
             ValueError: features of another width.
         """
-        return self.logit_scale * self._checked(tokens).pooled @ self._state["text"].T
+        return self._logits(self._checked(tokens).pooled, self._state["text"])
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments but the backbone, which a fitted head does not need."""
@@ -123,6 +119,9 @@ class CoOp(TrainedHead):
             "class_specific": self.class_specific, "position": self.position, "init": self.init, "chunk": self.chunk,
         }  # fmt: skip
         return {**own, **super().options()}
+
+    def _logits(self, pooled: Float[Tensor, "n c"], text: Float[Tensor, "k c"]) -> Float[Tensor, "n k"]:
+        return self.logit_scale * pooled @ text.to(pooled).T
 
     def _prompts(self, classes: int) -> "Prompts":
         if self.backbone is None or self.classnames is None:

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from calip_core.betas import line_landscape
 from calip_core.methods.base import Labels
 from calip_core.methods.trained import TrainedHead
-from calip_core.methods.training import Support, TrainingOptions, widened
+from calip_core.methods.training import Support, TrainingOptions
 from calip_core.tokens import ImageTokens
 
 FIRST_ALPHA, FIRST_BETA = 1.17, 1.0
@@ -117,13 +117,13 @@ class TipAdapterF(TrainedHead):
         return {**own, **super().options()}
 
     def _logits(self, pooled: Float[Tensor, "n c"], state: Mapping[str, Tensor]) -> Float[Tensor, "n k"]:
-        alpha, beta = state["blend"].tolist()
+        alpha, beta = (float(weight) for weight in state["blend"])
         return self.logit_scale * pooled @ state["text"].T + alpha * _cache(pooled, state, beta)
 
     @torch.no_grad()
     def _choose(self, tokens: ImageTokens, labels: Labels) -> tuple[float, float]:
         """The pair that is best on validation; of equals the one with the smaller beta."""
-        pooled = widened(tokens).pooled
+        pooled = self._checked(tokens).pooled
         zero_shot = self.logit_scale * pooled @ self._state["text"].T
         betas = np.linspace(0.1, self.beta_max, self.beta_steps) if self.beta is None else [self.beta]
         best = (-1.0, FIRST_ALPHA, FIRST_BETA)
@@ -143,5 +143,4 @@ class TipAdapterF(TrainedHead):
 def _cache(pooled: Float[Tensor, "n c"], state: Mapping[str, Tensor], beta: float) -> Float[Tensor, "n k"]:
     """exp(-beta (1 - F_v K^T)) V; the published keys are not made unit length again while they learn, nor are these."""
     values = one_hot(state["classes"], len(state["text"])).to(pooled.dtype)
-    affinity = torch.exp(-beta * (1 - pooled @ state["keys"].T))
-    return affinity @ values
+    return torch.exp(-beta * (1 - pooled @ state["keys"].T)) @ values

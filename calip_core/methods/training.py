@@ -149,11 +149,11 @@ class TrainingDivergedError(ArithmeticError):
 
     def __init__(self, what: str, step: int, learning_rate: float, loss: float) -> None:
         self.step, self.learning_rate = step, learning_rate
-        super().__init__(
-            f"{what}: training diverged, the loss at step {step} is {loss} after an update with learning rate "
-            f"{learning_rate:g}; the parameters from before that update are kept. Lower the learning rate; if this is "
-            "step 0, the features are at fault"
-        )
+        cause = f"after an update with learning rate {learning_rate:g}; the parameters from before that update are kept"
+        advice = "lower the learning rate"
+        if step == 0:
+            cause, advice = "before any update", "look for NaN and infinity in the features and the text"
+        super().__init__(f"{what}: training diverged, the loss at step {step} is {loss} {cause}: {advice}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,17 @@ import argparse
 import torch
 
 from calip_core.speed import machine
-from tests.benchmarks import attention, encoding, landscape, projection, rendering, streaming, tip_adapter, view_weights
+from tests.benchmarks import (
+    attention,
+    encoding,
+    landscape,
+    projection,
+    rendering,
+    streaming,
+    tip_adapter,
+    trained_heads,
+    view_weights,
+)
 
 BENCHMARKS = {
     "attention": attention.run,
@@ -15,6 +25,7 @@ BENCHMARKS = {
     "rendering": rendering.run,
     "streaming": streaming.run,
     "tip_adapter": tip_adapter.run,
+    "trained_heads": trained_heads.run,
     "view_weights": view_weights.run,
 }
 

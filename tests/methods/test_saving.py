@@ -1,17 +1,27 @@
 """Heads on disk come back as they were, and are not believed when they do not fit."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from calip_core.attention import CalipConfig
-from calip_core.methods import load_method, make_method, save_method
+from calip_core.backbones.base import Backbone
+from calip_core.methods import CalipFsConfig, TrainingOptions, load_method, make_method, save_method
+from tests.backbones.clips import WIDTH, random_clip
 from tests.test_attention import random_features
 
 NAMES = ("cat", "dog", "tree")
 HEADS = {
     "zero_shot": {"logit_scale": 7.0},
     "calip": {"beta2": 0.4, "beta3": 0.2, "config": CalipConfig.paper()},
+}
+SHORT = TrainingOptions(epochs=2, learning_rate=0.01)
+TRAINED = {
+    "calip_fs": {"config": CalipFsConfig(hidden=(4,), pre_init="random"), "training": SHORT},
+    "clip_adapter": {"ratios": (0.3, 0.5), "training": SHORT},
+    "coop": {"context": 4, "position": "middle", "classnames": NAMES, "training": SHORT},
+    "tip_adapter_f": {"alpha": 2.0, "training": SHORT},
 }
 
 
@@ -31,6 +41,19 @@ def test_a_head_comes_back_with_identical_logits(name, tmp_path):
     back = load_method(tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     assert back.header.method == name
     assert torch.equal(back.head.logits(tokens), head.logits(tokens))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_trained_head_comes_back_with_identical_logits_and_without_a_backbone(name, tmp_path):
+    tokens, text = random_features(n=6, c=WIDTH, k=3, dtype=torch.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    encoder = {"backbone": Backbone.from_clip("small", random_clip("rn"), precision="fp32")} if name == "coop" else {}
+    head = make_method(name, **TRAINED[name], **encoder).fit(tokens, labels, text, (tokens, labels))
+    save_method(head, tmp_path / "head.safetensors", backbone="small", classnames=NAMES)
+    back = load_method(tmp_path / "head.safetensors", backbone="small", classnames=NAMES)
+    assert torch.equal(back.head.logits(tokens), head.logits(tokens))
+    assert back.head.options() == head.options()
+    assert back.header.options == head.options()
 
 
 def test_an_unfitted_head_is_not_saved(tmp_path):
