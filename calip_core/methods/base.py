@@ -10,6 +10,8 @@ from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens
 
 Labels = Int[np.ndarray, "n"]
+Validation = tuple[ImageTokens, Int[np.ndarray, "v"]]
+"""Tokens and labels of a validation set, which is of another size than the support set."""
 
 
 @runtime_checkable
@@ -30,7 +32,7 @@ class Method(Protocol):
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "Method":
         """Learn from a support set; returns the head itself."""
         ...
