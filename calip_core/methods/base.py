@@ -11,6 +11,8 @@ from calip_core.tokens import ImageTokens
 
 Labels = Int[np.ndarray, "_"]
 """Class numbers; support and validation sets are of different lengths."""
+Validation = tuple[ImageTokens, Labels]
+"""Tokens and labels of a validation set."""
 
 
 @runtime_checkable
@@ -31,7 +33,7 @@ class Method(Protocol):
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "Method":
         """Learn from a support set; returns the head itself."""
         ...

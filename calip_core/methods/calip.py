@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calip_core.attention import CalipConfig, calip_logits
-from calip_core.methods.base import Labels, fitted
+from calip_core.methods.base import Labels, Validation, fitted
 from calip_core.tokens import CalipLogits, ImageTokens
 
 
@@ -44,7 +44,7 @@ class Calip:
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "Calip":
         """Keep the text features; the blend is fixed, so the support and validation sets are not used."""
         self._text = text

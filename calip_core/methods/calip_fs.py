@@ -18,7 +18,7 @@ from torch.nn.functional import linear, relu
 
 from calip_core.attention import POOLS
 from calip_core.betas import beta_landscape
-from calip_core.methods.base import Labels
+from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions, uniform
 from calip_core.tokens import CalipLogits, ImageTokens
@@ -159,7 +159,7 @@ class CalipFs(TrainedHead):
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "CalipFs":
         """Train the projections on the support set; the validation set is used for beta2 and beta3 alone.
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core.methods.base import Labels, check_support, check_width
+from calip_core.methods.base import Labels, Validation, check_support, check_width
 from calip_core.methods.lbfgs import minimise
 from calip_core.methods.validation import check_positive, check_weight, exact, single
 from calip_core.tokens import ImageTokens
@@ -17,23 +17,25 @@ from calip_core.tokens import ImageTokens
 class Clap:
     """logits = s F_v w_k / |w_k| (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730).
 
-    The weights minimise cross-entropy on the support set plus the sum over classes of lambda_k |w_k - t_k|^2. They
-    start at the text features t_k, and lambda_k is the mean zero-shot probability of class k on its own support images:
-    where the text already knows a class, leaving it costs more. Nothing is chosen on validation images.
+    The weights minimise cross-entropy on the support set plus ``strength`` times the mean over classes of
+    lambda_k |w_k - t_k|^2. They start at the text features t_k, and lambda_k is the mean zero-shot probability of class
+    k on its own support images: where the text already knows a class, leaving it costs more. Nothing is chosen on
+    validation images.
 
-    The released code takes the mean over classes and measures the drift of text features before they are scaled to
-    unit length: for text features of length l that is ``strength = l * l / K`` here. It makes 300 epochs of SGD; here
-    L-BFGS goes to the minimum, so that there is no learning rate and no seed.
+    The released code makes 300 epochs of SGD; here L-BFGS goes to the minimum, so there is no learning rate and no
+    seed. And it measures the drift of text features as the encoder gives them, of some length l, where these have unit
+    length: that is a factor of l * l.
 
     Args:
-        strength: a factor on all penalties; 1 is the method, 0 a linear probe that only starts at the text.
+        strength: a factor on all penalties: l * l, and 100 stands for a length of 10. With 0 the text features are
+            where the weights start and nothing else.
         logit_scale: s.
         iterations: of L-BFGS, at most.
     """
 
     name = "clap"
 
-    def __init__(self, strength: float = 1.0, logit_scale: float = 100.0, iterations: int = 1000) -> None:
+    def __init__(self, strength: float = 100.0, logit_scale: float = 100.0, iterations: int = 1000) -> None:
         check_weight("strength", strength, self.name)
         check_positive("logit_scale", logit_scale, self.name)
         if iterations < 1:
@@ -47,7 +49,7 @@ class Clap:
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "Clap":
         """Move the text features towards the support set; the validation set is not used.
 
@@ -63,7 +65,7 @@ class Clap:
         def loss(weight: Float64[Tensor, "k c"]) -> Tensor:
             drift = (weight - start).square().sum(dim=1)
             fit = cross_entropy(self.logit_scale * images @ normalize(weight, dim=1).T, target)
-            return fit + self.strength * (prices * drift).sum()
+            return fit + self.strength * (prices * drift).mean()
 
         weight = minimise(loss, start, iterations=self.iterations)
         self._weight, self._prices = normalize(weight, dim=1).to(single(text)), prices.to(single(text))

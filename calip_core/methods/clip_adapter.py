@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear, normalize, relu
 
-from calip_core.methods.base import Labels
+from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions, uniform
 from calip_core.metrics import accuracy
@@ -67,7 +67,7 @@ class ClipAdapter(TrainedHead):
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "ClipAdapter":
         """Train the adapter on the support set; the validation set is used for the ratio alone.
 

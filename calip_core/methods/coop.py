@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from calip_core.backbones.base import Backbone
 from calip_core.clip_import import ClipModule, clip
-from calip_core.methods.base import Labels
+from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions
 from calip_core.tokens import ImageTokens
@@ -82,7 +82,7 @@ class CoOp(TrainedHead):
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "CoOp":
         """Learn the context from the support set; the validation set is not used.
 

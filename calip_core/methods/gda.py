@@ -8,15 +8,19 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from calip_core.methods.base import Labels, check_support, check_width, fitted
+from calip_core.methods.base import Labels, Validation, check_support, check_width, fitted
 from calip_core.methods.validation import best_ratio, check_positive, check_validation, check_weight, exact, single
 from calip_core.tokens import ImageTokens
 
+PUBLISHED_SCALE = 100.0
+"""The published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
+
 FIXED_ALPHA = 0.1
-"""Blend weight where there is no validation set and none is given: the middle of the published seven values."""
+"""Blend weight at the published scale where there is no validation set and none is given: the middle of the seven
+published values."""
 
 SEARCHED = (1e-4, 1e2)
-"""From where to where alpha is searched: the ends of the published seven values."""
+"""From where to where alpha is searched at the published scale: the ends of the seven published values."""
 
 # Spread below this share of the features' own length is rounding: all images of a class are one image.
 _NO_SPREAD = 1e-12
@@ -32,7 +36,8 @@ class Gda:
 
     Args:
         alpha: weight of the discriminant. Left out, it is searched on the validation set, at all values from 0.0001
-            to 100 at once; without a validation set it is ``FIXED_ALPHA``.
+            to 100 at once; without a validation set it is 0.1. Both are for a logit scale of 100, and in proportion
+            for others.
         logit_scale: s.
 
     Attributes:
@@ -57,7 +62,7 @@ class Gda:
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "Gda":
         """Means and covariance of the support set, then the blend weight.
 
@@ -70,11 +75,11 @@ class Gda:
         if self.alpha is not None:
             self._chosen, self.chosen_by = self.alpha, f"given: alpha = {self.alpha:g}"
         elif val is None:
-            self._chosen = FIXED_ALPHA
-            self.chosen_by = f"stated in advance, as there is no validation set: alpha = {FIXED_ALPHA:g}"
+            self._chosen = FIXED_ALPHA * self.logit_scale / PUBLISHED_SCALE
+            self.chosen_by = f"stated in advance, as there is no validation set: alpha = {self._chosen:g}"
         else:
             val_tokens, val_labels = check_validation(val, text, self.name)
-            low, high = SEARCHED
+            low, high = (end * self.logit_scale / PUBLISHED_SCALE for end in SEARCHED)
             self._chosen = best_ratio(*self._terms(val_tokens), val_labels, low=low, high=high).t
             self.chosen_by = f"exact search on {len(val_labels)} validation images: alpha = {self._chosen:g}"
         return self

@@ -28,7 +28,7 @@ def minimise(
         with torch.enable_grad():
             value = loss(weights)
             (gradient,) = torch.autograd.grad(value, weights)
-        return float(value), gradient.flatten().cpu().numpy()
+        return value.item(), gradient.flatten().cpu().numpy()
 
     first = start.detach().flatten().cpu().numpy()
     # The third number ends a search whose loss no longer changes but for rounding.

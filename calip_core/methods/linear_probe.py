@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from calip_core.methods.base import Labels, check_support, check_width
+from calip_core.methods.base import Labels, Validation, check_support, check_width
 from calip_core.methods.lbfgs import minimise
 from calip_core.methods.validation import check_positive, check_validation, exact, single
 from calip_core.metrics import accuracy
@@ -18,6 +18,8 @@ from calip_core.tokens import ImageTokens
 
 FIXED_C = 10.0
 """C where there is no validation set and none is given: stated in advance, for every task."""
+
+_TOLERANCE = 1e-4  # scikit-learn's own, with which CoOp's probe runs
 
 SEARCHED = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 BISECTIONS = 8
@@ -52,7 +54,7 @@ class LinearProbe:
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "LinearProbe":
         """Fit the regression on the support set; of ``text`` only the number of classes matters.
 
@@ -124,7 +126,7 @@ class _Path:
         if C not in self._fits:
             smaller = [known for known in self._fits if known < C]
             start = self._fits[max(smaller)] if smaller else self._zero
-            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start)
+            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start, tolerance=_TOLERANCE)
         return self._fits[C]
 
     def _loss(self, weight: Float64[Tensor, "k d"], C: float) -> Tensor:
@@ -133,7 +135,7 @@ class _Path:
         return cross_entropy(_affine(self._features, weight), self._labels) + penalty
 
 
-def _searched_on(val: tuple[ImageTokens, Labels], text: Float[Tensor, "k c"], path: _Path) -> float:
+def _searched_on(val: Validation, text: Float[Tensor, "k c"], path: _Path) -> float:
     tokens, labels = check_validation(val, text, LinearProbe.name)
     features = exact(tokens.pooled)
     for C in sorted(SEARCHED):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from calip_core.betas import LineLandscape, LinePlateau, line_landscape
-from calip_core.methods.base import Labels, check_support, check_width, fitted
+from calip_core.methods.base import Labels, Validation, check_support, check_width, fitted
 from calip_core.methods.validation import check_positive, check_validation, check_weight, single
 from calip_core.metrics import checked_labels
 from calip_core.paths import DATA_DIR
@@ -28,8 +28,11 @@ from calip_core.tokens import ImageTokens
 BETA_STEPS = 200
 """The published search tries so many sharpnesses, and 20 weights for each."""
 
+PUBLISHED_SCALE = 100.0
+"""Published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
+
 _PUBLISHED = DATA_DIR / "published" / "tip_adapter.csv"
-_BLOCK = 10  # neighbouring sharpnesses whose extremes decide together which images are worth a closer look
+_BLOCK = 5  # neighbouring sharpnesses whose extremes decide together which images are worth a closer look
 # A sum of rounded products errs by less than this many units in the last place.
 _ROUNDING = 16
 
@@ -84,11 +87,12 @@ class TipAdapter:
 
     Args:
         alpha: weight of the cache, together with ``beta`` or not at all. Left out, both are chosen on the validation
-            set (``tip_search``); without one they are what the published code starts from on ImageNet, 1.17 and 1.
+            set (``tip_search``); without one they are what the published code starts from on ImageNet, 1.17 and 1,
+            alpha in proportion to the logit scale, which is 100 there.
         beta: sharpness of the similarity.
-        alpha_max: how far alpha is searched, from 0. The maxima are the published ones of ImageNet;
-            ``published_tip`` has those of other data sets.
-        beta_max: how far beta is searched, in 200 steps from 0.1.
+        alpha_max: how far alpha is searched, from 0. Left out, as far as published for ImageNet, 3, in proportion to
+            the logit scale; ``published_tip`` has the maxima of other data sets.
+        beta_max: how far beta is searched, in 200 steps from 0.1; 7 is published for ImageNet.
         views: how many consecutive rows of the support tokens are augmented views of one image. Its key is the mean of
             their features, brought back to unit length. The published code takes 10 views.
         logit_scale: s.
@@ -104,7 +108,7 @@ class TipAdapter:
         alpha: float | None = None,
         beta: float | None = None,
         *,
-        alpha_max: float = 3.0,
+        alpha_max: float | None = None,
         beta_max: float = 7.0,
         views: int = 1,
         logit_scale: float = 100.0,
@@ -115,7 +119,8 @@ class TipAdapter:
             check_weight("alpha", alpha, self.name)
             check_weight("beta", beta, self.name)
         for name, value in (("alpha_max", alpha_max), ("beta_max", beta_max), ("logit_scale", logit_scale)):
-            check_positive(name, value, self.name)
+            if value is not None:
+                check_positive(name, value, self.name)
         if views < 1:
             raise ValueError(f"{self.name}: views is {views}, expected at least 1")
         self.alpha, self.beta, self.alpha_max, self.beta_max = alpha, beta, alpha_max, beta_max
@@ -131,7 +136,7 @@ class TipAdapter:
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "TipAdapter":
         """Keep the support set as keys and values, then choose alpha and beta.
 
@@ -145,14 +150,12 @@ class TipAdapter:
         if self.alpha is not None and self.beta is not None:
             self._chosen, reason = (self.alpha, self.beta), "given"
         elif val is None:
-            start = published_tip("imagenet")
-            self._chosen, reason = (start.alpha, start.beta), "published for ImageNet, as there is no validation set"
+            start, scale = published_tip("imagenet"), self.logit_scale / PUBLISHED_SCALE
+            self._chosen = (start.alpha * scale, start.beta)
+            reason = "published for ImageNet, as there is no validation set"
         else:
-            val_tokens, val_labels = check_validation(val, text, self.name)
-            betas = searched_betas(self.beta_max)
-            terms = self._clip(val_tokens), self._affinity(val_tokens)
-            choice = tip_search(*terms, values, val_labels, betas=betas, alpha_max=self.alpha_max)
-            self._chosen, reason = (choice.alpha, choice.beta), f"exact search on {len(val_labels)} validation images"
+            choice = self._search(*check_validation(val, text, self.name), values)
+            self._chosen, reason = (choice.alpha, choice.beta), f"exact search on {choice.images} validation images"
         self.chosen_by = f"{reason}: alpha = {self._chosen[0]:g}, beta = {self._chosen[1]:g}"
         return self
 
@@ -190,6 +193,13 @@ class TipAdapter:
         alpha, beta = state["alpha_beta"].tolist()
         self._chosen = (alpha, beta)
         self.chosen_by = f"restored: alpha = {alpha:g}, beta = {beta:g}"
+
+    def _search(
+        self, tokens: ImageTokens, labels: Int[np.ndarray, "n"], values: Int[np.ndarray, "s"]
+    ) -> "TipChoice":
+        alpha_max = self.alpha_max or published_tip("imagenet").alpha_max * self.logit_scale / PUBLISHED_SCALE
+        terms = self._clip(tokens), self._affinity(tokens)
+        return tip_search(*terms, values, labels, betas=searched_betas(self.beta_max), alpha_max=alpha_max)
 
     def _clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         text = fitted(self._text)
@@ -295,24 +305,25 @@ def tip_search(
 
 def _by_class(
     nearness: Float[Tensor, "n s"], key_labels: Int64[Tensor, "s"], classes: int
-) -> Float[Tensor, "n k m"]:
+) -> Float[Tensor, "m n k"]:
     """Cosine minus 1 to the keys of each class; a class with fewer keys than others gets some infinitely far away."""
     counts = torch.bincount(key_labels, minlength=classes)
     order = key_labels.argsort(stable=True)
     place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[key_labels[order]]
-    grouped = nearness.new_full((len(nearness), classes, int(counts.max())), -torch.inf)
-    grouped[:, key_labels[order], place] = nearness[:, order]
-    return grouped
+    grouped = nearness.new_full((int(counts.max()), classes, len(nearness)), -torch.inf)
+    grouped[place, key_labels[order]] = nearness.T[order]
+    # The keys of a class come first: their votes are added image by image and class by class, without a stride.
+    return grouped.transpose(1, 2).contiguous()
 
 
-def _votes(nearness: Float[Tensor, "n k m"], beta: float) -> Float[Tensor, "n k"]:
+def _votes(nearness: Float[Tensor, "m n k"], beta: float) -> Float[Tensor, "n k"]:
     """exp(-beta (1 - F_v K^T)) V."""
-    return (nearness * beta).exp_().sum(dim=2)
+    return (nearness * beta).exp_().sum(dim=0)
 
 
 def _plateaus(
     clip: Float[Tensor, "n k"],
-    nearness: Float[Tensor, "n k m"],
+    nearness: Float[Tensor, "m n k"],
     target: Int64[Tensor, "n"],
     betas: list[float],
     alpha_max: float,
@@ -324,7 +335,7 @@ def _plateaus(
         sharp = _votes(nearness, block[-1])
         sure, contested = _verdicts(clip, soft, sharp, target, alpha_max)
         images = contested.nonzero().flatten()
-        logits, near, own = clip[images], nearness[images], target[images]
+        logits, near, own = clip[images], nearness[:, images], target[images]
         for beta in block:
             yield _landscape(logits, _votes(near, beta), own, sure, len(target), alpha_max).best()
         # The votes fall with the sharpness: this block's last are above all of the next.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from calip_core.betas import line_landscape
-from calip_core.methods.base import Labels
+from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions
 from calip_core.tokens import ImageTokens
@@ -76,7 +76,7 @@ class TipAdapterF(TrainedHead):
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "TipAdapterF":
         """Train the keys on the support set; the validation set is used for alpha and beta alone.
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from calip_core.betas import LinePlateau, line_landscape
-from calip_core.methods.base import Labels, check_width
+from calip_core.methods.base import Validation, check_width
 from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens
 
@@ -24,8 +24,8 @@ def exact(features: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
 
 
 def check_validation(
-    val: tuple[ImageTokens, Labels], text: Float[Tensor, "k c"], method: str
-) -> tuple[ImageTokens, Int[np.ndarray, "n"]]:
+    val: Validation, text: Float[Tensor, "k c"], method: str
+) -> tuple[ImageTokens, Int[np.ndarray, "v"]]:
     """The validation set of a head that chooses on one; unlike a support set it may lack classes.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import Labels, fitted
+from calip_core.methods.base import Labels, Validation, fitted
 from calip_core.tokens import ImageTokens
 
 
@@ -27,7 +27,7 @@ class ZeroShot:
         tokens: ImageTokens | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
-        val: tuple[ImageTokens, Labels] | None = None,
+        val: Validation | None = None,
     ) -> "ZeroShot":
         """Keep the text features; the support and validation sets are not used."""
         self._text = text

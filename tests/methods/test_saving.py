@@ -15,6 +15,10 @@ NAMES = ("cat", "dog", "tree")
 HEADS = {
     "zero_shot": {"logit_scale": 7.0},
     "calip": {"beta2": 0.4, "beta3": 0.2, "config": CalipConfig.paper()},
+    "linear_probe": {"C": 3.0},
+    "tip_adapter": {"alpha_max": 2.0, "views": 2, "logit_scale": 7.0},
+    "gda": {"logit_scale": 7.0},
+    "clap": {"strength": 4.0, "logit_scale": 7.0},
 }
 SHORT = TrainingOptions(epochs=2, learning_rate=0.01)
 TRAINED = {
@@ -35,11 +39,13 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_comes_back_with_identical_logits(name, tmp_path):
-    tokens, text = random_features()
-    head = make_method(name, **HEADS[name]).fit(None, None, text)
+    tokens, text = random_features(n=20)
+    labels = np.repeat(np.arange(10) % 5, 2)
+    head = make_method(name, **HEADS[name]).fit(tokens, labels, text, val=(tokens, labels))
     save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     back = load_method(tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     assert back.header.method == name
+    assert back.head.options() == head.options()
     assert torch.equal(back.head.logits(tokens), head.logits(tokens))
 
 
