@@ -71,10 +71,13 @@ def test_a_record_says_what_was_measured(bench, task):
     assert record == type(record).model_validate_json(record.model_dump_json())
 
 
-@pytest.mark.parametrize("method", ["linear_probe", "tip_adapter", "gda", "clap"])
-def test_colours_are_learnt_from_a_few_images(bench, method):
+# A random network gives all images nearly one direction: the kernel of Tip-Adapter tells them apart less well.
+@pytest.mark.parametrize(
+    ("method", "least"), [("linear_probe", 0.9), ("gda", 0.9), ("clap", 0.9), ("tip_adapter", 0.6)]
+)
+def test_colours_are_learnt_from_a_few_images(bench, method, least):
     record = bench.run(method, 8, seed=1, hyperparameters="validation")
-    assert record.top1 > 0.9 and record.parameters > 0
+    assert record.top1 > max(least, record.clip_top1 + 0.2) and record.parameters > 0
     assert record.hyperparameters == "validation"
 
 
