@@ -24,7 +24,7 @@ def test_the_weights_minimise_the_objective():
     prices = torch.stack([shares[y == k, k].mean() for k in range(len(t))])
     weight = t.clone().requires_grad_()
     optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
-    for _ in range(500):
+    for _ in range(200):
         optimiser.zero_grad()
         drift = (weight - t).square().sum(dim=1)
         fit = cross_entropy(10 * f @ normalize(weight, dim=1).T, y)

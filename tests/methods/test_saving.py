@@ -18,7 +18,7 @@ HEADS = {
     "linear_probe": {"C": 3.0},
     "tip_adapter": {"alpha_max": 2.0, "views": 2, "logit_scale": 7.0},
     "gda": {"logit_scale": 7.0},
-    "clap": {"strength": 4.0, "logit_scale": 7.0},
+    "clap": {"strength": 4.0, "logit_scale": 7.0, "iterations": 20},
 }
 SHORT = TrainingOptions(epochs=2, learning_rate=0.01)
 TRAINED = {
