@@ -260,7 +260,8 @@ class FewShotBench:
             method: one of ``methods.METHODS``.
             shots: images of each class.
             seed: of the draw, and of the fit where the head has a seed.
-            options: of the head; its logit scale, seed, backbone and class names are filled in where it has them.
+            options: of the head; its logit scale, seed, backbone, class names and numbers of views are filled in where
+                it has them.
             hyperparameters: "validation" gives the head the validation images to choose on.
             nested: as for ``support``.
 
@@ -301,6 +302,8 @@ class FewShotBench:
             "seed": seed,
             "backbone": self.backbone,
             "classnames": self.task.classnames,
+            "views": max(1, self.augmentations),
+            "cloud_views": self.test.views,
         }
         accepted = accepted_options(method)
         return {name: value for name, value in known.items() if name in accepted} | dict(options)

@@ -7,6 +7,7 @@ from calip_core.methods.clap import Clap
 from calip_core.methods.clip_adapter import ClipAdapter
 from calip_core.methods.coop import CoOp
 from calip_core.methods.gda import Gda
+from calip_core.methods.inter_view_adapter import InterViewAdapter
 from calip_core.methods.linear_probe import LinearProbe
 from calip_core.methods.registry import METHODS, make_method
 from calip_core.methods.saving import load_method, save_method
@@ -24,6 +25,7 @@ __all__ = [
     "ClipAdapter",
     "CoOp",
     "Gda",
+    "InterViewAdapter",
     "LinearProbe",
     "Method",
     "TipAdapter",

@@ -11,6 +11,7 @@ from calip_core.methods.clap import Clap
 from calip_core.methods.clip_adapter import ClipAdapter
 from calip_core.methods.coop import CoOp
 from calip_core.methods.gda import Gda
+from calip_core.methods.inter_view_adapter import InterViewAdapter
 from calip_core.methods.linear_probe import LinearProbe
 from calip_core.methods.tip_adapter import TipAdapter
 from calip_core.methods.tip_adapter_f import TipAdapterF
@@ -18,6 +19,7 @@ from calip_core.methods.zero_shot import ZeroShot
 
 _HEADS: tuple[type[Method], ...] = (
     ZeroShot, Calip, LinearProbe, CoOp, ClipAdapter, TipAdapter, TipAdapterF, Gda, Clap, CalipFs,
+    InterViewAdapter,
 )  # fmt: skip
 METHODS: dict[str, Callable[..., Method]] = {head.name: head for head in _HEADS}
 

@@ -25,6 +25,7 @@ TRAINED = {
     "calip_fs": {"config": CalipFsConfig(hidden=(4,), pre_init="random"), "training": SHORT},
     "clip_adapter": {"ratios": (0.3, 0.5), "training": SHORT},
     "coop": {"context": 4, "position": "middle", "classnames": NAMES, "training": SHORT},
+    "inter_view_adapter": {"cloud_views": 2, "ratio": 0.4, "training": SHORT},
     "tip_adapter_f": {"alpha": 2.0, "training": SHORT},
 }
 
