@@ -47,6 +47,17 @@ def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
     assert record.limit == record.images == 20 and record.projection == "pointclip, 1024 points"
 
 
+def test_chapter_7_measures_what_it_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
+    asked = {"dataset": "digits", "backbone": "mini-vit"}
+    run("07_few_shots", tmp_path, most_shots=2, draws=1, epochs=2, samples=60, **asked)
+    records = results.load_few_shot(tmp_path / "fewshot.jsonl")
+    assert {(record.dataset, record.backbone, record.seed, record.limit) for record in records} == {
+        ("digits", "mini-vit", 1, 60)
+    }
+    assert {record.shots for record in records} == {1, 2} and len({record.method for record in records}) == 8
+
+
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)
 def test_a_misspelt_or_impossible_parameter_stops_a_chapter_before_any_work(source, tmp_path):
     names = list(parameters(read_chapter(source)))
