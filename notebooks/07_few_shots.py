@@ -507,7 +507,7 @@ table(
 #
 # - No labels: zero-shot CLIP. One image a class: something that starts from zero-shot and stays near it.
 # - Training-free heads cost milliseconds and are hard to beat at few shots.
-# - A head that starts as zero-shot CLIP cannot fall far; one that forgets the texts can.
+# - Forgetting the texts costs most where images are few: see the linear probe at one shot.
 # - Report the draws. At one shot the choice of images moves accuracy more than the choice of method may.
 
 # %% [markdown]
