@@ -270,8 +270,8 @@ prose(
 # ## Without a validation set
 #
 # Four validation images of each class are as many labels as a 4-shot support set has. Whoever has them could train on
-# them. So what do methods do without? They use stated values. The oracle's value, chosen on the test images, is never
-# computed here for single heads: chapter 4 shows what such a choice is worth.
+# them. So what do methods do without? They use stated values. The last column is the *oracle*: the same choice made on the
+# test labels, as some published scripts make it. It is no result; it shows how much such a script flatters.
 
 # %%
 choosers = {
@@ -281,29 +281,28 @@ choosers = {
     "CALIP-FS": ("calip_fs", trained),
 }
 middle = shots[len(shots) // 2]
-chosen = {
-    (label, how): np.array(
-        [
-            bench.run(name, middle, seed, options=options, hyperparameters=how).top1
-            for seed in seeds
-        ]
-    )
-    for label, (name, options) in choosers.items()
-    for how in ("stated", "validation")
-}
+chosen: dict[tuple[str, str], list[float]] = {}
+for seed in seeds:
+    support, val = bench.support(middle, seed)
+    judges = {"stated": None, "validation": val, "oracle": bench.test}
+    for label, (name, options) in choosers.items():
+        for how, judge in judges.items():
+            one = bench.fit(name, support, judge, options, seed)
+            chosen.setdefault((label, how), []).append(bench.accuracy(one))
 
 # %% tags=["hide-input"]
 table(
     [
         [
             label,
-            over_draws(chosen[label, "stated"]),
-            over_draws(chosen[label, "validation"]),
-            f"{100 * (chosen[label, 'validation'] - chosen[label, 'stated']).mean():+.1f}",
+            *[
+                over_draws(chosen[label, how])
+                for how in ("stated", "validation", "oracle")
+            ],
         ]
         for label in choosers
     ],
-    ["method", "stated values", "chosen on validation", "difference (points)"],
+    ["method", "stated values", "chosen on validation", "oracle: on test labels"],
     caption=f"{middle} shots, {draws} draws, min(shots, 4) validation images of each "
     "class.",
 )
