@@ -200,6 +200,7 @@ def read_sweep(path: Path) -> Sweep:
         raise ValueError(f"{path}: configs has {', '.join(unknown)}, expected some of {', '.join(CONFIGS)}")
     folder = path.absolute().parent
     update: dict[str, Any] = {"output": folder / sweep.output}
+    update["datasets"] = [_absolute(name, folder) for name in sweep.datasets]
     kinds = {"cloud_notebook" if cell.views else "notebook" for cell in _cells(path, sweep)}
     update |= {kind: _notebook(getattr(sweep, kind), folder) for kind in kinds}
     if sweep.root is not None:
@@ -208,6 +209,12 @@ def read_sweep(path: Path) -> Sweep:
     for cell in sweep.cells():
         _check_parameters(sweep, cell)
     return sweep
+
+
+def _absolute(name: str, folder: Path) -> str:
+    """A reader's own folder as it can be found from anywhere: cells do not run where the YAML file lies."""
+    kind, separator, path = name.partition(":")
+    return f"{kind}:{(folder / Path(path).expanduser()).resolve()}" if separator else name
 
 
 def _cells(path: Path, sweep: Sweep) -> list[Cell]:

@@ -517,7 +517,11 @@ prose(
 # your data, or `calip sweep` a whole grid of datasets, and build the book again.
 
 # %% tags=["hide-input"]
-real = [r for r in results.load() if r.dataset not in offline_tasks()]
+real = [
+    r
+    for r in results.load()
+    if r.projection is None and r.dataset not in offline_tasks()
+]
 table(
     [
         row.cells()

@@ -1,3 +1,4 @@
+import csv
 import errno
 import json
 import multiprocessing
@@ -149,6 +150,8 @@ def test_records_of_an_older_form_are_left_out_and_named(tmp_path):
 
 def test_published_clouds_have_sources_and_measured_ones_follow():
     assert all(ref.source and 0 < ref.top1 < 1 for ref in results.published_clouds())
+    known = "PointCLIP", "yangyangyang127/PointCLIP_V2", "ZrrSkywalker/PointCLIP"
+    assert all(ref.source.startswith(known) for ref in results.published_clouds())
     record = make_record(
         dataset="modelnet40", projection="pointclip, 1024 points", view_weighting="uniform", view_weights=[1.0] * 6
     )
@@ -159,3 +162,10 @@ def test_published_clouds_have_sources_and_measured_ones_follow():
     assert rows[-1][:3] == ("modelnet40", "measured here: RN50", "40.00")
     standin = record.model_copy(update={"standin": True})
     assert results.clouds_beside_published([standin]) == alone
+
+
+def test_every_published_table_has_one_value_a_column():
+    for path in (results.DATA_DIR / "published").glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert {len(row) for row in rows} == {len(rows[0])}, path.name

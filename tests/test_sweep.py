@@ -64,6 +64,11 @@ def test_a_dataset_has_one_name_whatever_it_is_asked_by():
     assert [cell.dataset for cell in cells] == ["oxford_flowers"]
 
 
+def test_own_folders_start_where_the_grid_lies(folder):
+    sweep = read_sweep(grid(folder, datasets=["folder:mine", "digits"]))
+    assert sweep.datasets == [f"folder:{folder / 'mine'}", "digits"]
+
+
 def test_clouds_are_swept_over_view_sets_by_their_own_chapter():
     sweep = Sweep(datasets=["digits", "mini-solids"], backbones=["x"], views=["pointclip", "pointclip_v2"])
     shown = [(cell.dataset, cell.views, sweep.notebook_of(cell).name) for cell in sweep.cells()]

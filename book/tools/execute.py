@@ -48,15 +48,17 @@ def _is_cache(path: Path, root: Path) -> bool:
 
 
 def records_of_datasets(root: Path = ROOT) -> list[bytes]:
-    """The lines of results/runs.jsonl that chapter 5 shows without measuring them itself: those of real datasets.
+    """The records in results/ that chapters 5 to 7 show without measuring them: those of real datasets.
 
-    What chapters add to that file while they run is about generated images, and must not make them run again.
+    What chapters add to those files while they run is about generated images, and must not make them run again; nor
+    must records of stand-ins, which no chapter shows.
     """
-    file = root / "results" / "runs.jsonl"
     cards = (root / "data" / "cards").glob("*.yaml")
     datasets = {card.stem for card in cards if "layout" in yaml.safe_load(card.read_text(encoding="utf-8"))}
-    lines = file.read_bytes().splitlines() if file.is_file() else []
-    return [line for line in lines if any(f'"dataset":"{name}"'.encode() in line for name in datasets)]
+    files = [root / "results" / name for name in ("runs.jsonl", "fewshot.jsonl")]
+    lines = [line for file in files if file.is_file() for line in file.read_bytes().splitlines()]
+    real = [line for line in lines if b'"standin":true' not in line]
+    return [line for line in real if any(f'"dataset":"{name}"'.encode() in line for name in datasets)]
 
 
 def common_fingerprint(root: Path = ROOT) -> str:

@@ -45,7 +45,7 @@ def cloud_viewer(clouds: Mapping[str, Float[np.ndarray, "_ 3"]]) -> go.Figure:
     figure.update_layout(
         scene={
             "xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "cube",
-            "camera": {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 1.1, "y": 0.8, "z": 1.3}},
+            "camera": {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 1.3, "y": 0.9, "z": 1.6}},
         },
         updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}],
         height=480, margin={"l": 0, "r": 0, "t": 60, "b": 0}, showlegend=False,
