@@ -48,9 +48,8 @@ def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
             return name
         raise ValueError(f"names a folder that is not there: {folder}. Give {own}PATH an existing folder.")
     elsewhere = _OTHER_CHAPTER[kind] if name in available_tasks() else "is not a dataset."
-    raise ValueError(
-        f"{elsewhere}{_suggest(name, available_tasks())} Choose one of {', '.join(names)}, or {own}PATH for your own {kind}."
-    )
+    choices = f"Choose one of {', '.join(names)}, or {own}PATH for your own {kind}."
+    raise ValueError(f"{elsewhere}{_suggest(name, available_tasks())} {choices}")
 
 
 _OTHER_CHAPTER = {
