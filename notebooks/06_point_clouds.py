@@ -412,8 +412,8 @@ table(
 )
 if record.beta2 < 0.01 and record.beta3 < 0.01:
     prose(
-        "Both weights are at the lower end of the grid: on the validation clouds every "
-        "larger weight was worse, so the protocol has all but switched CALIP off."
+        "Both weights are at the lower end of the grid: on the validation clouds no "
+        "larger weight did better, so the protocol has all but switched CALIP off."
     )
 
 # %% [markdown]
