@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import packaging.version  # clip uses packaging.version through the name that it takes from pkg_resources
+import torch
 
 ClipModule = Any
 """A network made of clip's classes: the package has no types."""
@@ -63,6 +64,16 @@ def _check_is_openai(module: ModuleType) -> None:
             f"(`pip uninstall clip`) and {_INSTALL}",
             name="clip",
         )
+
+
+def reads_short_texts(model: ClipModule) -> bool:
+    """Whether this release of clip encodes texts that are not padded to the whole context."""
+    try:
+        with torch.no_grad():
+            model.encode_text(torch.zeros(1, 2, dtype=torch.long, device=model.token_embedding.weight.device))
+    except RuntimeError:  # the sizes of positions and text differ
+        return False
+    return True
 
 
 clip = import_clip()

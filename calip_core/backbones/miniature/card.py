@@ -32,6 +32,7 @@ class Training(BaseModel):
     steps: int
     batch_size: int
     learning_rate: float
+    text_tower: str
     seed: int
     minutes: float
     processor: str

@@ -10,6 +10,7 @@ from calip_core.backbones.miniature.architecture import half_state_dict
 from calip_core.backbones.miniature.batches import DIGIT_SHARE, SOLID_SHARE
 from calip_core.backbones.miniature.card import Accuracy, ModelCard, Training, save_card, sha256_of
 from calip_core.backbones.miniature.evaluation import QUESTIONS, answer, make_question
+from calip_core.backbones.miniature.start import TEXT_TOWER
 from calip_core.backbones.miniature.trainer import Trainer
 from calip_core.backbones.miniature.world.vocabulary import COLOURS, HELD_OUT_PAIRS, SHAPES, SOLIDS, TEXTURES
 from calip_core.clip_import import clip
@@ -85,6 +86,7 @@ def _training(trainer: Trainer) -> Training:
         steps=progress.step,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
+        text_tower="trained" if recipe.arch == "rn" else f"that of {TEXT_TOWER}, not trained further",
         seed=recipe.seed,
         minutes=round(progress.seconds / 60, 2),
         processor=processor_name(),

@@ -13,6 +13,8 @@ from calip_core.backbones.miniature.architecture import Architecture, ClipModel,
 from calip_core.backbones.miniature.batches import Batch, make_batch
 from calip_core.backbones.miniature.evaluation import answer, make_question
 from calip_core.backbones.miniature.objective import choice_loss, contrastive_loss
+from calip_core.backbones.miniature.start import start_vit
+from calip_core.clip_import import reads_short_texts
 from calip_core.paths import atomic_path
 
 _LOGIT_SCALE = (math.log(1 / 0.07), math.log(100))  # from CLIP's first value to its bound
@@ -68,8 +70,11 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, length: Length) -> None:
         self.recipe, self.length, self.progress = recipe, length, Progress()
-        self.model: ClipModel = build_miniature(recipe.arch, recipe.seed).to(memory_format=torch.channels_last)
-        self.model.train()
+        self.model: ClipModel = build_miniature(recipe.arch, recipe.seed)
+        if recipe.arch == "vit":
+            start_vit(self.model, recipe.seed)
+        self.model.to(memory_format=torch.channels_last).train()
+        self._short_texts = reads_short_texts(self.model)
         self.resolution = int(self.model.visual.input_resolution)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.model, recipe.weight_decay),
@@ -104,8 +109,7 @@ class Trainer:
     def _loss(self, batch: Batch) -> Tensor:
         # In float32: layers this narrow lose more to bfloat16's conversions than its arithmetic gains them.
         images = self.model.encode_image(batch.images)
-        captions = [batch.tokens, *(question.tokens for question in batch.questions)]
-        texts, *options = self.model.encode_text(torch.cat(captions)).split([len(c) for c in captions])
+        texts, *options = self._encode_captions(batch)
         scale = self.model.logit_scale.exp()
         choices = [
             choice_loss(images[q.first : q.first + len(q.answers)], option, scale, q.answers)
@@ -113,8 +117,20 @@ class Trainer:
         ]
         # Each option is also put to the options themselves: texts that exclude each other shall differ. Without this
         # both towers first collapse to one direction a kind, and digits stay there for a thousand steps.
-        spread = [choice_loss(option, option, scale, torch.arange(len(option))) for option in options]
+        # A text tower that is not trained has learnt that already.
+        spread = [
+            choice_loss(option, option, scale, torch.arange(len(option))) for option in options if option.requires_grad
+        ]
         return contrastive_loss(images, texts, scale, batch.true) + torch.stack(choices + spread).mean()
+
+    def _encode_captions(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Features of the batch's captions, then of each question's."""
+        captions = [batch.tokens, *(question.tokens for question in batch.questions)]
+        tokens = torch.cat(captions)
+        if self._short_texts:  # text attends backwards only: zeros after the longest caption would change nothing
+            tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
+        features: Tensor = self.model.encode_text(tokens)
+        return torch.split(features, [len(c) for c in captions])
 
     def measure(self) -> dict[str, float]:
         """Add a point to the curve: loss, and accuracy on seen shapes and held-out pairs."""
@@ -167,8 +183,9 @@ def warm_cosine(done: float, warmup: float) -> float:
 
 def _parameter_groups(model: ClipModel, weight_decay: float) -> list[dict[str, Any]]:
     """Decay for matrices and kernels; none for gains, biases and the logit scale."""
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    free = [p for p in model.parameters() if p.ndim < 2]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim >= 2]
+    free = [p for p in trained if p.ndim < 2]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
