@@ -119,7 +119,7 @@ def describe(
         grid=backbone.grid,
         width=backbone.embed_dim,
         preprocessing="the images' own" if isinstance(split, OwnInput) else _readable(backbone.preprocess),
-        precision=f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch."),
+        precision=precision_of(backbone),
         stored=stored,
         versions=_versions(backbone.model.visual),
         batch_size=batch_size,
@@ -135,6 +135,11 @@ def _versions(encoder: nn.Module) -> dict[str, str]:
     except PackageNotFoundError:  # OpenAI's own repository, for one, installs the same module under another name
         by = {str(package): "another"}
     return {"calip-core": library_version(), "encoder": _code_digest()} | package_versions(_PACKAGES) | by
+
+
+def precision_of(backbone: Backbone) -> str:
+    """In what and where a backbone computes, such as "float32 on cpu"."""
+    return f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch.")
 
 
 def weights_checksum(model: nn.Module) -> str:
