@@ -1,4 +1,4 @@
-"""The command ``calip``: ``calip datasets``, ``calip fetch NAME``, ``calip miniature NAME``."""
+"""The command ``calip``: ``calip datasets``, ``calip fetch NAME``, ``calip miniature NAME``, ``calip sweep FILE``."""
 
 import argparse
 import sys

@@ -4,6 +4,7 @@ A cell of the grid runs in a process of its own, so neither a crash nor Ctrl-C c
 """
 
 import ast
+import hashlib
 import json
 import os
 import signal
@@ -14,16 +15,18 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm.auto import tqdm
 
+from calip_core.backbones import available_backbones
 from calip_core.benchmark import CONFIGS
 from calip_core.datasets import Projection, task_aliases, task_kind
 from calip_core.paths import DATA_DIR
 from calip_core.pointclouds.views import view_set
+from calip_core.recorded import Present, look
 from calip_core.records import RunRecord
 from calip_core.results import load
 from calip_core.selection import Protocol
@@ -34,6 +37,7 @@ _REPOSITORY = DATA_DIR.parent
 _DEFAULT_CONFIG = "official"
 _ERROR_LINES = 3
 _SECONDS_TO_STOP = 10
+_LONGEST_NAME = 150
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -41,7 +45,7 @@ class Sweep(BaseModel):
     """A grid, as ``sweep.yaml`` describes it: every dataset with every backbone, config, protocol and seed.
 
     Attributes:
-        samples: at most so many test images; the notebook's own default when left out.
+        samples: at most so many test images, or "all"; the notebook's own default when left out.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when left out.
         views: view sets of the datasets that are point clouds; images have none.
         notebook: what measures one cell of images, and ``cloud_notebook`` one of point clouds, with parameters
@@ -57,7 +61,7 @@ class Sweep(BaseModel):
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["fixed"]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
     views: Names = [Projection().views]
-    samples: Annotated[int, Field(ge=1)] | None = None
+    samples: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
     root: Path | None = None
     notebook: Path = Path("notebooks/05_benchmarks_2d.ipynb")
     cloud_notebook: Path = Path("notebooks/06_point_clouds.ipynb")
@@ -100,26 +104,33 @@ class Cell:
         data = f"{self.dataset} ({self.views})" if self.views else self.dataset
         return f"{data} {self.backbone} {self.config} {self.protocol} seed {self.seed}"
 
-    def is_recorded(self, records: Iterable[RunRecord], samples: int | None, *, standins: bool = False) -> bool:
-        """Whether a record answers this cell with the same limit of images (None: no limit).
+    def is_recorded(self, records: Iterable[RunRecord], samples: int | None, present: Present | None = None) -> bool:
+        """Whether a record answers this cell.
 
-        A record of a stand-in is no answer for the dataset itself, unless ``standins`` says that it will do.
+        Args:
+            records: what was measured.
+            samples: the limit of images that a record must have; None for no limit.
+            present: the data and weights that a record must be of; any when left out.
         """
         projection = str(Projection(self.views)) if self.views else None
         return any(
             (record.dataset, record.backbone, record.config, record.protocol, record.seed)
             == (self.dataset, self.backbone, self.config, self.protocol, self.seed)
             and record.method == "calip"
-            and record.projection == projection
+            and (record.projection, record.view_weighting) == (projection, "uniform" if projection else None)
             and record.limit == samples
-            and (standins or not record.standin)
+            and (present is None or present.agrees(record))
             for record in records
         )
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell, ready to run: on this machine or, with the same files in reach, on another."""
+    """A cell, ready to run: on this machine or, with the same files in reach, on another.
+
+    Attributes:
+        present: the data and weights that it would measure, by which the records of others are judged.
+    """
 
     cell: Cell
     notebook: Path
@@ -127,13 +138,31 @@ class Job:
     parameters: dict[str, Any]
     results: Path
     root: Path | None = None
+    present: Present | None = None
 
-    def run(self) -> str | None:
-        """Execute the notebook; afterwards the cell must be recorded.
+    @property
+    def limit(self) -> int | None:
+        """The limit of images that its record states."""
+        return self.parameters.get("samples") or None
+
+    def run(self, *, unless_recorded: bool = False) -> str | None:
+        """Execute the notebook; afterwards there must be a new record of the cell.
+
+        Args:
+            unless_recorded: whether to leave it where another sweep has recorded the cell meanwhile.
 
         Returns:
-            None, or what went wrong.
+            None, or what went wrong, which is no reason to leave the other cells.
         """
+        try:
+            before = load(self.results)
+            if unless_recorded and self.cell.is_recorded(before, self.limit, self.present):
+                return None
+            return self._run(len(before))
+        except (OSError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _run(self, known: int) -> str | None:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         command = [
             sys.executable, "-m", "papermill", str(self.notebook), str(self.output),
@@ -148,7 +177,7 @@ class Job:
         status, text = _run_process(command, environment)
         if status != 0:
             return f"{_last_lines(text)} (see {self.output})"
-        if not self.cell.is_recorded(load(self.results), self.parameters.get("samples"), standins=True):
+        if not self.cell.is_recorded(load(self.results)[known:], self.limit):
             return f"it ran, but left no record of this cell in {self.results} (see {self.output})"
         return None
 
@@ -201,6 +230,7 @@ def read_sweep(path: Path) -> Sweep:
     folder = path.absolute().parent
     update: dict[str, Any] = {"output": folder / sweep.output}
     update["datasets"] = [_absolute(name, folder) for name in sweep.datasets]
+    update["backbones"] = [_checkpoint(name, folder) for name in sweep.backbones]
     kinds = {"cloud_notebook" if cell.views else "notebook" for cell in _cells(path, sweep)}
     update |= {kind: _notebook(getattr(sweep, kind), folder) for kind in kinds}
     if sweep.root is not None:
@@ -215,6 +245,12 @@ def _absolute(name: str, folder: Path) -> str:
     """A reader's own folder as it can be found from anywhere: cells do not run where the YAML file lies."""
     kind, separator, path = name.partition(":")
     return f"{kind}:{(folder / Path(path).expanduser()).resolve()}" if separator else name
+
+
+def _checkpoint(name: str, folder: Path) -> str:
+    """The same for a checkpoint's file; any other backbone has a name."""
+    path = (folder / Path(name).expanduser()).resolve()
+    return str(path) if name not in available_backbones() and path.is_file() else name
 
 
 def _cells(path: Path, sweep: Sweep) -> list[Cell]:
@@ -250,11 +286,22 @@ def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 
 def _samples(sweep: Sweep, cell: Cell) -> int | None:
-    """The limit that a record of this cell carries: the sweep's, or the notebook's own."""
+    """What the notebook is told, where 0 means all images: the sweep's number, or the notebook's own."""
     if sweep.samples is not None:
-        return sweep.samples
+        return 0 if sweep.samples == "all" else sweep.samples
     default = _notebook_parameters(sweep.notebook_of(cell)).get("samples")
     return default if isinstance(default, int) else None
+
+
+def describe_samples(sweep: Sweep) -> str:
+    """How many test images a cell measures, and by whose word: nobody should take a thousand for all of them."""
+    if sweep.samples is not None:
+        return "every test image" if sweep.samples == "all" else f"at most {sweep.samples:,} test images"
+    limits = {sweep.notebook_of(cell).name: _samples(sweep, cell) for cell in sweep.cells()}
+    return ", ".join(
+        f"at most {limit:,} test images by the default of {name}" if limit else f"every test image in {name}"
+        for name, limit in limits.items()
+    ) + " (`samples: all` takes every one)" * any(limits.values())
 
 
 def _notebook_parameters(path: Path) -> dict[str, Any]:
@@ -313,14 +360,15 @@ def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = T
         engine: ``run_here``, or ``on_ray(address)``.
         progress: whether to show a bar.
     """
-    records = load(results)
+    records, present_of = load(results), look(sweep.root)
     summary = Summary()
     jobs = []
     for cell in sweep.cells():
-        if cell.is_recorded(records, _samples(sweep, cell)):
+        job = _job(sweep, cell, results, present_of(cell.dataset, cell.backbone))
+        if cell.is_recorded(records, job.limit, job.present):
             summary.skipped.append(cell)
         else:
-            jobs.append(_job(sweep, cell, results))
+            jobs.append(job)
     bar: tqdm[NoReturn] = tqdm(
         total=len(jobs) + len(summary.skipped), initial=len(summary.skipped), unit="cell", disable=not progress
     )
@@ -334,11 +382,13 @@ def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = T
     return summary
 
 
-def _job(sweep: Sweep, cell: Cell, results: Path) -> Job:
+def _job(sweep: Sweep, cell: Cell, results: Path, present: Present) -> Job:
     parts = (cell.dataset, *filter(None, [cell.views]), cell.backbone, cell.config, cell.protocol, str(cell.seed))
     name = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in part) for part in parts)
+    if len(name) > _LONGEST_NAME:  # paths are among the parts
+        name = f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[-_LONGEST_NAME:]}"
     output = sweep.output / f"{name}.ipynb"
-    return Job(cell, sweep.notebook_of(cell), output, _parameters(sweep, cell), results.absolute(), sweep.root)
+    return Job(cell, sweep.notebook_of(cell), output, _parameters(sweep, cell), results.absolute(), sweep.root, present)
 
 
 def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]") -> None:
@@ -353,8 +403,7 @@ def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]"
 def run_here(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
     """One job after another on this machine. One that another sweep has recorded meanwhile is not run again."""
     for job in jobs:
-        recorded = job.cell.is_recorded(load(job.results), job.parameters.get("samples"))
-        yield job, None if recorded else job.run()
+        yield job, job.run(unless_recorded=True)
 
 
 def on_ray(address: str | None = None) -> Engine:
@@ -384,6 +433,8 @@ def on_ray(address: str | None = None) -> Engine:
         finally:
             for reference in running:
                 ray.cancel(reference)
+            if running:  # what a cell has started ends with it, if it is given the time
+                ray.wait(list(running), num_returns=len(running), timeout=2 * _SECONDS_TO_STOP)
             if started_here:
                 ray.shutdown()
 

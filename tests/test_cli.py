@@ -31,7 +31,8 @@ def test_a_half_there_dataset_is_explained(tmp_path, capsys):
 def test_fetch_says_what_to_do_by_hand_and_fails(tmp_path, capsys):
     assert main(["fetch", "cars", "--root", str(tmp_path)]) == 1
     text = capsys.readouterr().out
-    assert "by hand: cars_train.tgz, needed: the address is dead since April 2023" in text
+    assert "by hand: cars_train.tgz (md5:065e5b463ae28d29e77c1b4b166cfe61), needed: the address is dead since" in text
+    assert "since April 2023" in text
     assert f"put it at {tmp_path}/downloads/stanford_cars/cars_train.tgz" in text
     assert "stanford_cars          missing" in text
 

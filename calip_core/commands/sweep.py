@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calip_core.results import results_file
-from calip_core.sweep import on_ray, read_sweep, run_here, run_sweep
+from calip_core.sweep import describe_samples, on_ray, read_sweep, run_here, run_sweep
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -15,7 +15,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "sweep",
         help="run a grid of measurements",
         description="Run every dataset with every backbone, config, protocol and seed of a YAML file through "
-        "papermill. What is recorded is skipped, so the same command resumes a sweep.",
+        "papermill. What is recorded, of the same data, split and weights, is skipped, so the same command resumes a "
+        "sweep.",
     )
     parser.add_argument("file", type=Path, help="the grid, such as sweep.yaml")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where cells run (default: local)")
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError, ImportError) as error:
         print(f"calip sweep: {error}", file=sys.stderr)
         return 2
+    print(f"{len(sweep.cells())} cells, each of {describe_samples(sweep)}", file=sys.stderr)
     summary = run_sweep(sweep, arguments.results or results_file(), engine, progress=not arguments.quiet)
     print(summary, file=sys.stderr if summary.exit_status else sys.stdout)
     return summary.exit_status

@@ -1,5 +1,6 @@
 """Unpacking archives that nobody vouches for: nothing is written outside the folder that was asked for."""
 
+import errno
 import gzip
 import lzma
 import os
@@ -10,9 +11,15 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from tqdm import tqdm
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+BAR_AFTER = 1.0
+"""Seconds after which unpacking shows a bar: most lists are done sooner."""
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 """What the standard library raises for archives that are cut off or garbled."""
 
@@ -26,7 +33,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def unpack(archive: Path, into: Path, inner: str | None = None) -> None:
+def unpack(archive: Path, into: Path, inner: str | None = None, *, progress: bool = False) -> None:
     """Unpack an archive and merge what it holds into a folder.
 
     It is unpacked beside its place first, so a refused or damaged archive leaves nothing behind.
@@ -35,6 +42,7 @@ def unpack(archive: Path, into: Path, inner: str | None = None) -> None:
         archive: a zip or tar file.
         into: the folder, which may exist; files of the same name are replaced.
         inner: a path in the archive to another archive, which alone is unpacked.
+        progress: whether to show a bar.
 
     Raises:
         UnsafeArchiveError: a member has an absolute path or ``..`` in it, is a link that leaves the folder, or a
@@ -45,31 +53,35 @@ def unpack(archive: Path, into: Path, inner: str | None = None) -> None:
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into, prefix=".unpacking-") as temporary:
         work = Path(temporary)
-        _extract(archive, work / "outer")
+        _extract(archive, work / "outer", progress)
         if inner is None:
             _merge(work / "outer", into)
             return
         second = work / "outer" / inner
         if not second.is_file():
             raise ValueError(f"{archive} has no {inner} in it: its content has changed, and the card has to follow")
-        _extract(second, work / "inner")
+        _extract(second, work / "inner", progress)
         _merge(work / "inner", into)
 
 
-def _extract(archive: Path, folder: Path) -> None:
+def _extract(archive: Path, folder: Path, progress: bool) -> None:
     try:
         if zipfile.is_zipfile(archive):
-            _extract_zip(archive, folder)
+            _extract_zip(archive, folder, progress)
         else:
-            _extract_tar(archive, folder)
+            _extract_tar(archive, folder, progress)
     except tarfile.FilterError as error:
         raise UnsafeArchiveError(f"{archive}: {error}: nothing was unpacked") from error
     except DAMAGED as error:
         reason = str(error).partition("\n")[0]  # tarfile lists every format that it tried
         raise ValueError(f"{archive} is not a whole zip or tar archive ({reason}): fetch it again") from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename == str(archive):
+            raise
+        raise _disk_full(archive, folder.parent.parent) from error
 
 
-def _extract_zip(archive: Path, folder: Path) -> None:
+def _extract_zip(archive: Path, folder: Path, progress: bool) -> None:
     with zipfile.ZipFile(archive) as content:
         members = content.infolist()
         for member in members:
@@ -78,20 +90,33 @@ def _extract_zip(archive: Path, folder: Path) -> None:
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UnsafeArchiveError(f"{archive} holds {member.filename!r}, a link or device: nothing was unpacked")
         _check_space(folder.parent, (member.file_size for member in members), archive)
-        content.extractall(folder)
+        with _bar(archive, sum(member.file_size for member in members), progress) as bar:
+            for member in members:
+                content.extract(member, folder)
+                bar.update(member.file_size)
 
 
-def _extract_tar(archive: Path, folder: Path) -> None:
+def _extract_tar(archive: Path, folder: Path, progress: bool) -> None:
     def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         _check_name(member.name, archive)
         if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
             raise UnsafeArchiveError(f"{archive} holds {member.name!r}, a device or pipe: nothing was unpacked")
         if member.issym() or member.islnk():
             _check_link(member, archive)
+        bar.update(file.tell() - bar.n)
         return tarfile.data_filter(member, path)
 
-    with tarfile.open(archive) as content:
+    size = archive.stat().st_size
+    _check_space(folder.parent, [size], archive)  # the least it takes: only reading all of it would tell how much more
+    with archive.open("rb") as file, _bar(archive, size, progress) as bar, tarfile.open(fileobj=file) as content:
         content.extractall(str(folder), filter=checked)
+
+
+def _bar(archive: Path, total: int, progress: bool) -> "tqdm[NoReturn]":
+    return tqdm(
+        desc=f"unpacking {archive.name}", total=total, unit="B", unit_scale=True, disable=not progress,
+        delay=BAR_AFTER, leave=False,
+    )  # fmt: skip
 
 
 def _check_link(member: tarfile.TarInfo, archive: Path) -> None:
@@ -116,7 +141,20 @@ def _check_name(name: str, archive: Path) -> None:
 def _check_space(folder: Path, sizes: Iterable[int], archive: Path) -> None:
     need, free = sum(sizes), shutil.disk_usage(folder).free
     if need > free:
-        raise OSError(f"{archive} needs {need:,} bytes unpacked, and {folder} has {free:,} free: make room, run again")
+        least = "at least " if not zipfile.is_zipfile(archive) else ""
+        raise OSError(
+            f"{archive} needs {least}{need:,} bytes unpacked, and {folder} has {free:,} free: make room, run again"
+        )
+
+
+def _disk_full(archive: Path, folder: Path) -> OSError:
+    """What to say of an archive that filled the disk. A tar's size is known only now, by reading it once more."""
+    need = 0
+    with suppress(*DAMAGED), tarfile.open(archive) as content:
+        for member in content:
+            need += member.size
+    message = f"the disk is full: {archive} needs {need:,} bytes unpacked; nothing was unpacked. Make room, run again"
+    return OSError(errno.ENOSPC, message, str(folder))
 
 
 def _merge(source: Path, target: Path) -> None:

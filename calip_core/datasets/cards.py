@@ -149,11 +149,15 @@ class Source(BaseModel):
     gives: BelowRoot
     """What exists below the root once it is in place."""
     optional: bool = False
+    either: Text | None = None
+    """What this file belongs to, where a card has alternatives, such as "CoOp's split": all files of one are needed."""
 
     @model_validator(mode="after")
     def _can_be_had(self) -> "Source":
         if self.url is None and self.manual is None:
             raise ValueError(f"{self.file} has neither url nor manual: say where it comes from")
+        if self.optional and self.either:
+            raise ValueError(f"{self.file} is optional and one of several alternatives: it can only be one of the two")
         return self
 
 
@@ -205,6 +209,8 @@ class Card(BaseModel):
         check_templates(self.templates, self.name)
         if set(self.sizes) != set(SPLITS):
             raise ValueError(f"sizes has {sorted(self.sizes)}, expected {sorted(SPLITS)}")
+        if len(self.alternatives()) == 1:
+            raise ValueError(f"sources name one alternative, {[*self.alternatives()]}, expected none or several")
         return self
 
     def listed_classnames(self) -> tuple[str, ...] | None:
@@ -212,6 +218,14 @@ class Card(BaseModel):
         if self.photographs is not None:
             return tuple(photograph.caption for photograph in self.photographs)
         return self.classnames
+
+    def alternatives(self) -> dict[str, list[Source]]:
+        """Alternative -> its files; one of them, with all its files, is needed beside the other sources."""
+        groups: dict[str, list[Source]] = {}
+        for source in self.sources:
+            if source.either:
+                groups.setdefault(source.either, []).append(source)
+        return groups
 
     def choose_templates(self, template_set: str | None = None) -> tuple[str, ...]:
         """The card's templates, or those of one of its named sets.

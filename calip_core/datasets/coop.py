@@ -9,6 +9,7 @@ from calip_core.datasets.disk import (
     Found,
     Listing,
     Row,
+    check_disjoint,
     check_path,
     find_dataset,
     make_task,
@@ -82,7 +83,7 @@ def read_split_file(found: Found, path: Path) -> Listing:
 
     Raises:
         ValueError: it is no JSON, no such mapping, a path leads out of the dataset's folder, a class has two names,
-            or the labels are not 0, 1, ... without a gap.
+            the labels are not 0, 1, ... without a gap, or an image is in two of the splits.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not set(SPLITS) <= set(content):
@@ -90,6 +91,7 @@ def read_split_file(found: Found, path: Path) -> Listing:
         raise ValueError(f"{path} is not a split: it holds {shown}, expected the lists {', '.join(SPLITS)}")
     names: dict[int, str] = {}
     rows = {split: [_row(entry, names, path) for entry in _entries(content[split], split, path)] for split in SPLITS}
+    check_disjoint(rows, path)
     if sorted(names) != list(range(len(names))):
         raise ValueError(f"{path} is not a split: its labels are {sorted(names)[:10]} ..., expected 0, 1, ... no gap")
     rename = own_splits.layout_of(found).rename

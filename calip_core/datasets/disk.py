@@ -1,11 +1,13 @@
 """A dataset on the reader's disk: where it lies, which images or clouds its files name, and whether all are there."""
 
+import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import NamedTuple, overload
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -13,14 +15,15 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from calip_core.datasets.cards import Card, Place
 from calip_core.datasets.folder import PhotoFiles
 from calip_core.datasets.task import SPLITS, Split, Task
+from calip_core.paths import atomic_path, cache_dir
 
 MARKER = "STANDIN.json"
 """The file that says that a folder holds a procedural stand-in and how large it is meant to be."""
 EACH = (("train",), ("val",), ("test",))
 TRAIN_AND_VAL = (("train", "val"), ("test",))
 ALL_TOGETHER = (("train", "val", "test"),)
-SHOWN = 5
-"""How many of many absent images a message names."""
+SHOWN = 50
+"""How many images a message names; of more, a file keeps the whole list."""
 
 
 class MissingDatasetError(FileNotFoundError):
@@ -226,6 +229,41 @@ def check_path(path: str, origin: Path | str) -> str:
     return path
 
 
+def check_disjoint(rows: Mapping[str, Iterable[Row]], origin: Path | str) -> None:
+    """Refuse splits that share images: what is measured on test would have been learnt or chosen on.
+
+    Raises:
+        ValueError: an image is in two of the splits.
+    """
+    first: dict[str, str] = {}
+    shared = [
+        f"{row.path} ({first[name]} and {split})"
+        for split, part in rows.items()
+        for row in part
+        if first.setdefault(name := normpath(row.path.replace("\\", "/")), split) != split
+    ]
+    if shared:
+        raise ValueError(
+            f"{origin} has {len(shared)} images in two splits: {name_all(shared, 'in two splits')}. Images of test may "
+            "not be seen before the test: fetch the file again, or take them out of one split"
+        )
+
+
+def name_all(items: Sequence[str], what: str) -> str:
+    """All of them, or the first ``SHOWN`` and the file in which all are."""
+    text = ", ".join(items[:SHOWN])
+    if len(items) <= SHOWN:
+        return text
+    content = "\n".join(items) + "\n"
+    path = cache_dir() / "lists" / f"{what.replace(' ', '-')}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.txt"
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    except OSError:  # the message matters more than the list
+        return f"{text}, and {len(items) - SHOWN} more"
+    return f"{text}, and {len(items) - SHOWN} more; all are listed in {path}"
+
+
 def absent_rows(found: Found, listing: Listing, rows: Iterable[Row]) -> list[str]:
     """Paths of the rows without a file."""
     return [] if listing.inside else _absent_files(found.images, rows)
@@ -261,10 +299,10 @@ def check_listing(found: Found, listing: Listing) -> None:
     rows = [row for split in SPLITS for row in listing.rows.get(split, [])]
     absent = absent_rows(found, listing, rows)
     if absent:
-        more = f", and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+        named = name_all(absent, f"absent from {found.card.name}")
         raise IncompleteDatasetError(
             f"{found.card.title}: {len(absent)} of {len(rows)} {found.card.kind} that {listing.split_source} names are "
-            f"not in {found.images}: {', '.join(absent[:SHOWN])}{more}. Was the archive not wholly unpacked?"
+            f"not in {found.images}: {named}. Was the archive not wholly unpacked?"
         )
     _check_counts(found, listing, len(rows))
 

@@ -8,8 +8,9 @@ import urllib.request
 from contextlib import suppress
 from email.message import Message
 from http.client import HTTPException
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -57,7 +58,8 @@ def download(url: str, path: Path, checksum: str | None = None, *, progress: boo
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock")
     with FileLock(lock):
-        digest = verify(path, checksum) if path.is_file() else _fetch(url, path, checksum, progress)
+        present = path.is_file()
+        digest = verify(path, checksum, progress=progress) if present else _fetch(url, path, checksum, progress)
         with suppress(PermissionError):  # Windows removes no file that is open
             lock.unlink(missing_ok=True)
         return digest
@@ -67,7 +69,7 @@ def _fetch(url: str, path: Path, checksum: str | None, progress: bool) -> str:
     part = path.with_name(f"{path.name}.part")
     _receive(url, part, progress)
     try:
-        digest = _check(part, checksum, url)
+        digest = _check(part, checksum, url, progress)
     except ChecksumError:
         part.unlink()
         raise
@@ -77,7 +79,19 @@ def _fetch(url: str, path: Path, checksum: str | None, progress: bool) -> str:
     return digest
 
 
-def verify(path: Path, checksum: str | None = None) -> str:
+def forget(path: Path, *, and_remove: bool) -> None:
+    """Trust a file no longer that turned out to be none of what was wanted.
+
+    Args:
+        path: the file.
+        and_remove: whether it goes as well as the record of its checksum, so that it is fetched anew.
+    """
+    path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
+    if and_remove:
+        path.unlink(missing_ok=True)
+
+
+def verify(path: Path, checksum: str | None = None, *, progress: bool = False) -> str:
     """The SHA-256 of a file that is already there, after a check against what is known of it.
 
     Raises:
@@ -86,15 +100,15 @@ def verify(path: Path, checksum: str | None = None) -> str:
     record = path.with_name(f"{path.name}.sha256")
     if checksum is None and record.is_file():
         checksum = f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
-    digest = _check(path, checksum, str(path))
+    digest = _check(path, checksum, str(path), progress)
     _remember(path, digest)
     return digest
 
 
-def _check(path: Path, checksum: str | None, origin: str) -> str:
+def _check(path: Path, checksum: str | None, origin: str, progress: bool) -> str:
     kind, _, expected = (checksum or "sha256:").partition(":")
-    digest = _digest(path, "sha256")
-    found = digest if kind == "sha256" else _digest(path, kind)
+    digests = _digests(path, {"sha256", kind}, progress)
+    digest, found = digests["sha256"], digests[kind]
     if expected and found != expected:
         raise ChecksumError(
             f"{origin} has the {kind} {found}, expected {expected}: the file is damaged or not the published one. "
@@ -103,9 +117,22 @@ def _check(path: Path, checksum: str | None, origin: str) -> str:
     return digest
 
 
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
+def _digests(path: Path, kinds: set[str], progress: bool) -> dict[str, str]:
+    """All digests in one reading of the file."""
+    digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
+    bar = _bar(f"checking {path.name}", path.stat().st_size, 0, progress)
+    with bar, path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            for digest in digests.values():
+                digest.update(chunk)
+            bar.update(len(chunk))
+    return {kind: digest.hexdigest() for kind, digest in digests.items()}
+
+
+def _bar(doing: str, total: int | None, initial: int, progress: bool) -> "tqdm[NoReturn]":
+    return tqdm(
+        desc=doing, total=total, initial=initial, unit="B", unit_scale=True, disable=not progress, leave=False
+    )
 
 
 def _remember(path: Path, digest: str) -> None:
@@ -132,8 +159,15 @@ def _receive(url: str, part: Path, progress: bool) -> None:
     except (OSError, HTTPException) as error:
         raise DownloadError(f"cannot fetch {url} ({error}): is there a network? Run the same command again") from error
     with response:
+        _check_is_file(response, url)
         continued = str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
         _store(response, part, start if response.status == 206 and continued else 0, url, progress)
+
+
+def _check_is_file(response: Any, url: str) -> None:
+    """A page where an archive or list should be is what a login, a lost file or a hotel's network gives."""
+    if response.headers.get_content_type() == "text/html":
+        raise DownloadError(f"{url} answers with a web page, not with the file: open it in a browser, or try later")
 
 
 def _open(url: str, start: int, version: str | None) -> Any:
@@ -166,14 +200,26 @@ def _store(response: Any, part: Path, start: int, url: str, progress: bool) -> N
         _version_file(part).write_text(json.dumps(known), encoding="utf-8")
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
-    bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=not progress, leave=False)
     have = start
-    with bar, part.open("ab") as file:
+    with _bar(part.stem, total, start, progress) as bar, part.open("ab", buffering=0) as file:
         while chunk := _read(response, url, have):
-            have += file.write(chunk)
+            _write(file, chunk, f"{have:,} bytes", part)
+            have += len(chunk)
             bar.update(len(chunk))
     if total is not None and have != total:
         raise DownloadError(f"{url} ended after {have:,} of {total:,} bytes: run the same command to continue")
+
+
+def _write(file: FileIO, chunk: bytes, arrived: str, part: Path) -> None:
+    rest = memoryview(chunk)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot write ({error.strerror}); {arrived} are safe: make room and run the same command",
+            str(part),
+        ) from error
 
 
 def _read(response: Any, url: str, have: int) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from calip_core.datasets.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row
 from calip_core.datasets.folder import class_folders
-from calip_core.datasets.own_splits import by_class, by_hash, folder_rows
+from calip_core.datasets.own_splits import cut_val, folder_rows
 from calip_core.paths import DATA_DIR
 
 CLASSNAMES = "classnames.txt"
@@ -33,7 +33,7 @@ def read_imagenet(found: Found) -> Listing:
     if in_train != folders:
         odd = sorted(set(in_train) ^ set(folders))
         raise IncompleteDatasetError(f"{found.images}: the class folders {odd[:5]} are in only one of train and val")
-    rows = _cut_val(train) | {"test": test}
+    rows = cut_val(train, VAL_IMAGES) | {"test": test}
     source = f"official val as test; val is at most {VAL_IMAGES} images a class of train, by a hash of the file names"
     return Listing(classnames, rows, source, found.card.sizes, TRAIN_AND_VAL)
 
@@ -48,15 +48,6 @@ def read_variant(found: Found) -> Listing:
     names = _class_names(found)
     folders, test = _folder_rows(found, found.images)
     return Listing(tuple(_name(f, names, found) for f in folders), {"test": test}, "test only", found.card.sizes)
-
-
-def _cut_val(train: list[Row]) -> dict[str, list[Row]]:
-    splits: dict[str, list[Row]] = {"train": [], "val": []}
-    for group in by_class(train):
-        order, size = by_hash(group), min(VAL_IMAGES, round(len(group) / 5))  # a fifth at most: stand-ins are small
-        splits["val"] += sorted(order[:size])
-        splits["train"] += sorted(order[size:])
-    return splits
 
 
 def _folder_rows(found: Found, parent: Path) -> tuple[list[str], list[Row]]:

@@ -13,6 +13,7 @@ from calip_core.datasets.disk import (
     IncompleteDatasetError,
     Listing,
     Row,
+    check_disjoint,
     check_path,
 )
 from calip_core.datasets.folder import class_folders as sub_folders
@@ -68,12 +69,13 @@ def cut_in_three(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return splits
 
 
-def cut_val(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Cut 20 % of every class off the training images, as val."""
+def cut_val(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]]:
+    """Cut 20 % of every class, or at most so many images, off the training images as val."""
     splits: dict[str, list[Row]] = {"train": [], "val": []}
     for group in by_class(rows):
         order = by_hash(group)
         size = round(len(order) * VAL_OF_TRAIN)
+        size = size if most is None else min(size, most)
         splits["val"] += sorted(order[:size])
         splits["train"] += sorted(order[size:])
     return splits
@@ -119,8 +121,13 @@ def _image_path(line: str, origin: str) -> str:
 def with_val(
     found: Found, names: Sequence[str], rows: Mapping[str, list[Row]], sources: Sequence[str]
 ) -> Listing:
-    """The listing of official lists; where they have no val it is cut from train, and the split's source says so."""
+    """The listing of official lists; where they have no val it is cut from train, and the split's source says so.
+
+    Raises:
+        ValueError: an image is in two of the lists.
+    """
     source = ", ".join(sources)
+    check_disjoint(rows, source)
     if "val" in rows:
         return Listing(tuple(names), dict(rows), source, own_sizes(found))
     splits = cut_val(rows["train"]) | {"test": rows["test"]}

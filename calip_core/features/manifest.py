@@ -5,6 +5,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,8 @@ StoredType = Literal["float16", "bfloat16", "float32"]
 """How features are kept. float16 halves the disk; a cosine then errs by less than 0.001."""
 
 _PACKAGES = ("torch", "torchvision", "pillow")
+_ENCODERS = {"clip": "clip-anytorch", "open_clip": "open_clip_torch"}
+"""Module that holds an encoder's code -> the package that brings it, where that is not one of the above."""
 _LAYOUT = {"batch_size", "shard_size"}
 
 
@@ -116,12 +119,27 @@ def describe(
         grid=backbone.grid,
         width=backbone.embed_dim,
         preprocessing="the images' own" if isinstance(split, OwnInput) else _readable(backbone.preprocess),
-        precision=f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch."),
+        precision=precision_of(backbone),
         stored=stored,
-        versions={"calip-core": library_version(), "encoder": _code_digest()} | package_versions(_PACKAGES),
+        versions=_versions(backbone.model.visual),
         batch_size=batch_size,
         shard_size=shard_size,
     )
+
+
+def _versions(encoder: nn.Module) -> dict[str, str]:
+    """Of this library, of the digest of its code and of all packages that turn a file into features."""
+    package = _ENCODERS.get(type(encoder).__module__.partition(".")[0])
+    try:
+        by = package_versions([package]) if package else {}
+    except PackageNotFoundError:  # OpenAI's own repository, for one, installs the same module under another name
+        by = {str(package): "another"}
+    return {"calip-core": library_version(), "encoder": _code_digest()} | package_versions(_PACKAGES) | by
+
+
+def precision_of(backbone: Backbone) -> str:
+    """In what and where a backbone computes, such as "float32 on cpu"."""
+    return f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch.")
 
 
 def weights_checksum(model: nn.Module) -> str:

@@ -61,7 +61,8 @@ class Shards:
             OSError: the folder cannot be written, or the disk is full; whole shards stay as they are.
         """
         path = self.path(shard)
-        self._remove_leftovers(path)
+        for file in (path, self.checksum_path(shard)):
+            _remove_leftovers(file)
         self.checksum_path(shard).unlink(missing_ok=True)
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         with atomic_path(path) as temporary:
@@ -73,11 +74,6 @@ class Shards:
         """A shard mapped into memory, a context manager: what is read of it is paged in, the rest is not."""
         return safe_open(self.path(shard), framework="pt")
 
-    def _remove_leftovers(self, path: Path) -> None:
-        """What a process that was killed while writing this shard has left."""
-        for file in self.folder.glob(f".{path.name}.*"):
-            file.unlink(missing_ok=True)
-
     def _fits(self, shard: int) -> bool:
         manifest, n = self.manifest, len(self.manifest.images_of(shard))
         expected = [n, manifest.grid[0] * manifest.grid[1], manifest.width]
@@ -87,6 +83,12 @@ class Shards:
                 return bool(spatial.get_shape() == expected)
         except SafetensorError:
             return False
+
+
+def _remove_leftovers(path: Path) -> None:
+    """What a process that was killed while writing this file has left. Its lock says that nobody is writing it now."""
+    for file in path.parent.glob(f".{path.name}.*"):
+        file.unlink(missing_ok=True)
 
 
 def begin(folder: Path, manifest: Manifest) -> Shards:
@@ -106,6 +108,7 @@ def begin(folder: Path, manifest: Manifest) -> Shards:
                 return Shards(folder, found)
         except (FileNotFoundError, ValueError):
             pass
+        _remove_leftovers(path)
         with atomic_path(path) as temporary:
             temporary.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
     return Shards(folder, manifest)

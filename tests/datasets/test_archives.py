@@ -1,5 +1,6 @@
 """Archives: good ones are unpacked, evil and damaged ones leave nothing behind."""
 
+import errno
 import io
 import stat
 import tarfile
@@ -134,3 +135,35 @@ def test_archives_are_known_by_their_names():
     assert is_archive("a.tar.gz")
     assert not is_archive("split.json")
     assert not is_archive("a.mat")
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz"])
+def test_a_full_disk_while_a_tar_is_unpacked_says_how_much_it_needs(name, tmp_path, monkeypatch):
+    mode = "w" if name == "x.tar" else "w:gz"
+    archive = make_tar(tmp_path / name, {"a/small.txt": b"1", "b.bin": bytes(200_000)}, mode)
+
+    def full(source, target, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile, "copyfileobj", full)
+    with pytest.raises(OSError, match=f"disk is full: .*{name} needs 200,001 bytes unpacked; nothing was") as caught:
+        unpack(archive, tmp_path / "into")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "into"))
+    assert not tree(tmp_path / "into")
+
+
+def test_a_tar_larger_than_the_disk_is_refused_before(tmp_path, monkeypatch):
+    archive = make_tar(tmp_path / "x.tar.gz", GOOD)
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 7}))
+    with pytest.raises(OSError, match="needs at least .* bytes unpacked.*has 7 free"):
+        unpack(archive, tmp_path / "into")
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
+def test_unpacking_is_shown(name, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(archives, "BAR_AFTER", 0)
+    archive = make_zip(tmp_path / name, GOOD) if name == "x.zip" else make_tar(tmp_path / name, GOOD)
+    unpack(archive, tmp_path / "silent")
+    assert capfd.readouterr().err == ""
+    unpack(archive, tmp_path / "shown", progress=True)
+    assert f"unpacking {name}: " in capfd.readouterr().err

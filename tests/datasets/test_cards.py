@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from calip_core.datasets import available_tasks, cards, disk_datasets, load_task, offline_tasks
+from calip_core.datasets.archives import is_archive
 from calip_core.datasets.cards import CARD_DIR, available_cards, load_card
 from calip_core.paths import DATA_DIR
 
@@ -87,6 +88,8 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"sources": [{"file": "a.zip", "gives": "a"}]}, "a.zip has neither url nor manual"),
         ({"sources": [{"file": "a.zip", "url": "ftp://a", "gives": "a"}]}, "sources.0.url"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "/etc"}]}, "sources.0.gives"),
+        ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b"}]}, r"one alternative, \['b'\]"),
+        ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b", "optional": True}]}, "a is optional"),
         ({"sources": [{"file": "../a", "manual": "b", "gives": "a"}]}, "sources.0.file"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "a", "checksum": "md5:12"}]}, "sources.0.checksum"),
     ],
@@ -126,6 +129,8 @@ def test_the_card_of_a_dataset_says_where_every_file_comes_from(name):
         assert f"{card.layout.places[0].folder}/{card.layout.split_file}" in [source.gives for source in card.sources]
     for source in card.sources:
         assert source.url is None or source.checksum or name in WITHOUT_CHECKSUM
+        if not is_archive(source.file) and "folder" not in source.file:  # a plain file is put where its goal is
+            assert source.gives == f"{source.into}/{source.file}"
 
 
 @pytest.mark.parametrize("name", disk_datasets())

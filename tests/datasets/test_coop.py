@@ -6,6 +6,7 @@ import shutil
 from typing import get_args
 
 import pytest
+from scipy.io import loadmat, savemat
 
 from calip_core.datasets import disk_datasets, load_card, load_task
 from calip_core.datasets.cards import Reader
@@ -101,6 +102,29 @@ def test_a_cut_by_rule_is_the_same_wherever_the_data_lie(copied, tmp_path):
     root.rename(tmp_path / "elsewhere")
     after = {path.name: where for path, where in contents(load_task("eurosat", tmp_path / "elsewhere")).items()}
     assert after == before
+
+
+def test_the_official_split_of_flowers_serves_before_a_cut_of_our_own(copied):
+    root = without_split_file("oxford_flowers", copied)
+    official = load_task("oxford_flowers", root)
+    assert official.split_source == "stand-in: setid.mat"
+    numbers = loadmat(root / "oxford_flowers/setid.mat")["tstid"].ravel()
+    assert [path.name for path in official.splits["test"].paths] == [f"image_{number:05}.jpg" for number in numbers]
+    (root / "oxford_flowers/setid.mat").unlink()
+    cut = load_task("oxford_flowers", root)
+    assert "cut 50/20/30 in every class" in cut.split_source
+    assert tuple(len(split) for split in cut.splits.values()) == (15, 6, 9)
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [([0], "numbers the image 0, expected 1 to 30"), ([31], "numbers the image 31"), ([1], "1 images in two splits")],
+)
+def test_a_damaged_official_split_of_flowers_is_named(test, message, copied):
+    root = without_split_file("oxford_flowers", copied)
+    savemat(root / "oxford_flowers/setid.mat", {"trnid": [[1, 2]], "valid": [[3]], "tstid": [test]})
+    with pytest.raises(ValueError, match=message):
+        load_task("oxford_flowers", root)
 
 
 def test_official_lists_are_followed(copied):
@@ -219,8 +243,45 @@ def test_absent_images_are_listed(copied):
     root = copied("dtd")
     for file in (root / "dtd/images/blotchy").iterdir():
         file.unlink()
-    with pytest.raises(IncompleteDatasetError, match=rf"10 of 30 images that {SPLIT} names.*blotchy_0001.jpg.*5 more"):
+    with pytest.raises(IncompleteDatasetError, match=rf"10 of 30 images that {SPLIT} names.*blotchy_0001") as caught:
         load_task("dtd", root)
+    assert str(caught.value).count(".jpg") == 10
+
+
+def test_of_many_absent_images_a_file_has_the_whole_list(copied, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("calip_core.datasets.disk.SHOWN", 3)
+    root = copied("dtd")
+    for file in (root / "dtd/images/blotchy").iterdir():
+        file.unlink()
+    with pytest.raises(IncompleteDatasetError, match=r"blotchy_0003.jpg, and 7 more; all are listed in ") as caught:
+        load_task("dtd", root)
+    (listed,) = (tmp_path / "cache/lists").iterdir()
+    assert str(listed) in str(caught.value)
+    assert listed.read_text().split() == [f"blotchy/blotchy_{number:04}.jpg" for number in range(1, 11)]
+    monkeypatch.setenv("CALIP_CACHE", str(listed / "not a folder"))  # the message comes all the same
+    with pytest.raises(IncompleteDatasetError, match=r"blotchy_0003.jpg, and 7 more\. Was"):
+        load_task("dtd", root)
+
+
+@pytest.mark.parametrize("written", ["{}", "./{}"])
+def test_an_image_in_two_splits_is_refused(written, copied):
+    root = copied("dtd")
+    split = json.loads((root / "dtd" / SPLIT).read_text())
+    path, *rest = split["test"][0]
+    split["train"][0] = [written.format(path), *rest]
+    (root / "dtd" / SPLIT).write_text(json.dumps(split))
+    with pytest.raises(ValueError, match=rf"{SPLIT} has 1 images in two splits: .*{path} \(train and test\)"):
+        load_task("dtd", root)
+
+
+def test_an_image_in_two_official_lists_is_refused(copied):
+    root = without_split_file("food101", copied)
+    test = (root / "food-101/meta/test.txt").read_text().splitlines()
+    train = root / "food-101/meta/train.txt"
+    train.write_text("\n".join([*train.read_text().splitlines()[1:], test[0]]))
+    with pytest.raises(ValueError, match=rf"meta/train.txt, meta/test.txt has 1 images in two splits: {test[0]}.jpg"):
+        load_task("food101", root)
 
 
 def test_images_absent_from_official_lists_are_listed_too(copied):

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import re
+import resource
 import threading
 
 import pytest
@@ -32,6 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
+        self.send_header("Content-Type", server.kind)
         if server.etag:
             self.send_header("ETag", server.etag)
         if server.length:
@@ -47,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.body, server.etag, server.cut, server.status, server.ranges, server.length = BODY, '"1"', None, 0, True, True
-    server.asked = []
+    server.asked, server.kind = [], "application/octet-stream"
     server.url = f"http://127.0.0.1:{server.server_port}/data.bin"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -179,3 +181,32 @@ def test_two_at_once_fetch_it_once(server, tmp_path):
         thread.join()
     assert (tmp_path / "data.bin").read_bytes() == BODY
     assert len(server.asked) == 1
+
+
+def test_a_web_page_in_place_of_the_file_is_not_taken(server, tmp_path):
+    server.kind = "text/html; charset=utf-8"
+    with pytest.raises(DownloadError, match=f"{re.escape(server.url)} answers with a web page, not with the file"):
+        get(server, tmp_path / "data.bin")
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_names_the_file_and_keeps_what_has_arrived(server, tmp_path, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr("calip_core.datasets.download.CHUNK", 10_000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (45_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="40,000 bytes are safe: make room and run the same command") as caught:
+            get(server, tmp_path / "data.bin", MD5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(tmp_path / "data.bin.part")
+    assert get(server, tmp_path / "data.bin", MD5) == SHA256
+    assert server.asked == [None, "bytes=45000-"]
+
+
+def test_receiving_and_checking_are_shown(server, tmp_path, capfd):
+    download(server.url, tmp_path / "data.bin", MD5)
+    text = capfd.readouterr().err
+    assert "data.bin: " in text and "checking data.bin.part: " in text
+    verify(tmp_path / "data.bin", progress=True)
+    assert "checking data.bin: " in capfd.readouterr().err

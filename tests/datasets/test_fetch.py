@@ -1,9 +1,13 @@
 """Fetching: what is downloaded, what a person is asked for, and what happens when it is half there."""
 
 import dataclasses
+import errno
 import hashlib
 import io
+import re
+import shutil
 import tarfile
+import zipfile
 
 import pytest
 
@@ -126,8 +130,8 @@ def test_a_dead_address_says_what_is_known(publish, tmp_path):
     dead = (tmp_path / "gone.tar.gz").as_uri()
     publish(url=dead)
     (failed,) = run(tmp_path).failed
-    assert failed.startswith("EuroSAT.tar.gz, needed: ")
-    assert "gone.tar.gz" in failed
+    assert re.match(r"EuroSAT.tar.gz \(sha256:\w+\), needed: cannot fetch .*gone.tar.gz", failed)
+    assert f"fetch it elsewhere and put it at {tmp_path}/root/downloads/eurosat/EuroSAT.tar.gz" in failed
     publish(url=dead, manual="a copy is elsewhere")
     assert "gone.tar.gz" in (text := run(tmp_path).by_hand[0])
     assert "a copy is elsewhere" in text
@@ -139,7 +143,7 @@ def test_a_dead_address_keeps_no_other_file_from_being_brought(publish, tmp_path
     other = {"file": "list.mat", "url": (tmp_path / "list.mat").as_uri(), "into": "lists", "gives": "lists/list.mat"}
     publish(other, {"file": "split.json", "manual": "ask its authors", "gives": "eurosat/split.json"}, url=dead)
     fetched = run(tmp_path)
-    assert [text.split(",")[0] for text in fetched.failed] == ["EuroSAT.tar.gz"]
+    assert [text.split(" (")[0] for text in fetched.failed] == ["EuroSAT.tar.gz"]
     assert [text.split(":")[0] for text in fetched.done] == ["list.mat"]
     assert [text.split(",")[0] for text in fetched.by_hand] == ["split.json"]
     assert fetched.status.state == "missing"
@@ -174,3 +178,91 @@ def test_what_no_program_may_fetch_is_asked_for(name, tmp_path):
 def test_what_needs_no_files_needs_no_fetch(tmp_path):
     with pytest.raises(ValueError, match="digits needs no download"):
         run(tmp_path, "digits")
+
+
+def test_a_bad_download_that_nobody_vouched_for_is_not_trusted_again(publish, tmp_path):
+    archive = publish(checksum=None)
+    good = archive.read_bytes()
+    archive.write_bytes(good[: len(good) // 2])  # cut off, as by a server that states no length
+    with pytest.raises(ValueError, match=r"not a whole .* it was removed: run the same command"):
+        run(tmp_path)
+    archive.write_bytes(good)
+    assert run(tmp_path).status.state == "complete"
+
+
+def test_an_archive_of_other_content_is_not_trusted_again(publish, tmp_path):
+    publish(checksum=None, gives="eurosat/images")
+    with pytest.raises(ValueError, match="was unpacked, but .*it was removed"):
+        run(tmp_path)
+    assert not list((tmp_path / "root/downloads/eurosat").glob("EuroSAT.tar.gz*"))
+
+
+def test_a_persons_own_archive_is_never_removed(publish, tmp_path):
+    archive = publish(checksum=None, url=None, manual="ask its authors")
+    place = tmp_path / "root/downloads/eurosat/EuroSAT.tar.gz"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="not a whole .*no published checksum; replace it"):
+        run(tmp_path)
+    assert place.read_bytes() == b"<html>"
+    place.write_bytes(archive.read_bytes())
+    assert run(tmp_path).status.state == "complete"
+
+
+def test_a_full_disk_is_no_reason_to_doubt_a_download(publish, tmp_path, monkeypatch):
+    publish(checksum=None)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "unpack", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path)
+    assert (tmp_path / "root/downloads/eurosat/EuroSAT.tar.gz").is_file()
+
+
+@pytest.mark.parametrize("name", ["sun397", "ucf101", "stanford_cars"])
+def test_of_lists_and_split_file_one_is_needed(name, copied):
+    folder, card = load_card(name).layout.places[0].folder, load_card(name)
+    root = copied(folder)
+    lists = [source for source in card.sources if source.either and source.either.startswith("the official")]
+    for source in lists:
+        there = root / source.gives
+        shutil.rmtree(there) if there.is_dir() else there.unlink()
+    (root / folder / "STANDIN.json").unlink()
+    (root / folder / card.layout.split_file).unlink()
+    asked = fetch.fetch(name, root, progress=False).by_hand
+    assert len(asked) == len(lists) + 1  # the images are there
+    assert all(f", needed, or instead {card.layout.split_file}: " in text for text in asked[:-1])
+    assert f", needed, or instead {' and '.join(source.file for source in lists)}: " in asked[-1]
+    (root / folder / card.layout.split_file).write_text("{}")
+    assert all(", optional: " in text for text in fetch.fetch(name, root, progress=False).by_hand)
+
+
+def test_what_lies_in_torchvisions_layout_is_not_asked_for(copied, tmp_path):
+    root = copied("sun397")
+    (root / "sun397/SUN397").rename(tmp_path / "root/SUN397")
+    shutil.rmtree(root / "sun397")
+    asked = fetch.fetch("sun397", root, progress=False).by_hand
+    assert [text.split(",")[0] for text in asked] == ["Partitions.zip", "split_zhou_SUN397.json"]
+    assert f"so that {root}/ClassName.txt exists" in asked[0]
+    assert asked[1].endswith(f"To do: put it at {root}/split_zhou_SUN397.json.")
+
+
+def test_lists_join_the_images_that_are_there(copied, tmp_path):
+    root = copied("sun397")
+    (root / "sun397/SUN397").rename(root / "SUN397")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for name in ("ClassName.txt", "Training_01.txt", "Testing_01.txt"):
+        (root / "sun397" / name).rename(lists / name)
+    shutil.rmtree(root / "sun397")
+    downloads = root / "downloads/sun397"
+    downloads.mkdir(parents=True)
+    with zipfile.ZipFile(downloads / "Partitions.zip", "w") as archive:
+        for file in lists.iterdir():
+            archive.write(file, file.name)
+    fetched = fetch.fetch("sun397", root, progress=False)
+    assert {text.split(":")[0] for text in fetched.done} == {"Partitions.zip"}
+    assert (root / "ClassName.txt").is_file() and not (root / "sun397").exists()
+    assert "has 3 classes by Training_01.txt, Testing_01.txt" in fetched.status.note

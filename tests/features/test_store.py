@@ -1,6 +1,10 @@
 import errno
 import multiprocessing
+import os
+import signal
 import time
+import weakref
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,8 @@ from torch.nn.functional import normalize
 from calip_core import CalipConfig, calip_logits, encode_split
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split
-from calip_core.features import FeatureStore, fill
+from calip_core.features import FeatureStore, fill, manifest
+from calip_core.features import store as stores
 from calip_core.features.shards import Shards
 from tests.backbones.clips import WIDTH, random_clip
 
@@ -82,6 +87,29 @@ def test_streamed_logits_are_those_of_all_tokens_at_once(backbone, tmp_path, con
         torch.testing.assert_close(getattr(streamed, name), getattr(whole, name))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("config", [CalipConfig.official(), CalipConfig.susx()])
+def test_logits_on_a_gpu_are_those_on_the_processor(backbone, tmp_path, config):
+    store = encode(backbone, tmp_path)
+    here, there = store.logits(text(), config, 50.0), store.logits(text().cuda(), config, 50.0)
+    for name in ("clip", "text_attended", "visual_attended"):
+        assert getattr(there, name).is_cuda
+        torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name), atol=1e-3, rtol=1e-4)
+
+
+def test_while_logits_are_computed_only_one_batch_is_in_memory(backbone, tmp_path, monkeypatch):
+    features, alive = [], []
+
+    def watched(tokens, *arguments):
+        alive.append(sum(feature() is not None for feature in features))
+        features.append(weakref.ref(tokens.spatial))
+        return calip_logits(tokens, *arguments)
+
+    monkeypatch.setattr(stores, "calip_logits", watched)
+    encode(backbone, tmp_path, shard_size=2).logits(text())
+    assert alive == [0] * 5 and all(feature() is None for feature in features)
+
+
 def test_batches_respect_their_size_and_the_order(backbone, tmp_path):
     store = encode(backbone, tmp_path)
     sizes = [len(batch) for batch in store.batches(3)]
@@ -126,6 +154,26 @@ def test_whatever_changes_the_features_changes_the_store(backbone, tmp_path):
     ]
     assert len(set(folders)) == len(folders)
     assert encode(backbone, tmp_path).folder == folders[0]
+
+
+def test_another_version_of_the_encoders_code_makes_another_store(backbone, tmp_path, monkeypatch):
+    before = encode(backbone, tmp_path)
+    versions = manifest.package_versions
+    assert before.manifest.versions["clip-anytorch"] == versions(["clip-anytorch"])["clip-anytorch"]
+
+    def newer(names):
+        return dict.fromkeys(names, "9") if "clip" in names[0] else versions(names)
+
+    monkeypatch.setattr(manifest, "package_versions", newer)
+    assert encode(backbone, tmp_path).folder != before.folder
+
+    def absent(names):
+        if "clip" in names[0]:
+            raise PackageNotFoundError(names[0])
+        return versions(names)
+
+    monkeypatch.setattr(manifest, "package_versions", absent)
+    assert encode(backbone, tmp_path).manifest.versions["clip-anytorch"] == "another"
 
 
 class Files:
@@ -256,6 +304,38 @@ def test_killed_and_resumed_it_has_the_same_bytes(backbone, tmp_path):
     store = encode(backbone, tmp_path / "killed")
     assert 0 < store.report.images < IMAGES
     assert contents(store.folder) == contents(whole.folder)
+
+
+def kill_while_writing(backbone, root, part):
+    """Encode in a process of its own that dies by kill -9 in the middle of writing a file with that in its name."""
+    write = Path.write_bytes
+
+    def half(self, data):
+        if part in self.name:
+            write(self, data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(self, data)
+
+    def work():
+        Path.write_bytes = half
+        Path.write_text = lambda self, text, **_: half(self, text.encode())
+        encode(backbone, root, workers=1)
+
+    process = FORK.Process(target=work)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("part", ["00001.safetensors", "00001.sha256", "manifest.json"])
+def test_killed_in_the_middle_of_a_file_nothing_is_left_of_it(backbone, tmp_path, part):
+    whole = encode(backbone, tmp_path / "whole")
+    kill_while_writing(backbone, tmp_path / "killed", part)
+    assert list((tmp_path / "killed").glob(f"*/.{part}.*"))
+    store = encode(backbone, tmp_path / "killed")
+    assert store.report.images == (IMAGES if part == "manifest.json" else IMAGES - SHARD)
+    assert contents(store.folder) == contents(whole.folder)
+    assert not [path for path in store.folder.iterdir() if path.name.startswith(".")]
 
 
 def test_two_processes_share_one_store(backbone, tmp_path):

@@ -76,19 +76,27 @@ def write_standin(
     work = Path(tempfile.mkdtemp(dir=root, prefix=".standin-"))
     try:
         found = Found(card, work, work / place.images, place)
-        if card.kind == "clouds":
-            CLOUD_WRITERS[place.reader or ""](found, known[:count], images, Solids(seed))
-        else:
-            WRITERS[name](work, known[:count], images, Pictures(seed, resolution))
-        listing = _describe(found, count, seed)
-        if split_file and card.layout.split_file:
-            _write_split_file(work / card.layout.split_file, listing)
+        _write(found, known[:count], images, seed, resolution, split_file)
         work.chmod(0o755)  # mkdtemp's 0700 would lock other readers out
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _write(
+    found: Found, classes: tuple[str, ...], images: int, seed: int, resolution: int, split_file: bool
+) -> None:
+    card = found.card
+    assert card.layout is not None
+    if card.kind == "clouds":
+        CLOUD_WRITERS[found.place.reader or ""](found, classes, images, Solids(seed))
+    else:
+        WRITERS[card.name](found.folder, classes, images, Pictures(seed, resolution))
+    listing = _describe(found, len(classes), seed)
+    if split_file and card.layout.split_file:
+        _write_split_file(found.folder / card.layout.split_file, listing)
 
 
 def _checked(name: str, classes: int | None, known: int, images: int) -> int:
