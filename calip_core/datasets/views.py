@@ -1,6 +1,7 @@
 """A task of point clouds as a task of images: every cloud becomes depth maps from several views."""
 
 import math
+import re
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -56,6 +57,19 @@ class Projection:
             raise ValueError(f"turn is {self.turn!r}, expected one of {', '.join(get_args(Turn))}")
         if not 0 <= self.jitter < math.inf:
             raise ValueError(f"jitter is {self.jitter}, expected a standard deviation of at least 0, in radii")
+
+    @classmethod
+    def parse(cls, text: str) -> "Projection":
+        """Read a view set, alone or with a number of points, as records name projections: "pointclip, 512 points".
+
+        Raises:
+            ValueError: it is no such text, the view set is unknown, or there are fewer than 2 points.
+        """
+        found = re.fullmatch(r"(\w+)(?:, (\d+) points)?", text)
+        if found is None:
+            raise ValueError(f"projection is {text!r}, expected a view set, alone or as in 'pointclip, 512 points'")
+        name, points = found.groups()
+        return cls(name) if points is None else cls(name, int(points))
 
     def __str__(self) -> str:
         changes = [f"{self.points} points"]
