@@ -40,8 +40,7 @@ seed: int = 0  # draws clouds, points, turns, noise, orders, and resamples
 samples: int = 400  # at most so many test clouds, and as many validation clouds
 
 # %%
-from calip_core import selection
-from calip_core.benchmark import CONFIGS
+from calip_core import benchmark, selection
 from calip_core.notebook import (
     BackboneName,
     Choice,
@@ -57,7 +56,9 @@ check_parameters(
     dataset=CloudTaskName,
     backbone=BackboneName,
     views=ProjectionName,
-    protocol=Choice("fixed", "validation", "label-free", "oracle", then=CONFIGS),
+    protocol=Choice(
+        "fixed", "validation", "label-free", "oracle", then=benchmark.CONFIGS
+    ),
     seed=Seed,
     samples=Count,
 )
@@ -72,7 +73,6 @@ import numpy as np
 import torch
 
 from calip_core import (
-    benchmark,
     calip_logits,
     load_backbone,
     load_task,
@@ -299,7 +299,7 @@ def logits_of(task, split, model) -> tuple:
         progress=False,
     )
     texts = zero_shot_classifier(model, task.classnames, task.templates)
-    terms = store.logits(texts, CONFIGS[config], model.logit_scale)
+    terms = store.logits(texts, benchmark.CONFIGS[config], model.logit_scale)
     return terms, store.labels[:: task.splits[split].views]
 
 
@@ -399,7 +399,7 @@ tokens, token_labels = encode_split(
     clip_model, test, limit=few, seed=seed, progress=False
 )
 by_view = calip_logits(
-    tokens, text, config=CONFIGS[config], logit_scale=clip_model.logit_scale
+    tokens, text, config=benchmark.CONFIGS[config], logit_scale=clip_model.logit_scale
 )
 uniform = view_weights.uniform(test.views)
 fused = view_weights.fuse_terms(by_view, uniform)

@@ -125,6 +125,15 @@ def test_a_projection_says_what_it_changes():
     assert str(changed) == "pointclip_v2, 64 points, turned about any, seed 3, noise 0.05, seed 3"
 
 
+def test_a_projection_is_read_as_records_name_it():
+    for projection in (Projection(), Projection("pointclip_v2"), Projection("bright_voxels", points=512)):
+        assert Projection.parse(str(projection)) == projection
+    assert Projection.parse("pointclip_v2") == Projection("pointclip_v2")
+    for text, said in (("pointclop", "views is 'pointclop'"), ("pointclip, few points", "'pointclip, few points', ")):
+        with pytest.raises(ValueError, match=said):
+            Projection.parse(text)
+
+
 @pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
     ("options", "said"),
