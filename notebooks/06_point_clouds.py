@@ -368,7 +368,8 @@ prose(
     + (
         f"With {worst}, {share:.0%} of the clouds get one and the same answer, “{name}”"
         + (
-            f": not bad luck but a bias, and it lies below chance ({chance:.0%}). "
+            f": not bad luck but a bias, which takes the accuracy below chance "
+            f"({chance:.0%}). "
             if clip_interval(measured[worst, backbone]).high < chance
             else ". "
         )
@@ -426,7 +427,7 @@ ranked = [int(k) for k in fused.clip[example].argsort(descending=True)]
 true_class = int(cloud_labels[example])
 rival = next(k for k in ranked if k != true_class)
 pair = [true_class, rival]
-heat_rows = []
+heat_rows, heats = [], []
 peaks_on_object = []
 for v in range(min(6, test.views)):
     i = example * test.views + v
@@ -434,6 +435,7 @@ for v in range(min(6, test.views)):
     heat = heat.cpu().double().numpy()
     picture = np.asarray(test[numbers[i]][0], dtype=float) / 255
     heat_rows.append(HeatRow(picture, list(heat), f"from {view_labels[v]}"))
+    heats.append(heat)
     row, column = np.unravel_index(heat[0].argmax(), heat[0].shape)
     drawn = picture[..., 0] != picture[0, 0, 0]
     rows, columns = (
@@ -454,17 +456,26 @@ show(
     "strongest rival, view by view. Yellow is high, blue low; the numbers are the ends "
     "of the scale of that row, and a cross marks the highest token.",
 )
+fits = np.mean(heats, axis=(0, 2, 3))
+span = np.mean([np.ptp(heat[0]) for heat in heats])
 prose(
     f"The cloud is a {task.classnames[true_class]}, and CLIP calls it "
     + ("that" if fused_hits[example] else f"a {task.classnames[ranked[0]]}")
-    + f". Compare the two columns of a row: their scales are nearly the same, so a map "
-    "shows *where* a text fits best, hardly how well. The cross for the true class lies on drawn "
-    f"parts of the object in {sum(peaks_on_object)} of these {len(heat_rows)} views"
+    + ". Over all tokens of these views its text has a mean cosine of "
+    f"{fits[0]:.3f}, that of {task.classnames[rival]} one of {fits[1]:.3f}; within one "
+    f"map, cosines span {span:.3f} on average. "
+    + (
+        "So a map shows *where* a text fits best, and says little about which text wins. "
+        if abs(fits[0] - fits[1]) < span
+        else "So the two texts are further apart than the tokens of one map. "
+    )
+    + "The cross for the true class lies on the drawn object in "
+    f"{sum(peaks_on_object)} of these {len(heat_rows)} views"
     + (
         "."
         if all(peaks_on_object)
-        else "; elsewhere the token that fits best shows empty background. CALIP's softmax weighs tokens by "
-        "these cosines, so it also listens to the background."
+        else "; in the others the token that fits best shows empty background. CALIP's "
+        "softmax weighs tokens by these cosines, so it listens to the background, too."
     )
 )
 table(
@@ -676,7 +687,7 @@ prose(
     + (
         ""
         if published_too
-        else f" Published weights for {view_name}, {dataset} and {backbone} there are none. "
+        else f" For {view_name}, {dataset} and {backbone} no view weights are published. "
         "Those of PointCLIP V2 for ModelNet40 and ScanObjectNN are in "
         "`data/published/view_weights.csv`, and get a row here when they apply; PointCLIP's "
         "own were not found in its released code."
@@ -805,7 +816,7 @@ prose(
     "All settings were measured on the same clouds, so bars that overlap do not settle "
     "whether two of them differ: p is McNemar's, of the best setting against the worst. "
     "As those two are picked for being far apart, only a small p says something.\n\n"
-    "From worst to best, CLIP's accuracy moves by "
+    "From the worst setting to the best, CLIP's accuracy moves by "
     + ", ".join(
         f"{100 * spread:.1f} points ({label})"
         for label, spread in sorted(spreads.items(), key=lambda item: -item[1])
@@ -814,7 +825,7 @@ prose(
     + (
         "How the picture is drawn (the first table) decides more than any of the others."
         if largest == "the view set"
-        else f"Here {largest} decides most."
+        else f"The largest of these moves is that of “{largest}”."
     )
 )
 
@@ -905,7 +916,7 @@ prose(
     f"{worst} and {best} ({backbone}, {dataset}).\n"
     f"- View weights searched on test labels show {100 * seen:+.2f} points, searched on "
     f"validation labels {100 * unseen:+.2f}: only the second number is an estimate for new "
-    "clouds. Exact search takes seconds either way.\n"
+    "clouds.\n"
     f"- The blend with fixed weights moves accuracy by {100 * min(fixed_gains):+.2f} to "
     f"{100 * max(fixed_gains):+.2f} points; points, noise and pose move it by up to "
     f"{100 * max(s for label, s in spreads.items() if label in SETTINGS):.1f}.\n"
