@@ -2,7 +2,13 @@
 
 PointCLIP searches its view weights in nested loops over a grid, on test labels. The fused logits are linear in the
 weights, so the accuracy along any line of weights is piecewise constant and known exactly (``betas.line_landscape``):
-a search needs some hundreds of lines instead of a million points. Which labels it may see is the caller's business.
+a search needs some hundreds of lines instead of a million points. Most of them run in random directions, for a climb
+along one weight at a time soon stands on a ridge; it is only begun and ended so. Which labels the search may see is the
+caller's business.
+
+The last lines are ``betas.line_landscape``'s. The climb has its own code for the same bounds, because it asks for many
+directions at once, for images whose undecided classes were found before, and wants the widest best stretch of each. It
+may round where two classes tie, as it only proposes; ``line_landscape`` and the fused logits themselves decide.
 """
 
 import csv
@@ -94,7 +100,9 @@ def uniform(views: int) -> ViewWeights:
 def published_weights() -> Mapping[tuple[str, str, str], ViewWeights]:
     """(view set, dataset, backbone) -> weights and their source: ``data/published/view_weights.csv``.
 
-    All of them were chosen on test labels by those who published them, as their source says.
+    They are PointCLIP V2's. PointCLIP's own were not found: its released code has the search
+    (``trainers/search_weights.py``) but no result of it, and its zero-shot run weighs all views alike. All rows were
+    chosen on test labels by those who published them, as their source says.
     """
     with _PUBLISHED.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -124,8 +132,8 @@ def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int =
     """Weights of high accuracy on labelled clouds, by exact searches along lines of weights.
 
     From uniform weights and from the best of many candidates (single views, random weights) it climbs: along each
-    weight and along random directions the whole line is known, and the middle of its best stretch is taken. The best
-    weights found are last moved, one weight at a time, to the middle of the widest best stretch
+    weight, and along still more directions drawn at random, the whole line is known, and the middle of its best stretch
+    is taken. The best weights found are last moved, one weight at a time, to the middle of the widest best stretch
     (``betas.line_landscape``) for as long as that gains. Two runs with one seed find the same.
 
     Args:

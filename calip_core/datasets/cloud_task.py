@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Int64
+from jaxtyping import Int, Int64
 
 from calip_core.datasets.task import SPLITS, check_classnames, check_labels, check_templates
+from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.poses import UpAxis
-
-Cloud = Float32[np.ndarray, "p 3"]
 
 
 class CloudSplit:
@@ -21,7 +20,11 @@ class CloudSplit:
     """
 
     def __init__(
-        self, read: Callable[[int], Cloud], labels: Sequence[int] | Int[np.ndarray, " n"], made_from: str
+        self,
+        read: Callable[[int], Cloud],
+        labels: Sequence[int] | Int[np.ndarray, " n"],
+        made_from: str,
+        origin: Callable[[int], str] | None = None,
     ) -> None:
         """Join clouds and labels.
 
@@ -29,8 +32,9 @@ class CloudSplit:
             read: gives the points of cloud number 0 .. n-1, as many as are stored. It can be pickled.
             labels: class numbers from 0.
             made_from: what the clouds depend on.
+            origin: names the file that cloud number 0 .. n-1 comes from, for messages, if there is one.
         """
-        self._read = read
+        self._read, self._origin = read, origin
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
         self.made_from = made_from
 
@@ -45,6 +49,14 @@ class CloudSplit:
         """
         position = range(len(self))[index]
         return self._read(position), int(self.labels[position])
+
+    def origin(self, index: int) -> str | None:
+        """The file that a cloud comes from; None where clouds are made."""
+        return self._origin(index) if self._origin else None
+
+    def fewest_points(self) -> int:
+        """The stored points of the smallest cloud: no more can be asked of all. Reads every cloud once."""
+        return min(len(self._read(index)) for index in range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +80,8 @@ class CloudTask:
     standin: bool = False
     up: UpAxis = "y"
     """Which stored axis points up."""
+    shuffled: bool = False
+    """Whether random points are kept of a cloud, and not its first: where files may be in the order of a scan."""
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)

@@ -13,10 +13,12 @@ from calip_core.datasets.array_cache import CachedArray, fingerprint
 from calip_core.datasets.cards import load_card
 from calip_core.datasets.cloud_task import CloudSplit, CloudTask
 from calip_core.datasets.miniature import split_seed
+from calip_core.machine import package_versions
 from calip_core.paths import cache_dir
 from calip_core.pointclouds.solids import STORED_POINTS, SolidClouds, sample_kinds
 
 NAME = "mini-solids"
+_MAKERS = "torch", "trimesh", "scikit-image", "scipy"  # beside NumPy: another version may sample other points
 
 
 def load_mini_solids(root: Path | None = None, sizes: Mapping[str, int] | None = None) -> CloudTask:
@@ -29,7 +31,10 @@ def load_mini_solids(root: Path | None = None, sizes: Mapping[str, int] | None =
     card = load_card(NAME)
     counts = {**card.sizes, **(sizes or {})}
     splits = {split: _split(split, count, root or cache_dir()) for split, count in counts.items()}
-    return CloudTask(NAME, card.title, world.SOLIDS, card.templates, splits, card.licence, card.source)
+    drawn = "every split drawn anew: no cloud is in two"
+    return CloudTask(
+        NAME, card.title, world.SOLIDS, card.templates, splits, card.licence, card.source, split_source=drawn
+    )
 
 
 def _split(split: str, size: int, root: Path) -> CloudSplit:
@@ -37,7 +42,7 @@ def _split(split: str, size: int, root: Path) -> CloudSplit:
     kinds = sample_kinds(size, seed)
     # The clouds depend on the code that samples them, and on the world whose solids they are of.
     world_code = fingerprint(Path(world.__file__).parent, {"seed": seed, "size": size})
-    made_from = fingerprint(Path(pointclouds.__file__).parent, {"world": world_code})
+    made_from = fingerprint(Path(pointclouds.__file__).parent, {"world": world_code, "by": package_versions(_MAKERS)})
     clouds = CachedArray(
         root / "solids" / made_from / f"{split}.npy",
         (size, STORED_POINTS, 3),

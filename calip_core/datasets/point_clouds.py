@@ -55,6 +55,10 @@ class CloudFiles:
         name = self.names[index]
         return read_cloud(self.folder / name, self.count, seed_for(name, self.seed))
 
+    def origin(self, index: int) -> str:
+        """The path of a file."""
+        return str(self.folder / self.names[index])
+
     def made_from(self) -> str:
         """A digest of the files' names, sizes and times, and of what decides about sampled points."""
         meshes = any(name.lower().endswith((*MESHES, *EITHER)) for name in self.names)
@@ -77,6 +81,11 @@ class CloudRows:
     def __call__(self, index: int) -> Cloud:
         name, _, row = self.names[index].rpartition("#")
         return read_row(self.files[name], int(row))
+
+    def origin(self, index: int) -> str:
+        """The path of the file and the row."""
+        name, _, row = self.names[index].rpartition("#")
+        return f"{self.files[name]}, row {int(row)}"
 
     def made_from(self) -> str:
         """A digest of the rows, and of the files' names, sizes and times."""
@@ -135,12 +144,12 @@ def _split(found: Found, listing: Listing, rows: Sequence[Row], points: int, see
         return _file_split(found.images, rows, points, seed)
     names = tuple(row.path for row in rows)
     read = CloudRows({name: found.file(name) for name in sorted({path.rpartition("#")[0] for path in names})}, names)
-    return CloudSplit(read, [row.label for row in rows], read.made_from())
+    return CloudSplit(read, [row.label for row in rows], read.made_from(), read.origin)
 
 
 def _file_split(folder: Path, rows: Sequence[Row], points: int, seed: int) -> CloudSplit:
     read = CloudFiles(folder, tuple(row.path for row in rows), max(points, SAMPLED), seed)
-    return CloudSplit(read, [row.label for row in rows], read.made_from())
+    return CloudSplit(read, [row.label for row in rows], read.made_from(), read.origin)
 
 
 def load_cloud_folder(
@@ -181,6 +190,7 @@ def load_cloud_folder(
         source=str(path),
         split_source=split_source,
         up=up,
+        shuffled=True,
     )
 
 

@@ -1,6 +1,7 @@
 """A task of point clouds as a task of images: every cloud becomes depth maps from several views."""
 
 import math
+import re
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from threading import Lock
 from typing import get_args
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float32, Int
 from PIL import Image
@@ -16,15 +18,14 @@ from torch import Tensor
 
 from calip_core import pointclouds
 from calip_core.datasets.array_cache import CachedArray, fingerprint
-from calip_core.datasets.cloud_task import CloudTask
+from calip_core.datasets.cloud_task import CloudSplit, CloudTask
 from calip_core.datasets.task import Split, Task
 from calip_core.paths import cache_dir
 from calip_core.pointclouds.poses import Turn, prepare
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, view_set
 
-_PROJECTED_TOGETHER = 16  # clouds whose maps are made at once
-_BLOCKS_KEPT = 4  # of so many clouds: more than the threads that decode ahead straddle
+_CLOUDS_KEPT = 64  # more than the threads that decode ahead straddle
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Projection:
         points: of every cloud.
         turn: about which axis each cloud is turned by a random angle, y being up.
         jitter: standard deviation of noise on the coordinates, in radii of the cloud.
-        seed: of turns and noise.
+        seed: of turns and noise, and of the points that are kept of one's own clouds.
 
     Raises:
         ValueError: the view set is unknown, or an option is out of its range.
@@ -57,6 +58,19 @@ class Projection:
         if not 0 <= self.jitter < math.inf:
             raise ValueError(f"jitter is {self.jitter}, expected a standard deviation of at least 0, in radii")
 
+    @classmethod
+    def parse(cls, text: str) -> "Projection":
+        """Read a view set, alone or with a number of points, as records name projections: "pointclip, 512 points".
+
+        Raises:
+            ValueError: it is no such text, the view set is unknown, or there are fewer than 2 points.
+        """
+        found = re.fullmatch(r"(\w+)(?:, (\d+) points)?", text)
+        if found is None:
+            raise ValueError(f"projection is {text!r}, expected a view set, alone or as in 'pointclip, 512 points'")
+        name, points = found.groups()
+        return cls(name) if points is None else cls(name, int(points))
+
     def __str__(self) -> str:
         changes = [f"{self.points} points"]
         if self.turn != "none":
@@ -71,26 +85,31 @@ class ViewSplit(Split):
 
     Attributes:
         views: images of every cloud.
-        clouds: "n p 3", the prepared clouds, in the unit sphere with y up.
+        clouds: "n p 3", the prepared clouds, y up, in the unit sphere but for noise, which may take points out of it.
+        fewest_points: gives the number of stored points of the smallest cloud.
         made_from: a text that changes when any of the maps would.
     """
 
-    def __init__(self, clouds: CachedArray, labels: Int[np.ndarray, " n"], views: ViewSet, made_from: str) -> None:
+    def __init__(
+        self, clouds: CachedArray, labels: Int[np.ndarray, " n"], views: ViewSet, made_from: str, stored: CloudSplit
+    ) -> None:
         """Join prepared clouds and their labels.
 
         Args:
-            clouds: "n p 3" in the unit sphere.
+            clouds: "n p 3", as they are looked at.
             labels: class number of every cloud.
             views: from where to look, and how.
             made_from: what the clouds depend on.
+            stored: the clouds as their files hold them.
         """
         super().__init__(self._picture, np.repeat(labels, len(views)))
         self.views, self.clouds, self.view_set = len(views), clouds, views
         self.made_from = f"{made_from} {views.model_dump_json()}"
+        self.fewest_points = stored.fewest_points
         self._forget()
 
     def _forget(self) -> None:
-        self._kept: OrderedDict[int, Float32[Tensor, "n v h w"]] = OrderedDict()
+        self._kept: OrderedDict[int, Float32[Tensor, "v h w"]] = OrderedDict()
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, object]:
@@ -104,14 +123,13 @@ class ViewSplit(Split):
     def depth_map(self, index: int) -> Float32[Tensor, "h w"]:
         """What the projection gives for one image."""
         cloud, view = divmod(range(len(self))[index], self.views)
-        block, row = divmod(cloud, _PROJECTED_TOGETHER)
-        with self._lock:  # threads that decode ahead ask for neighbours: one projects for all of them
-            if block not in self._kept:
-                points = self.clouds[block * _PROJECTED_TOGETHER : (block + 1) * _PROJECTED_TOGETHER]
-                self._kept[block] = depth_maps(torch.from_numpy(points.copy()), self.view_set)
-                if len(self._kept) > _BLOCKS_KEPT:
+        with self._lock:  # threads that decode ahead ask for other views of the cloud: one projects for all of them
+            if cloud not in self._kept:
+                points = torch.from_numpy(self.clouds[cloud].copy())
+                self._kept[cloud] = depth_maps(points[None], self.view_set)[0]
+                if len(self._kept) > _CLOUDS_KEPT:
                     self._kept.popitem(last=False)
-            return self._kept[block][row, view]
+            return self._kept[cloud][view]
 
     def encoder_input(self, index: int, resolution: int) -> Float32[Tensor, "3 h w"]:
         """What the image encoder takes, instead of CLIP's own preprocessing of a picture."""
@@ -152,7 +170,8 @@ def view_task(task: CloudTask, projection: Projection, root: Path | None = None)
 def _view_split(task: CloudTask, name: str, projection: Projection, views: ViewSet, root: Path) -> ViewSplit:
     split = task.splits[name]
     options = {field: value for field, value in asdict(projection).items() if field != "views"}
-    made_from = fingerprint(Path(pointclouds.__file__).parent, {"clouds": split.made_from, "up": task.up} | options)
+    stored = {"clouds": split.made_from, "up": task.up, "shuffled": task.shuffled, "scipy": scipy.__version__}
+    made_from = fingerprint(Path(pointclouds.__file__).parent, stored | options)
     clouds = CachedArray(
         root / "clouds" / made_from / f"{name}.npy",
         (len(split), projection.points, 3),
@@ -160,7 +179,7 @@ def _view_split(task: CloudTask, name: str, projection: Projection, views: ViewS
         dtype=np.float32,
         doing="sampling",
     )
-    return ViewSplit(clouds, split.labels, views, made_from)
+    return ViewSplit(clouds, split.labels, views, made_from, split)
 
 
 def _prepare_rows(
@@ -170,7 +189,8 @@ def _prepare_rows(
     rows = [
         prepare(
             split[i][0], projection.points, up=task.up, turn=projection.turn, jitter=projection.jitter,
-            seed=(projection.seed, i), origin=f"{task.name}, {name} cloud {i}",
+            seed=(projection.seed, i), shuffle=task.shuffled,
+            origin=split.origin(i) or f"{task.name}, {name} cloud {i}",
         )
         for i in range(start, stop)
     ]  # fmt: skip

@@ -58,20 +58,40 @@ _OTHER_CHAPTER = {
 }
 
 
-def Choice(*options: str) -> Any:
-    """The type of a parameter that must be one of these words."""
+def Choice(*options: str, then: Iterable[str] = ()) -> Any:
+    """The type of a parameter that must be one of these words, or one of them, a comma and one of ``then``."""
+    seconds = tuple(then)
+    more = f"; behind it, if you like, a comma and one of {', '.join(seconds)}" if seconds else ""
 
     def validate(value: str) -> str:
-        if value not in options:
-            raise ValueError(f"is not a choice.{_suggest(value, options)} Choose one of {', '.join(options)}.")
+        word, comma, second = value.partition(", ")
+        if word not in options or (comma and second not in seconds):
+            raise ValueError(f"is not a choice.{_suggest(value, options)} Choose one of {', '.join(options)}{more}.")
         return value
 
     return Annotated[str, AfterValidator(validate)]
 
 
+def _projection(text: str) -> str:
+    """What ``Projection.parse`` can read."""
+    from calip_core.datasets.views import Projection
+    from calip_core.pointclouds import available_view_sets
+
+    sets = available_view_sets()
+    try:
+        Projection.parse(text)
+    except ValueError as error:
+        raise ValueError(
+            f"cannot be used ({error}).{_suggest(text.partition(',')[0], sets)} Choose one of {', '.join(sets)}; "
+            "behind it, if you like, the points of a cloud, as in 'pointclip, 512 points'."
+        ) from None
+    return text
+
+
 BackboneName = Annotated[str, AfterValidator(_backbone)]
 TaskName = Annotated[str, AfterValidator(partial(_task, "images", "folder:"))]
 CloudTaskName = Annotated[str, AfterValidator(partial(_task, "clouds", "points:"))]
+ProjectionName = Annotated[str, AfterValidator(_projection)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 Minutes = Annotated[float, Field(gt=0, le=120)]

@@ -14,7 +14,7 @@ import trimesh
 from jaxtyping import Shaped
 
 from calip_core.pointclouds.clouds import Cloud, check_cloud
-from calip_core.pointclouds.surfaces import check_mesh, sample_mesh
+from calip_core.pointclouds.surfaces import sample_mesh
 
 MESHES = (".off", ".obj", ".stl")
 """Suffixes of files that hold a surface."""
@@ -47,18 +47,6 @@ def read_cloud(path: Path, count: int, seed: int) -> Cloud:
     if isinstance(shape, trimesh.PointCloud) and path.suffix.lower() in EITHER:
         return check_cloud(np.asarray(shape.vertices), path)
     return sample_mesh(_as_mesh(shape), count, seed, path)
-
-
-def read_mesh(path: Path) -> trimesh.Trimesh:
-    """The surface in an OFF, OBJ, STL or PLY file, as triangles; vertices are neither merged nor moved.
-
-    Raises:
-        ValueError: the file is damaged, cut off or of another kind, or has no faces with an area.
-        OSError: it cannot be read.
-    """
-    mesh = _as_mesh(_load(path))
-    check_mesh(mesh, path)
-    return mesh
 
 
 def read_points(path: Path) -> Cloud:

@@ -13,6 +13,7 @@ Turn = Literal["none", "x", "y", "z", "any"]
 UpAxis = Literal["y", "z"]
 
 _JITTER_BOUND = 5.0  # standard deviations: no point flies off
+_ORDER = 1  # sets the stream that shuffles points apart from the one that turns them
 
 
 def first_points(points: Float[np.ndarray, "q 3"], count: int, origin: str) -> Float[np.ndarray, "p 3"]:
@@ -63,23 +64,30 @@ def jittered(points: Float[np.ndarray, "p 3"], sigma: float, rng: np.random.Gene
 
 def prepare(
     points: Float[np.ndarray, "q 3"], count: int,
-    *, up: UpAxis, turn: Turn, jitter: float, seed: tuple[int, ...], origin: str,
+    *, up: UpAxis, turn: Turn, jitter: float, seed: tuple[int, ...], origin: str, shuffle: bool = False,
 ) -> Float32[np.ndarray, "p 3"]:  # fmt: skip
-    """A cloud as it is looked at: its first points, y up, in the unit sphere, turned, with noise.
+    """A cloud as it is looked at: y up, in the unit sphere, some of its points, turned, with noise.
+
+    The whole stored cloud is put into the unit sphere before it is cut, so that fewer points are the same picture with
+    gaps. PointCLIP does not normalise at all (``datasets/modelnet40.py``): its stored clouds fill the unit sphere.
 
     Args:
         points: as stored.
         count: how many to keep.
         up: which stored axis points up.
         turn: about which axis.
-        jitter: standard deviation of the noise, in radii of the cloud.
-        seed: of turn and noise.
+        jitter: standard deviation of the noise, in radii of the stored cloud.
+        seed: of order, turn and noise.
         origin: what the cloud is, for messages.
+        shuffle: keep random points, not the first: a scanner's first 1,024 are a corner of what it saw. The published
+            files are in random order, and the field takes the first of each.
 
     Raises:
         ValueError: too few points, coordinates that are not finite, or all points equal.
     """
     rng = np.random.default_rng(seed)
-    upright = y_up(first_points(points, count, origin).astype(np.float64), up)
-    cloud = to_unit_sphere(upright, origin)
-    return jittered(turned(cloud, turn, rng), jitter, rng).astype(np.float32)
+    cloud = to_unit_sphere(y_up(points.astype(np.float64), up), origin)
+    if shuffle:
+        cloud = np.random.default_rng((*seed, _ORDER)).permutation(cloud)
+    kept = first_points(cloud, count, origin)
+    return jittered(turned(kept, turn, rng), jitter, rng).astype(np.float32)

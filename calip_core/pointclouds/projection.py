@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms.functional import normalize
@@ -23,6 +23,7 @@ _CHUNK_POINTS_GPU = 1 << 22
 _LARGEST = 1e15  # coordinates beyond it could overflow float32 once they are turned and scaled
 _TINY = torch.finfo(torch.float32).tiny
 _EPSILON = 1e-12  # the depth of a point in the pinhole itself, as published
+_LARGEST_SIDE = 1 << 12  # pixels: float32 counts those of a map exactly up to 2^24
 _FAR = 1e30  # pushes what lies behind the pinhole out of every picture
 
 
@@ -37,10 +38,12 @@ def depth_maps(
     sight in units of the cloud; of several points it is the mean weighted by inverse depth. 0 is empty. Points beside
     the picture or behind the pinhole are left out, so a map can be empty. Row and column grow along x' and y' of the
     turned cloud. In the style ``voxels`` (PointCLIP V2) a pixel is 1 where there is nothing and 0 where the cloud is
-    nearest. Both are the published codes' pictures (``ViewSet.source``) to the accuracy of float32.
+    nearest. Both are the published codes' pictures (``ViewSet.source``) to the accuracy of float32: products may be
+    summed in another order, so a point within some 1e-7 of the border of two pixels could fall on either.
 
-    Besides the result this needs the memory of a few clouds, however many are given: to bound the result too, call it
-    with one batch after another. Equal input gives equal maps, in whatever batches it comes.
+    Besides input and result this needs the memory of a few clouds, however many are given: to bound the result too,
+    call it with one batch after another. On a processor equal clouds give equal maps, in whatever batches they come; a
+    GPU adds the points of a pixel in no fixed order, so its last digits vary.
 
     Args:
         points: coordinates, of clouds in the unit sphere as PointCLIP's data has them; on a GPU the work is done there.
@@ -49,12 +52,12 @@ def depth_maps(
 
     Raises:
         ValueError: points of another shape, none at all, coordinates that are not finite or larger than 1e15, an
-            unknown view set, or a resolution that is too small.
+            unknown view set, or a resolution that is too small or too large.
     """
     chosen = view_set(views) if isinstance(views, str) else views
     side = chosen.resolution if resolution is None else resolution
-    if side < 1:
-        raise ValueError(f"resolution is {side}, expected at least 1 row and column")
+    if not 1 <= side <= _LARGEST_SIDE:
+        raise ValueError(f"resolution is {side}, expected 1 to {_LARGEST_SIDE} rows and columns")
     clouds = _checked(points)
     maps = torch.empty(len(clouds), len(chosen), side, side, device=clouds.device)
     if chosen.voxels is None:
@@ -89,24 +92,25 @@ def encoder_input(
     return normalize(channels, list(MEAN), list(STD)) if standardise else channels
 
 
-def _checked(points: Tensor | np.ndarray) -> Float32[Tensor, "n p 3"]:
+def _checked(points: Tensor | np.ndarray) -> Shaped[Tensor, "n p 3"]:
+    """The clouds as they are given: a copy in another precision is made of a few at a time, where they are drawn."""
     clouds = torch.as_tensor(points)
     if clouds.ndim != 3 or clouds.shape[2] != 3 or 0 in clouds.shape:
         raise ValueError(
             f"points have shape {tuple(clouds.shape)}: expected (clouds, points, 3), at least one cloud of at least "
             "one point; a single cloud of shape (points, 3) goes in as points[None]"
         )
-    clouds = clouds.detach().float()
-    largest = float(clouds.abs().amax())
-    if not largest <= _LARGEST:
+    clouds = clouds.detach()
+    low, high = (float(end) for end in clouds.aminmax())
+    if not (low >= -_LARGEST and high <= _LARGEST):
         raise ValueError(
-            f"the largest coordinate is {largest:g}: expected finite ones up to {_LARGEST:g}, in clouds that are "
-            "centred and scaled to the unit sphere"
+            f"the largest coordinate is {max(-low, high):g}: expected finite ones up to {_LARGEST:g}, in clouds that "
+            "are centred and scaled to the unit sphere"
         )
     return clouds
 
 
-def _in_chunks(camera: "_Pinhole", clouds: Float32[Tensor, "n p 3"], maps: Float32[Tensor, "n v h w"]) -> None:
+def _in_chunks(camera: "_Pinhole", clouds: Shaped[Tensor, "n p 3"], maps: Float32[Tensor, "n v h w"]) -> None:
     """Draw a few clouds at a time, on a processor in as many threads as PyTorch may use."""
     on_gpu = clouds.device.type != "cpu"
     work = clouds.shape[1] * maps.shape[1]
@@ -114,7 +118,7 @@ def _in_chunks(camera: "_Pinhole", clouds: Float32[Tensor, "n p 3"], maps: Float
     starts = range(0, len(clouds), step)
 
     def draw_from(start: int) -> None:
-        camera.draw(clouds[start : start + step], maps[start : start + step])
+        camera.draw(clouds[start : start + step].float(), maps[start : start + step])
 
     # Clouds of more points than a chunk are spread over threads by PyTorch itself. Threads of our own for the rest: an
     # idle machine gains little, but on a busy one PyTorch's threads, which wait for each other at every step, are

@@ -46,7 +46,7 @@ class Voxels(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     slices: Annotated[int, Field(ge=3)]
-    """Slices in depth; the first and the last stay empty."""
+    """Slices in depth; the first stays empty, and the last holds only what rounding pushes over its border."""
     fill: Annotated[float, Field(gt=0, le=1)]
     """Share of the picture's side that the longest side of the cloud takes."""
     depth_bias: Annotated[FiniteFloat, Field(ge=0)]
@@ -133,15 +133,6 @@ class ViewSet(BaseModel):
     def tilts(self) -> Float32[Tensor, "v 3 3"]:
         """The second turns, each a matrix for columns."""
         return rotation_matrices([view.tilt for view in self.views])
-
-    def viewer_directions(self) -> Float32[Tensor, "v 3"]:
-        """Unit vectors from the cloud to the viewer, in the cloud's own axes.
-
-        After its turn the cloud is looked at along z': upwards in perspective, downwards on voxels, where of all
-        voxels above one pixel the largest z' is drawn.
-        """
-        sign = -1 if self.style == "perspective" else 1
-        return sign * (self.tilts() @ self.rotations())[:, 2]
 
 
 def rotation_matrices(degrees: list[Triple]) -> Float32[Tensor, "v 3 3"]:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 from torch.nn.functional import pad
 
 from calip_core.pointclouds.views import ViewSet, Voxels
+
+_CHUNK_VOXELS_GPU = 1 << 25  # drawn at once on a GPU; a processor takes one cloud at a time, which fits its cache
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,24 @@ class VoxelGrid:
         turns, tilts = (matrices.transpose(1, 2).to(device) for matrices in (views.rotations(), views.tilts()))
         return cls(turns, tilts, views.voxels, side)
 
-    def draw(self, clouds: Float32[Tensor, "b p 3"], maps: Float32[Tensor, "b v h w"]) -> None:
+    def draw(self, clouds: Shaped[Tensor, "n p 3"], maps: Float32[Tensor, "n v h w"]) -> None:
         """Fill ``maps``: 1 is empty, 0 the nearest of each picture; where they are bright, the other way round."""
-        for cloud, picture in zip(clouds, maps, strict=True):
-            grid = self.voxelise(cloud)
+        voxels = maps.shape[1] * self.settings.slices * self.side**2
+        step = 1 if clouds.device.type == "cpu" else max(1, _CHUNK_VOXELS_GPU // voxels)
+        for some, pictures in zip(clouds.split(step), maps.split(step), strict=True):
+            grid = self.voxelise(some.float())
             for axis in (2, 3):
                 grid = running_max(grid, self.settings.pool, axis)
             image = gaussian(grid, self.settings.smooth, self.settings.sigma).amax(dim=1)
             image /= image.amax(dim=(1, 2), keepdim=True)
-            picture.copy_(image if self.settings.bright else 1 - image)
+            pictures.copy_((image if self.settings.bright else 1 - image).view_as(pictures))
 
-    def voxelise(self, cloud: Float32[Tensor, "p 3"]) -> Float32[Tensor, "v d s s"]:
-        """The depth of the nearest point in each voxel, 0 where there is none; the pool's padding is around it.
+    def voxelise(self, clouds: Float32[Tensor, "b p 3"]) -> Float32[Tensor, "_ d s s"]:
+        """The depth of the nearest point in each voxel, else 0; cloud by cloud, view by view, padded for the pool.
 
         Depth grows towards the viewer, from about 1 to the number of slices less two.
         """
-        place = self._centred(cloud)
+        place = self._centred(clouds)
         slices, bias, padding = self.settings.slices, self.settings.depth_bias, self.settings.pool_padding
         rows, columns = (
             ((place[..., axis] + 1) / 2 * self.side).ceil().clamp(1, self.side - 2) + padding for axis in (0, 1)
@@ -60,14 +64,15 @@ class VoxelGrid:
         depth = ((place[..., 2] + 1) / 2 + bias) / (1 + bias) * (slices - 2)
         side = self.side + 2 * padding
         # The slice follows from the depth before it is cut to its range: rounding can reach one slice beyond.
-        voxel = (depth.ceil().clamp(0, slices - 1) * side + rows) * side + columns
+        voxel = (depth.ceil().clamp(0, slices - 1).long() * side + rows.long()) * side + columns.long()
         grid = depth.new_zeros(len(place), slices * side * side)
-        grid.scatter_reduce_(1, voxel.long(), depth.clamp(1, slices - 2), "amax")
+        grid.scatter_reduce_(1, voxel, depth.clamp(1, slices - 2), "amax")
         return grid.view(len(place), slices, side, side)
 
-    def _centred(self, cloud: Float32[Tensor, "p 3"]) -> Float32[Tensor, "v p 3"]:
+    def _centred(self, clouds: Float32[Tensor, "b p 3"]) -> Float32[Tensor, "_ p 3"]:
         """Turned, its bounding box around the origin and from -1 to 1 along its longest side; rows and columns less."""
-        place = cloud @ self.turns @ self.tilts + cloud.new_tensor(self.settings.shift)
+        place = (clouds.unsqueeze(1) @ self.turns @ self.tilts).flatten(0, 1)
+        place += place.new_tensor(self.settings.shift)
         low, high = place.amin(dim=1, keepdim=True), place.amax(dim=1, keepdim=True)
         span = (high - low).amax(dim=2, keepdim=True)
         # A cloud of one place has no span: it stays in the middle.

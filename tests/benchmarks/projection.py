@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from calip_core.pointclouds.projection import depth_maps
-from calip_core.pointclouds.views import ViewSet, view_set
 from calip_core.speed import paired_seconds
+from tests.reference import published_steps
 
 CLOUDS, POINTS = 256, 1024
 BATCHES = (32, 256)  # the published routine is at its best in batches of about 32
@@ -38,32 +38,3 @@ def unit_clouds(clouds: int, points: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     direction = torch.nn.functional.normalize(torch.randn(clouds, points, 3, generator=generator), dim=-1)
     return direction * torch.rand(clouds, points, 1, generator=generator)
-
-
-def published_steps(points: Tensor, views: ViewSet | None = None) -> Tensor:
-    """The order of operations of PointCLIP's ``trainers/mv_utils_zs.py``, written anew.
-
-    Every cloud repeated per view, a product a copy, the general window of pixels a point (here one, yet with its
-    axes), a dense sum of weights, another of weighted depths, their quotient.
-    """
-    views = views or view_set("pointclip")
-    side, n, v = views.resolution, len(points), len(views)
-    turned = torch.repeat_interleave(points, v, dim=0) @ views.rotations().transpose(1, 2).repeat(n, 1, 1)
-    turned = turned + torch.tensor([0.0, 0.0, views.distance or 0.0])
-    depth = turned[..., 2]
-    row, column = (_window((turned[..., axis] / (depth + 1e-12) + 1) * side / 2) for axis in (0, 1))
-    row, column = row.unsqueeze(3).repeat(1, 1, 1, 1).ceil_(), column.unsqueeze(2).repeat(1, 1, 1, 1).ceil_()
-    value = depth[..., None, None].repeat(1, 1, 1, 1)
-    seen = (row >= 0) * (row <= side - 1) * (column >= 0) * (column <= side - 1) * (value >= 0)
-    weight = seen.float() * (1 / (value + 1e-12))
-    weighted = (value * weight).view(n * v, -1)
-    pixel = ((row % side).view(n * v, -1) * side + (column % side).view(n * v, -1)).long()
-    total = torch.zeros(n * v, side * side).scatter_add(1, pixel, weight.view(n * v, -1))
-    total += (total == 0.0).float()
-    sums = torch.zeros(n * v, side * side).scatter_add(1, pixel, weighted)
-    return (sums / total).view(n, v, side, side)
-
-
-def _window(coordinate: Tensor) -> Tensor:
-    """The window's positions along one axis: one, half a pixel before the coordinate."""
-    return coordinate.unsqueeze(2).repeat(1, 1, 1) + torch.tensor([-0.5])

@@ -354,6 +354,17 @@ def test_a_cut_off_mesh_is_named_when_it_is_read(copied):
 # One's own folder
 
 
+def test_too_few_points_name_the_file(standins):
+    for name, said in (
+        ("modelnet40", r"ply_data_test0\.h5, row \d+ has 2048 points, fewer than the 2049 asked for"),
+        ("scanobjectnn", r"test_objectdataset\.h5, row 0 has 2048 points, fewer than the 2049 asked for"),
+    ):
+        test = load_task(name, standins, points=2049).splits["test"]
+        assert test.fewest_points() == 2048
+        with pytest.raises(ValueError, match=said):
+            test.depth_map(0)
+
+
 @pytest.fixture
 def shapes(tmp_path):
     root, rng = tmp_path / "shapes", np.random.default_rng(0)

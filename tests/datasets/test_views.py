@@ -1,13 +1,16 @@
 """Clouds as images: every view is an image, every cloud is drawn, encoded and counted with all its views."""
 
+import importlib.metadata
 import pickle
 
 import numpy as np
 import pytest
+import scipy
 import torch
 
+from calip_core import machine
 from calip_core.backbones.base import Backbone
-from calip_core.datasets import available_tasks, load_task, task_kind
+from calip_core.datasets import available_tasks, load_task, mini_solids, task_kind, views
 from calip_core.datasets.cloud_task import CloudSplit, CloudTask
 from calip_core.datasets.views import Projection, view_task
 from calip_core.features import FeatureStore, choose_images, encode_split
@@ -27,10 +30,10 @@ class Blobs:
         return (rng.normal(size=(60, 3)) * [1, 1 + index, 2] + 3).astype(np.float32)
 
 
-def blobs(made_from="blobs", up="y"):
+def blobs(made_from="blobs", up="y", shuffled=False):
     splits = {"train": CloudSplit(Blobs(), [], "none"), "val": CloudSplit(Blobs(), [], "none")}
     splits["test"] = CloudSplit(Blobs(), LABELS, made_from)
-    return CloudTask("blobs", "Blobs", NAMES, ("a {}.",), splits, "MIT", "drawn here", up=up)
+    return CloudTask("blobs", "Blobs", NAMES, ("a {}.",), splits, "MIT", "drawn here", up=up, shuffled=shuffled)
 
 
 @pytest.fixture
@@ -55,10 +58,24 @@ def test_every_view_of_every_cloud_is_an_image(task):
         test.depth_map(30)
 
 
-def test_clouds_are_in_the_unit_sphere(task):
+def test_whole_clouds_fill_the_unit_sphere_and_are_then_cut(task, tmp_path):
     points = task.splits["test"].clouds[0]
     assert points.shape == (50, 3) and points.dtype == np.float32
-    assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=1e-6)
+    whole = view_task(blobs(), Projection(points=60), tmp_path).splits["test"].clouds[0]
+    assert np.linalg.norm(whole, axis=1).max() == pytest.approx(1, abs=1e-6)
+    assert (points == whole[:50]).all()
+
+
+def test_a_limit_projects_no_other_clouds(task, backbone, monkeypatch):
+    drawn = []
+
+    def counted(points, chosen):
+        drawn.append(len(points))
+        return depth_maps(points, chosen)
+
+    monkeypatch.setattr(views, "depth_maps", counted)
+    encode_split(backbone, task.splits["test"], limit=2, progress=False)
+    assert sum(drawn) == 2
 
 
 def test_pictures_are_for_people_and_inputs_for_encoders(task):
@@ -76,17 +93,30 @@ def test_a_split_can_go_to_a_worker_process(task):
     assert torch.equal(pickle.loads(pickle.dumps(test)).depth_map(7), before)
 
 
-def test_what_changes_the_maps_changes_what_they_are_made_from(tmp_path):
+def test_what_changes_the_maps_changes_what_they_are_made_from(tmp_path, monkeypatch):
     def made_from(cloud_task, **options):
         return view_task(cloud_task, Projection(**{"points": 50, **options}), tmp_path).splits["test"].made_from
 
     variants = [
         made_from(blobs()), made_from(blobs("others")), made_from(blobs(up="z")), made_from(blobs(), points=40),
         made_from(blobs(), jitter=0.1), made_from(blobs(), turn="y"), made_from(blobs(), turn="y", seed=1),
-        made_from(blobs(), views="pointclip_v2"),
+        made_from(blobs(), views="pointclip_v2"), made_from(blobs(shuffled=True)),
     ]  # fmt: skip
     assert len(set(variants)) == len(variants)
     assert made_from(blobs()) == variants[0]
+    monkeypatch.setattr(scipy, "__version__", "another")  # whose rotations turn the clouds
+    assert made_from(blobs()) not in variants
+
+
+@pytest.mark.parametrize("package", ["torch", "trimesh", "scikit-image", "scipy"])
+def test_solids_are_sampled_anew_by_another_version_of_what_makes_them(package, monkeypatch, tmp_path):
+    def made_from():
+        return [split.made_from for split in mini_solids.load_mini_solids(tmp_path, {"test": 4}).splits.values()]
+
+    before = made_from()
+    version = importlib.metadata.version
+    monkeypatch.setattr(machine, "version", lambda name: "another" if name == package else version(name))
+    assert not set(before) & set(made_from())
 
 
 def test_a_projection_says_what_it_changes():
@@ -95,11 +125,22 @@ def test_a_projection_says_what_it_changes():
     assert str(changed) == "pointclip_v2, 64 points, turned about any, seed 3, noise 0.05, seed 3"
 
 
+def test_a_projection_is_read_as_records_name_it():
+    for projection in (Projection(), Projection("pointclip_v2"), Projection("bright_voxels", points=512)):
+        assert Projection.parse(str(projection)) == projection
+    assert Projection.parse("pointclip_v2") == Projection("pointclip_v2")
+    for text, said in (("pointclop", "views is 'pointclop'"), ("pointclip, few points", "'pointclip, few points', ")):
+        with pytest.raises(ValueError, match=said):
+            Projection.parse(text)
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"views": "sideways"}, "views is 'sideways', expected one of .*pointclip"),
         ({"points": 1}, "points is 1, expected at least 2"),
+        ({"turn": "w"}, "turn is 'w', expected one of none, x, y, z, any"),
         ({"jitter": -0.1}, "jitter is -0.1"),
         ({"jitter": float("nan")}, "jitter is nan"),
     ],
@@ -164,6 +205,18 @@ def test_own_clouds_load_by_path(monkeypatch, tmp_path):
     task = load_task("points:own", root=tmp_path, points=60, up="z")
     assert task.classnames == ("one", "two") and sum(len(s) for s in task.splits.values()) == 60
     assert task.splits["test"].depth_map(0).max() > 0
+    assert task.splits["test"].fewest_points() == 60
+    with pytest.raises(ValueError, match=r"own/one/\d.npy has 60 points, fewer than the 61 asked for"):
+        load_task("points:own", root=tmp_path, points=61).splits["test"].depth_map(0)
+
+
+def test_own_clouds_are_thinned_out_and_not_cut_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "own" / "line").mkdir(parents=True)
+    for number in range(8):  # a scan in the order of its lines
+        np.save(tmp_path / "own" / "line" / f"{number}.npy", np.linspace([-1.0, 0, 0], [1, 0, 0], 1000))
+    points = load_task("points:own", root=tmp_path, points=100).splits["test"].clouds[0]
+    assert points[:, 0].min() < -0.8 and points[:, 0].max() > 0.8
 
 
 def test_kinds_of_tasks_are_told_apart():

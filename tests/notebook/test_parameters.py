@@ -10,6 +10,7 @@ from calip_core.notebook import (
     Minutes,
     ParameterError,
     Positive,
+    ProjectionName,
     Seed,
     TaskName,
     check_parameters,
@@ -36,6 +37,12 @@ def test_accepts_a_chapters_own_defaults_among_what_a_kernel_defines():
     check_parameters(namespace, backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count, minutes=Minutes)
 
 
+def test_accepts_words_that_say_two_things():
+    namespace = {"views": "pointclip, 512 points", "protocol": "fixed, paper", "alone": "fixed"}
+    protocol = Choice("fixed", "oracle", then=["paper"])
+    check_parameters(namespace, views=ProjectionName, protocol=protocol, alone=protocol)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
@@ -55,6 +62,13 @@ def test_accepts_a_chapters_own_defaults_among_what_a_kernel_defines():
         (Minutes, float("nan"), ["nan"]),
         (Positive, float("inf"), ["finite"]),
         (Choice("rn", "vit"), "vlt", ["'vlt'", "Did you mean 'vit'?", "rn, vit"]),
+        (Choice("rn", "vit"), "rn, paper", ["'rn, paper'", "rn, vit"]),
+        (Choice("rn", then=["paper"]), "rn, papre", ["'rn, papre'", "a comma and one of paper"]),
+        (Choice("rn", then=["paper"]), "paper", ["'paper'", "Choose one of rn;"]),
+        (ProjectionName, "pointclop", ["Did you mean 'pointclip'?", "bright_voxels", "'pointclip, 512 points'"]),
+        (ProjectionName, "pointclip, 1 points", ["points is 1", "'pointclip, 512 points'"]),
+        (ProjectionName, "pointclip 512", ["'pointclip 512'", "'pointclip, 512 points'"]),
+        (ProjectionName, 512, ["512", "string", "bright_voxels"]),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(kind, value, said):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from calip_core.pointclouds.files import SUFFIXES, read_cloud, read_mesh, read_points
+from calip_core.pointclouds import files
+from calip_core.pointclouds.files import SUFFIXES, read_cloud, read_points
+from calip_core.pointclouds.surfaces import check_mesh
 
 SQUARE = "0 0 0\n2 0 0\n2 2 0\n0 2 0\n"
 PENTAGON = "0 0 0\n2 0 0\n2 1 0\n1 2 0\n0 1 0\n"  # area 3
@@ -18,6 +20,13 @@ BOX = trimesh.creation.box((1, 2, 3))  # area 22
 def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def read_mesh(path):
+    """The surface whose points ``read_cloud`` samples."""
+    mesh = files._as_mesh(files._load(path))
+    check_mesh(mesh, path)
+    return mesh
 
 
 def exported(kind, **options):

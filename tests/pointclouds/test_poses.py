@@ -78,3 +78,31 @@ def test_preparing_is_deterministic_by_seed():
     assert made(0).dtype == np.float32 and made(0).shape == (40, 3)
     assert (made(0) == made(0)).all()
     assert not np.allclose(made(0), made(1))
+
+
+def plain(points, count, seed=0, **options):
+    return prepare(points, count, up="y", turn="none", jitter=0.0, seed=(seed, 3), origin="cloud", **options)
+
+
+def test_fewer_points_are_the_same_picture_with_gaps():
+    far = np.vstack([CLOUD, [[100.0, 0.0, 0.0]]])  # the farthest point is not among the first
+    whole = plain(far, 51)
+    assert (plain(far, 20) == whole[:20]).all()
+    assert np.linalg.norm(whole, axis=1).max() == pytest.approx(1)
+
+
+def test_a_cloud_that_fills_the_unit_sphere_is_cut_as_published():
+    stored = to_unit_sphere(CLOUD, "cloud").astype(np.float32)
+    assert np.abs(plain(stored, 20) - stored[:20]).max() < 1e-6
+
+
+def test_a_scan_keeps_random_points_and_not_its_first_lines():
+    scan = np.stack(np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 40)), axis=2).reshape(-1, 2)
+    scan = np.column_stack([scan, np.zeros(len(scan))])
+    assert plain(scan, 400)[:, 1].max() < -0.2  # the first quarter of the lines alone
+    kept = plain(scan, 400, shuffle=True)
+    assert np.abs(kept.mean(axis=0)).max() < 0.1 and (kept.max(axis=0)[:2] > 0.6).all()
+    assert len(np.unique(kept, axis=0)) == 400
+    assert (plain(scan, 400, shuffle=True) == kept).all()
+    assert (plain(scan, 100, shuffle=True) == kept[:100]).all()
+    assert not (plain(scan, 400, seed=1, shuffle=True) == kept).all()

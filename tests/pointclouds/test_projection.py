@@ -5,10 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from calip_core.pointclouds import projection
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, view_set
+from tests.reference import published_steps
 
 
 def clouds(n, p, seed=0, radius=1.0):
@@ -74,6 +76,45 @@ def test_a_plane_has_its_distance_everywhere():
         assert int((depth[view] > 0).sum()) >= (1 / distance * 32 / 2 - 2) ** 2
 
 
+def cloud_on_rays(view, side, depth_of):
+    """Where the rays through the middles of all pixels of a view have the depths ``depth_of(a, b)``, or nothing.
+
+    The middle of pixel (row, column) is u = row, v = column: x' = z a, y' = z b with a = 2 row / side - 1, and so on.
+    """
+    chosen = view_set("pointclip")
+    a, b = torch.meshgrid(*[2 * torch.arange(side, dtype=torch.float64) / side - 1] * 2, indexing="ij")
+    depth = depth_of(a, b)
+    seen = torch.stack([a * depth, b * depth, depth - chosen.distance], dim=2)
+    return (seen[depth.isfinite()] @ chosen.rotations()[view].double())[None], depth  # p = R^T p'
+
+
+@pytest.mark.parametrize("view", range(6))
+def test_a_slanted_plane_is_exact_in_every_pixel(view):
+    normal, offset = torch.tensor([0.3, -0.2, 0.9], dtype=torch.float64), 1.4
+    plane, depth = cloud_on_rays(view, 48, lambda a, b: offset / (normal[0] * a + normal[1] * b + normal[2]))
+    assert depth.amax() - depth.amin() > 1  # slanted
+    assert (depth_maps(plane, "pointclip", 48)[0, view] - depth).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("view", range(6))
+def test_a_sphere_is_exact_in_every_pixel_of_every_view(view):
+    def near_side(a, b):  # where (a z)^2 + (b z)^2 + (z - 1.6)^2 = 1 first, NaN where never
+        slant = 1 + a * a + b * b
+        return (1.6 - (1.6**2 - slant * (1.6**2 - 1)).sqrt()) / slant
+
+    sphere, depth = cloud_on_rays(view, 64, near_side)
+    assert 1000 < sphere.shape[1] < 64 * 64
+    assert torch.allclose(sphere.norm(dim=2), torch.ones(1, dtype=torch.float64))
+    assert (depth_maps(sphere, "pointclip", 64)[0, view] - depth.nan_to_num(0.0)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pointclip", "pointclip_fewshot"])
+def test_the_maps_are_those_of_the_published_routine(name):
+    points = clouds(24, 1024, seed=1)
+    gap = (depth_maps(points, name) - published_steps(points, view_set(name))).abs()
+    assert gap.max() <= 1e-5
+
+
 def test_a_sphere_shows_its_near_side_and_its_rim():
     generator = torch.Generator().manual_seed(0)
     points = torch.nn.functional.normalize(torch.randn(1, 200_000, 3, generator=generator), dim=2)
@@ -125,16 +166,89 @@ def test_chunks_and_threads_change_nothing(monkeypatch, chunk, threads):
     assert torch.equal(depth_maps(points), whole)
 
 
-def test_turning_the_cloud_permutes_the_views():
-    points = clouds(2, 60)
-    points = points[:, (points.abs() > 0.02).all(dim=2).all(dim=0)]
-    # A quarter turn about y: what was seen from -x is seen from -z, and so on around.
+def border_distances(points, views, side):
+    """How far each point is, in any view, from the next border between two pixels, in pixels: "n p"."""
+    nearest = torch.full(points.shape[:2], math.inf, dtype=torch.float64)
+    for rotation in views.rotations().double():
+        x, y, z = (points.double() @ rotation.T).unbind(dim=2)
+        for value in (x, y):
+            place = (value / (z + views.distance) + 1) * side / 2 - 0.5
+            nearest = torch.minimum(nearest, (place - place.round()).abs())
+    return nearest
+
+
+def off_borders(p, side, seed=0):
+    """One cloud of at least ``p`` points, each of which has one pixel in every view whatever the rounding."""
+    points = clouds(1, 2 * p, seed)
+    kept = points[:, (border_distances(points, view_set("pointclip"), side) > 1e-3)[0]]
+    assert kept.shape[1] >= p
+    return kept
+
+
+def mirrored(depth, axis):
+    """A map turned over: coordinate u goes to side - u, and so does its pixel; the first comes from beyond the last."""
+    return depth.flip(axis).roll(1, axis)
+
+
+# Of the view after a quarter turn of the cloud about y: which view showed that before, and how it lies in the plane.
+QUARTER_TURN = {
+    "-z": ("-x", lambda m: m), "-x": ("+z", lambda m: m), "+z": ("+x", lambda m: m), "+x": ("-z", lambda m: m),
+    "+y": ("+y", lambda m: mirrored(m.T, 0)), "-y": ("-y", lambda m: mirrored(m.T, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_turning_the_cloud_permutes_the_views(seed):
+    points = off_borders(300, 32, seed)
     turned = torch.stack([-points[..., 2], points[..., 1], points[..., 0]], dim=2)
-    before, after = depth_maps(points, "pointclip", 16), depth_maps(turned, "pointclip", 16)
-    around = [1, 2, 3, 0]
-    gaps = (after[:, :4] - before[:, around]).abs().amax(dim=(2, 3))
-    assert (gaps < 1e-5).float().mean() > 0.7  # rounding may move a point over a pixel's border
-    assert (after[:, :4].amax(dim=(2, 3)) - before[:, around].amax(dim=(2, 3))).abs().max() < 0.05
+    before, after = (
+        dict(zip(view_set("pointclip").labels, depth_maps(p, "pointclip", 32)[0], strict=True))
+        for p in (points, turned)
+    )
+    for label, (source, moved) in QUARTER_TURN.items():
+        assert (after[label] > 0).sum() > 100
+        assert torch.allclose(after[label], moved(before[source]), atol=1e-5), label
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the bytes of the largest tensor with memory of its own that is made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {tensor.untyped_storage().data_ptr() for tensor in args if isinstance(tensor, torch.Tensor)}
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in given:
+                self.largest = max(self.largest, tensor.untyped_storage().nbytes())
+        return made
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["pointclip", "pointclip_v2"])
+def test_beside_input_and_result_the_memory_is_that_of_a_few_clouds(monkeypatch, name, dtype):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # what other threads make would not be noted
+    points = clouds(2000, 200).to(dtype)
+    with Sizes() as sizes:
+        depth_maps(points, name, 1)
+    assert 0 < sizes.largest <= points.nbytes / 4
+
+
+def test_the_largest_picture_counts_its_pixels_exactly():
+    inner = 1.6 * (1 - 1.6 / 4096)  # 0.8 pixels from the edge
+    corners = torch.tensor([[[inner, -inner, 0.0], [-inner, -inner, 0.0]]])
+    first = view_set("pointclip").model_dump()
+    one = ViewSet.model_validate(first | {"name": "one", "views": first["views"][:1]})
+    assert torch.nonzero(depth_maps(corners, one, 4096)[0, 0]).tolist() == [[4095, 1], [4095, 4095]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["pointclip", "pointclip_fewshot", "pointclip_v2", "bright_voxels"])
+def test_a_gpu_draws_the_same(name):
+    points = clouds(40, 1024)
+    gap = (depth_maps(points.cuda(), name).cpu() - depth_maps(points, name)).abs()
+    # Products are rounded otherwise there: a few points of 40,960 cross the border of two pixels or voxels.
+    assert (gap > 1e-5).float().mean() < 1e-3
 
 
 def test_points_that_cannot_be_seen_leave_an_empty_map():
@@ -173,7 +287,10 @@ def test_a_view_set_of_ones_own_works():
         (torch.full((1, 2, 3), torch.inf), {}, "largest coordinate is inf"),
         (torch.full((1, 2, 3), 1e30), {}, "largest coordinate is 1e"),
         (torch.zeros(1, 1, 3), {"views": "front"}, "'front', expected one of"),
+        (torch.full((1, 2, 3), -1e30), {}, "largest coordinate is 1e"),
         (torch.zeros(1, 1, 3), {"resolution": 0}, "resolution is 0"),
+        (torch.zeros(1, 1, 3), {"resolution": 4097}, "resolution is 4097, expected 1 to 4096"),
+        (torch.zeros(1, 1, 3), {"resolution": 4097, "views": "pointclip_v2"}, "resolution is 4097"),
     ],
 )
 def test_bad_input_is_named(points, arguments, message):

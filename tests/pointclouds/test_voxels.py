@@ -63,6 +63,40 @@ def test_maps_run_from_the_nearest_to_the_background():
     assert (maps.amin(dim=(2, 3)) == 0).all() and (maps.amax(dim=(2, 3)) == 1).all()
 
 
+def near_a_border(cloud, views, resolution):
+    """Whether rounding could move a point of a cloud to another voxel in one of the views."""
+    side = resolution + 2
+    for first, tilt in zip(views.rotations().double(), views.tilts().double(), strict=True):
+        place = cloud.double() @ first.T @ tilt.T
+        low, high = place.amin(dim=0), place.amax(dim=0)
+        place = (place - (low + high) / 2) / (high - low).max() * 2
+        voxel = torch.cat([(0.8 * place[:, :2] + 1) / 2 * side, ((place[:, 2:] + 1) / 2 + 0.2) / 1.2 * 6], dim=1)
+        if (voxel - voxel.round()).abs().min() < 1e-4:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["pointclip_v2", "bright_voxels"])
+def test_turning_the_cloud_permutes_the_views(name):
+    chosen = view_set(name)
+    around = ["+x+z", "+x-z", "-x-z", "-x+z"], ["+z", "+x", "-z", "-x"]  # a quarter turn about y apart
+    sides = [view for view in chosen.views if any(view.label in circle for circle in around)]
+    own = ViewSet.model_validate(chosen.model_dump() | {"views": [view.model_dump() for view in sides]})
+    checked = 0
+    for seed in range(30):
+        cloud = ball(25, seed) * torch.tensor([1.0, 3.0, 1.0])  # its length is no view's depth, which ends at a border
+        turned = torch.stack([cloud[:, 2], cloud[:, 1], -cloud[:, 0]], dim=1)
+        if near_a_border(cloud, own, 30):
+            continue
+        before, after = (dict(zip(own.labels, depth_maps(c[None], own, 30)[0], strict=True)) for c in (cloud, turned))
+        for circle in around:
+            for label, source in zip(circle, circle[-1:] + circle[:-1], strict=True):
+                assert (before[source] - before[label]).abs().max() > 0.1
+                assert torch.allclose(after[label], before[source], atol=1e-5), (label, source)
+        checked += 1
+    assert checked >= 3
+
+
 def test_the_nearest_is_the_darkest():
     near, far = torch.tensor([0.5, 0.0, 1.0]), torch.tensor([-0.5, 0.0, -1.0])
     label = view_set("pointclip_v2").labels.index("+z")
@@ -102,11 +136,17 @@ def test_the_gaussian_keeps_a_level_inside_and_fades_at_the_border():
     assert torch.equal(gaussian(spot, 1, 3.0), spot)
 
 
-def test_the_first_slice_and_the_last_stay_empty():
-    grid = VoxelGrid.of(view_set("pointclip_v2"), 110, torch.device("cpu")).voxelise(ball(2000))
+def test_the_first_slice_stays_empty():
+    grid = VoxelGrid.of(view_set("pointclip_v2"), 110, torch.device("cpu")).voxelise(ball(2000)[None])
     assert grid.shape == (10, 8, 116, 116)
     assert (grid[:, 0] == 0).all()
     assert grid.amax() <= 6 and grid[grid > 0].amin() >= 1
+
+
+def test_several_clouds_fill_grids_of_their_own():
+    clouds = torch.stack([ball(50, seed) for seed in range(3)])
+    grid = VoxelGrid.of(view_set("pointclip_v2"), 20, torch.device("cpu"))
+    assert torch.allclose(grid.voxelise(clouds), torch.cat([grid.voxelise(cloud[None]) for cloud in clouds]))
 
 
 def test_too_small_a_grid_is_named():

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from trimesh.exchange.off import export_off
 
+from calip_core.datasets.cards import load_card
 from calip_core.datasets.disk import Found
 from calip_core.datasets.standins.formats import first_for_test, write_lines
 from calip_core.datasets.standins.solids import Solids
@@ -20,21 +21,20 @@ POINTS = 2048
 TABLES = {"train": 2, "test": 1}
 """HDF5 files a split, where a list names them."""
 
-_SCAN_OBJECTS = (
-    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",
-    "sofa", "toilet",
-)  # fmt: skip
+
+def _card_classes(name: str) -> tuple[str, ...]:
+    """The classes on a dataset's card, as file names."""
+    return tuple(classname.replace(" ", "_") for classname in load_card(name).listed_classnames() or ())
+
 
 CLOUD_CLASSES: dict[str, tuple[str, ...]] = {
-    "modelnet10": (
-        "bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet",
-    ),
+    "modelnet10": _card_classes("modelnet10"),
     "modelnet40": (
         "airplane", "bottle", "cone", "flower_pot", "glass_box", "lamp", "night_stand", "person", "range_hood", "vase",
     ),
-    "scanobjectnn": _SCAN_OBJECTS,
-    "scanobjectnn_obj_bg": _SCAN_OBJECTS,
-    "scanobjectnn_pb_t50_rs": _SCAN_OBJECTS,
+    "scanobjectnn": _card_classes("scanobjectnn"),
+    "scanobjectnn_obj_bg": _card_classes("scanobjectnn_obj_bg"),
+    "scanobjectnn_pb_t50_rs": _card_classes("scanobjectnn_pb_t50_rs"),
 }  # fmt: skip
 """Classes that a stand-in may have, as the dataset's own files call them."""
 
