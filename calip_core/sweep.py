@@ -275,10 +275,13 @@ def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     values: dict[str, Any] = {
         "dataset": cell.dataset, "backbone": cell.backbone, "protocol": cell.protocol, "seed": cell.seed
     }  # fmt: skip
-    if sweep.configs != [_DEFAULT_CONFIG]:
-        values["config"] = cell.config
     if cell.views is not None:
         values["views"] = cell.views
+    if sweep.configs != [_DEFAULT_CONFIG]:
+        if cell.views is None:
+            values["config"] = cell.config
+        else:  # the chapter on clouds has six parameters without it
+            values["protocol"] = f"{cell.protocol}, {cell.config}"
     samples = _samples(sweep, cell)
     if samples is not None:
         values["samples"] = samples

@@ -69,6 +69,15 @@ def test_a_dataset_has_one_name_whatever_it_is_asked_by():
     assert [cell.dataset for cell in cells] == ["oxford_flowers"]
 
 
+def test_versions_of_calip_are_swept_on_images_and_on_clouds(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("datasets: [digits, mini-solids]\nbackbones: [mini-rn]\nconfigs: [paper]\nprotocols: [oracle]\n")
+    sweep = read_sweep(path)
+    images, clouds = (sweeps._parameters(sweep, cell) for cell in sweep.cells())
+    assert (images["protocol"], images["config"]) == ("oracle", "paper")
+    assert clouds["protocol"] == "oracle, paper" and "config" not in clouds
+
+
 def test_own_folders_start_where_the_grid_lies(folder):
     sweep = read_sweep(grid(folder, datasets=["folder:mine", "digits"]))
     assert sweep.datasets == [f"folder:{folder / 'mine'}", "digits"]
