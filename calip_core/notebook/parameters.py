@@ -37,10 +37,13 @@ def _backbone(name: str) -> str:
 
 def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
     """A name that ``load_task`` knows, of this kind, or the prefix for own files with a folder that exists."""
-    from calip_core.datasets import available_tasks, task_aliases
+    from calip_core.datasets import available_tasks, check_task_name, split_template_set, task_aliases
 
     names = available_tasks(kind)
-    if task_aliases().get(name, name) in names:
+    dataset, template_set = split_template_set(name)
+    if task_aliases().get(dataset, dataset) in names:
+        if template_set is not None:
+            check_task_name(name)
         return name
     if name.startswith(own):
         folder = Path(name.removeprefix(own)).expanduser()

@@ -98,6 +98,9 @@ def test_a_second_check_in_one_kernel_leaves_the_chapters_own_variables_alone():
 def test_other_names_of_a_dataset_are_accepted():
     check_parameters({"dataset": "flowers102"}, dataset=TaskName)
     check_parameters({"dataset": "ModelNet40"}, dataset=CloudTaskName)
+    check_parameters({"dataset": "ImageNet@80"}, dataset=TaskName)
+    with pytest.raises(ParameterError, match="template_set is '81', but imagenet has 1, 7, 80"):
+        check_parameters({"dataset": "imagenet@81"}, dataset=TaskName)
 
 
 def test_images_and_clouds_are_sent_to_their_chapters(tmp_path):
