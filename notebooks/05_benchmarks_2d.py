@@ -68,7 +68,7 @@ import time
 import numpy as np
 
 from calip_core import load_backbone, load_task, metrics, plots, results
-from calip_core.datasets import resolve_name
+from calip_core.datasets import resolve_name, split_template_set
 from calip_core.notebook import grade, prose, show, table
 from calip_core.plots import benchmarks as benchmark_plots
 
@@ -211,7 +211,9 @@ table(
 #
 # Each dataset has a *card* in `data/cards`: what it is, how many images it should have, the folder layout (that of
 # CoOp {cite:p}`zhou2022coop`, or torchvision's), the prompt, the licence. The library reads the card. So the call above
-# is the same for all of them: `-p dataset eurosat -p backbone RN50`. They are looked for below `$CALIP_DATA`.
+# is the same for all of them: `-p dataset eurosat -p backbone RN50`. They are looked for below `$CALIP_DATA`. ImageNet
+# and its kin have several sets of prompts. `imagenet` takes the seven that CALIP uses, `imagenet@80` CLIP's eighty and
+# `imagenet@1` a single one; records and tables keep them apart.
 
 # %% tags=["hide-input"]
 from calip_core.datasets import disk_datasets, load_card, offline_tasks
@@ -435,7 +437,7 @@ text = zero_shot_classifier(told_model, told_task.classnames, told_task.template
 store = FeatureStore.encode(
     told_model,
     split,
-    name=f"{told.dataset.partition('@')[0]}-test",
+    name=f"{split_template_set(told.dataset)[0]}-test",
     limit=limit,
     seed=seed,
     progress=False,
