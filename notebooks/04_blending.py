@@ -381,10 +381,10 @@ if sizes:
         for s in range(len(sizes))
     ]
     prose(
-        "And the centre of the plateau, against the first best pair, on the images that "
-        "did not choose? With "
+        "Is the centre of the plateau more robust than the first best pair? On the images "
+        "that did not choose, its gain less that of the first pair is "
         + ", ".join(
-            f"{size} choosing it gains {mean:+.2f} ± {half:.2f} points more"
+            f"{mean:+.2f} ± {half:.2f} points where {size} images chose"
             for size, (mean, half) in zip(sizes, ahead, strict=True)
         )
         + f" (mean of {repeats} draws; their images overlap, so the 95 % margins are "

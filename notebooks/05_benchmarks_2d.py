@@ -621,8 +621,9 @@ inside = {
 differing = [n for n in names if len({column[n] for column in columns.values()}) > 1]
 prose(
     "The mean gain is "
-    + " or ".join(
+    + ", ".join(
         over_logs("{:+.2f}", (np.mean(gains_over(source, log)) for log in columns))
+        + f" over {source}"
         for source in baselines
     )
     + " points, depending first on whose CLIP is taken and then on the log of CALIP. The "
@@ -665,7 +666,7 @@ prose(
     + f". Over {odd}, the largest gain is that on {cards[odd_dataset].title}, "
     f"{gains[odd][names.index(odd_dataset)]:+.2f}. There CLIP has "
     f"{baselines[odd][odd_dataset]:.2f} %, the level of a single prompt, while CALIP uses "
-    f"seven templates, with which the other sources' CLIP has "
+    f"{len(cards[odd_dataset].templates)} templates, with which the other sources' CLIP has "
     + " and ".join(
         f"{v[odd_dataset]:.2f}" for source, v in baselines.items() if source != odd
     )
