@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from calip_core import metrics, selection
+from calip_core.datasets import resolve_name
 from calip_core.selection import Grid
 from calip_core.tokens import CalipLogits
 
@@ -43,6 +44,12 @@ def test_every_published_pair_has_a_source():
     table = selection.published_betas()
     assert len(table) == 11 and table["eurosat", "RN50"][:2] == (6.08, 0.06)
     assert all(source for *_, source in table.values())
+
+
+def test_a_pair_is_found_by_any_name_of_its_dataset():
+    assert selection.published(resolve_name("flowers102"), "RN50") == selection.published("oxford_flowers", "RN50")
+    with pytest.raises(ValueError, match="no published blend weights for imagenet@80"):  # its prompts were others
+        selection.published(resolve_name("ImageNet@80"))
 
 
 def test_an_unpublished_pair_is_refused():
