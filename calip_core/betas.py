@@ -60,9 +60,9 @@ class BetaLandscape:
     def best(self) -> Blend:
         """The centre of the plateau: of all best pairs the one farthest from any pair that is not.
 
-        A search that keeps the first of many equals sits at the edge of a plateau, where the next sample of images may
-        well fall off; the centre is the robust choice. Distances count steps of the grid, and its border bounds a
-        plateau like lesser pairs do.
+        A search that keeps the first of many equals sits at the edge of a plateau, where a few other images may move
+        the best pairs away from it. Distances count steps of the grid, and its border bounds a plateau like lesser
+        pairs do.
         """
         return self._blend(*plateau_centre(self.plateau()))
 
@@ -115,7 +115,7 @@ def beta_landscape(
             in half precision.
     """
     target = _checked_labels(logits, labels)
-    rows, columns = _checked_weights("beta2", beta2), _checked_weights("beta3", beta3)
+    rows, columns = checked_weights("beta2", beta2), checked_weights("beta3", beta3)
     order = np.argsort(rows, kind="stable")
     grid = _Grid.of(logits, beta1, rows[order], columns)
     changes = torch.zeros(len(columns), len(rows) + 1, dtype=torch.int64, device=target.device)
@@ -415,7 +415,12 @@ def _checked_labels(logits: CalipLogits, labels: ArrayLike) -> Int64[Tensor, " n
     return target
 
 
-def _checked_weights(name: str, weights: ArrayLike) -> Float[np.ndarray, "g"]:
+def checked_weights(name: str, weights: ArrayLike) -> Float[np.ndarray, "g"]:
+    """Weights of one term of the blend, as a list of float64.
+
+    Raises:
+        ValueError: there is none, or one is not finite.
+    """
     grid = np.atleast_1d(np.asarray(weights, dtype=np.float64))
     if grid.ndim != 1 or len(grid) == 0 or not np.isfinite(grid).all():
         raise ValueError(f"{name} has shape {grid.shape}: expected a list of at least one finite weight")

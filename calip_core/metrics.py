@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 from torch import Tensor
 
@@ -94,7 +95,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap interval for the mean of ``values``, one number an image.
 
-    Pass the difference of two classifiers' hits to get an interval for their *paired* gain.
+    For the gain of one classifier over another on the same images, ``paired_interval`` is honest where the two differ
+    on few of them; this one is for means of other values.
 
     Raises:
         ValueError: no values, NaN, or a confidence outside (0, 1).
@@ -108,6 +110,47 @@ def bootstrap_interval(
     drawn = np.random.default_rng(seed).multinomial(len(sample), counts / len(sample), size=resamples)
     low, high = np.quantile(drawn @ levels / len(sample), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def paired_interval(only_a: int, only_b: int, total: int, confidence: float = 0.95) -> Interval:
+    """Score interval for the difference of two accuracies on the same images (Tango, 1998).
+
+    It holds every difference that a score test would not reject. So it keeps a width where the two classifiers differ
+    on few images or on none, where a bootstrap can only draw what it has seen.
+
+    Args:
+        only_a: images that only the first classifier gets right.
+        only_b: images that only the second gets right.
+        total: all images, those on which both agree included.
+        confidence: of the interval.
+
+    Returns:
+        Ends of the interval for ``(only_a - only_b) / total``, shares from -1 to 1.
+
+    Raises:
+        ValueError: no images, counts that do not fit, or a confidence outside (0, 1).
+    """
+    if min(only_a, only_b) < 0 or only_a + only_b > total or total == 0:
+        raise ValueError(f"{only_a} and {only_b} of {total} images: expected counts of disjoint images, and total > 0")
+    _check_confidence(confidence)
+    gain, width = (only_a - only_b) / total, float(norm.ppf((1 + confidence) / 2)) ** 2
+
+    def beyond(difference: float) -> float:
+        """Above 0 where the score test rejects this difference."""
+        return total * (gain - difference) ** 2 - width * _paired_variance(only_a, only_b, total, difference)
+
+    nearby = 1e-12  # the estimate itself is a root too where the variance there is zero
+    low = -1.0 if gain - nearby <= -1 else brentq(beyond, -1.0, gain - nearby)
+    high = 1.0 if gain + nearby >= 1 else brentq(beyond, gain + nearby, 1.0)
+    return Interval(float(low), float(high))
+
+
+def _paired_variance(only_a: int, only_b: int, total: int, difference: float) -> float:
+    """Variance of one image's difference if the true difference were this: Tango's maximum likelihood estimate."""
+    linear = (2 * total - only_a + only_b) * difference - only_a - only_b
+    constant = -only_b * difference * (1 - difference)
+    share_b = (np.sqrt(max(linear**2 - 8 * total * constant, 0.0)) - linear) / (4 * total)
+    return float(2 * share_b + difference * (1 - difference))
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:

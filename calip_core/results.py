@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from io import FileIO
@@ -15,9 +15,8 @@ from typing import TypeVar
 from filelock import FileLock
 from pydantic import ValidationError
 
-from calip_core.datasets import disk_datasets
+from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.fewshot import FewShotRecord
-from calip_core.metrics import PairedTest, mcnemar
 from calip_core.paths import DATA_DIR
 from calip_core.records import RunRecord
 
@@ -144,14 +143,15 @@ def _schema(line: bytes) -> object:
     return value.get("schema_version") if isinstance(value, dict) else None
 
 
-Setting = tuple[str, bool, str | None, str | None, str, str, str, str, str, str, int, int | None]
+Setting = tuple[Hashable, ...]
 
 
 def setting(record: RunRecord) -> Setting:
     """What was asked, in a form that can be compared: records of one setting measure the same thing."""
     return (
-        record.dataset, record.standin, record.projection, record.view_weighting, record.backbone, record.weights,
-        record.token_space, record.method, record.config, record.protocol, record.seed, record.limit,
+        record.dataset, record.standin, record.class_names, record.templates, record.projection, record.view_weighting,
+        record.backbone, record.weights, record.token_space, record.method, record.config, record.protocol,
+        record.chosen_by, record.grid, record.seed, record.limit,
     )  # fmt: skip
 
 
@@ -163,20 +163,6 @@ def latest(records: Iterable[RunRecord]) -> list[RunRecord]:
         if known is None or record.time >= known.time:
             newest[setting(record)] = record
     return list(newest.values())
-
-
-def compare(first: RunRecord, second: RunRecord) -> PairedTest:
-    """McNemar's test of two records of the same images.
-
-    Raises:
-        ValueError: they are of different images, or keep no hits.
-    """
-    if first.image_set != second.image_set:
-        raise ValueError(
-            f"the records of {first.dataset} with {first.backbone} and of {second.dataset} with {second.backbone} are "
-            "of different images or labels: only the same images can be compared in pairs"
-        )
-    return mcnemar(first.correct(), second.correct())
 
 
 @dataclass(frozen=True)
@@ -230,19 +216,8 @@ class Row:
         """The row as text, in per cent: one cell for each of ``HEADERS``."""
         what = self.record or self.reference
         assert what is not None  # rows are made of at least one of the two
-        return (what.dataset, what.backbone, what.method, *self._measured(), *self._published())
-
-    def _measured(self) -> tuple[str, ...]:
-        record = self.record
-        if record is None:
-            return "", "", "", ""
-        return (
-            record.protocol if record.method == "calip" else "",
-            f"{record.images}" + ("" if record.limit is None else f" (limit {record.limit})"),
-            f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]",
-            f"{100 * record.gain:+.2f} [{100 * record.gain_low:+.2f}, {100 * record.gain_high:+.2f}]"
-            f", p = {record.mcnemar_p:.2g}",
-        )
+        measured = measured_cells(self.record) if self.record else ("",) * 5
+        return (what.dataset, what.backbone, what.method, *measured, *self._published())
 
     def _published(self) -> tuple[str, ...]:
         if self.reference is None:
@@ -251,18 +226,67 @@ class Row:
         return f"{100 * self.reference.top1:.2f}", difference, self.reference.source
 
 
+MEASURED_HEADERS = (
+    "protocol; labels seen", "images; split", "measured here, % [95 %]", "gain over CLIP, points [95 %]",
+    "only it : only CLIP right, McNemar's p",
+)  # fmt: skip
+"""Column heads of ``measured_cells``."""
+
 HEADERS = (
-    "dataset", "backbone", "method", "protocol", "images", "measured here, %", "gain over CLIP, points",
-    "published, %", "measured - published, points", "source",
+    "dataset", "backbone", "method", *MEASURED_HEADERS, "published, %", "measured - published, points", "source"
 )  # fmt: skip
 """Column heads of ``Row.cells``; "(!)" marks a published value outside the measured interval."""
+
+FEW = 10
+"""Images on which two classifiers must differ, at least, before their comparison says much."""
+
+
+def measured_cells(record: RunRecord) -> tuple[str, ...]:
+    """What was measured, as text, in per cent: one cell for each of ``MEASURED_HEADERS``."""
+    return (
+        f"{record.protocol}; {record.labels_seen}" if record.method == "calip" else "",
+        f"{record.images}" + ("" if record.limit is None else f" (limit {record.limit})") + _split_mark(record),
+        f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]",
+        gain_text(record),
+        paired_text(record),
+    )
+
+
+def gain_text(record: RunRecord) -> str:
+    """The gain over CLIP in points with its interval and, for the oracle, what the search gains by selection alone."""
+    text = f"{100 * record.gain:+.2f} [{100 * record.gain_low:+.2f},\u00a0{100 * record.gain_high:+.2f}]"
+    return text if record.control_gain is None else f"{text}; with shuffled terms {100 * record.control_gain:+.2f}"
+
+
+def paired_text(record: RunRecord) -> str:
+    """On how many images one of the two alone is right, and what that proves: nothing where the choice saw the test."""
+    differing = record.only_method + record.only_clip
+    parts = [f"{record.only_method} : {record.only_clip}" + (f" (fewer than {FEW} differ)" if differing < FEW else "")]
+    if record.labels_seen == "test":
+        parts.append("p not valid")
+    else:
+        unsure = " if the weights' choice saw no test labels" if record.labels_seen == "unknown" else ""
+        parts.append(f"p = {record.mcnemar_p:.2g}{unsure}")
+    if record.control_p is not None:
+        parts.append(f"against shuffled terms p = {record.control_p:.2g}")
+    return ", ".join(parts)
+
+
+def _split_mark(record: RunRecord) -> str:
+    """Says so where the dataset has a split of CoOp's, on which published numbers are, and another one was used."""
+    name = split_template_set(record.dataset)[0]
+    theirs = load_card(name).layout if name in disk_datasets("images") else None
+    if theirs is None or theirs.split_file is None or Path(theirs.split_file).name == record.split_source:
+        return ""
+    return f"; not CoOp's split but {record.split_source}"
 
 
 def beside_published(records: Iterable[RunRecord], references: Iterable[Published] | None = None) -> list[Row]:
     """Every newest record with each published value of its dataset, backbone and method.
 
-    Records without such a value, and published values that nobody has measured here, have a row of their own. Records
-    of stand-ins are left out: they say nothing about the dataset.
+    Records without such a value, and published values that nobody has measured here, have a row of their own. All rows
+    of a dataset stand together, and in them those of a backbone and a method. Records of stand-ins are left out: they
+    say nothing about the dataset.
 
     Args:
         records: what was measured.
@@ -277,7 +301,15 @@ def beside_published(records: Iterable[RunRecord], references: Iterable[Publishe
         same = [Row(record, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) == what]
         rows += same or [Row(record, None)]
     rows += [Row(None, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) not in measured]
-    return rows
+    order = {name: place for place, name in enumerate(dict.fromkeys(ref.dataset for ref in known))}
+
+    def place(row: Row) -> tuple[int, str, str, str]:
+        what = row.record or row.reference
+        assert what is not None
+        dataset = split_template_set(what.dataset)[0]
+        return order.get(dataset, len(order)), what.dataset, what.backbone, what.method
+
+    return sorted(rows, key=place)
 
 
 @dataclass(frozen=True)
@@ -314,18 +346,32 @@ CLOUD_HEADERS = ("dataset", "what", "CLIP, %", "CALIP, %", "protocol and source"
 
 
 def clouds_beside_published(records: Iterable[RunRecord]) -> list[tuple[str, ...]]:
-    """Published rows of point clouds, then every newest record of real clouds, as text for ``CLOUD_HEADERS``."""
-    rows: list[tuple[str, ...]] = [
-        (ref.dataset, f"published: {ref.method}, {ref.backbone or 'backbone not stated'}", f"{100 * ref.top1:.2f}", "",
-         f"{ref.note} ({ref.source})")
-        for ref in published_clouds()
-    ]  # fmt: skip
-    measured = [record for record in records if record.projection and not record.standin]
-    return rows + [_measured_clouds(record) for record in latest(measured) if record.dataset in disk_datasets("clouds")]
+    """Published accuracies on clouds and every newest record of real clouds, as text for ``CLOUD_HEADERS``.
+
+    All rows of a dataset stand together, and in them those of a backbone, published ones first; published ones that
+    name no backbone lead.
+    """
+    rows = [((ref.dataset, ref.backbone or ""), _published_clouds(ref)) for ref in published_clouds()]
+    order = [dataset for (dataset, _), _ in rows]
+    known = disk_datasets("clouds")
+    for record in latest(record for record in records if record.projection and not record.standin):
+        if record.dataset in known:
+            rows.append(((record.dataset, record.backbone), _measured_clouds(record)))
+    order = list(dict.fromkeys([*order, *known]))
+    return [cells for _, cells in sorted(rows, key=lambda row: (order.index(row[0][0]), row[0][1]))]
+
+
+def _published_clouds(ref: PublishedClouds) -> tuple[str, ...]:
+    what = f"published: {ref.method}, {ref.backbone or 'backbone not stated'}"
+    return ref.dataset, what, f"{100 * ref.top1:.2f}", "", f"{ref.note} ({ref.source})"
 
 
 def _measured_clouds(record: RunRecord) -> tuple[str, ...]:
-    how = f"{record.projection}; {record.protocol}, view weights {record.view_weighting}; {record.images} clouds"
+    how = (
+        f"{record.projection}; blend: {record.protocol}; view weights: {record.view_weighting}, "
+        f"{record.view_weights_by}; labels seen: {record.labels_seen}; {record.images} clouds; "
+        f"gain {gain_text(record)}, {paired_text(record)}"
+    )
     return (
         record.dataset, f"measured here: {record.backbone}", f"{100 * record.clip_top1:.2f}",
         f"{100 * record.top1:.2f} [{100 * record.low:.2f}, {100 * record.high:.2f}]", how,

@@ -1,7 +1,8 @@
 """How the blend weights are chosen: what may be looked at decides what a result means.
 
-``fixed`` and ``published`` look at nothing, ``label_free`` at predictions, ``validation`` at a validation split.
-``oracle`` alone takes test labels, as the released code does, and its results carry that word.
+``fixed`` looks at nothing, ``label_free`` at predictions, ``validation`` at a validation split. ``oracle`` alone takes
+test labels, as the released code does, and its results carry that word. Which labels ``published`` pairs were chosen on
+is not known.
 """
 
 import csv
@@ -16,16 +17,17 @@ from jaxtyping import Float, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from calip_core.betas import BetaLandscape, beta_landscape, plateau_centre, released_grid
+from calip_core.betas import BetaLandscape, beta_landscape, checked_weights, plateau_centre, released_grid
 from calip_core.paths import DATA_DIR
 from calip_core.tokens import CalipLogits
 
-LabelsSeen = Literal["none", "validation", "test"]
+LabelsSeen = Literal["none", "validation", "unknown", "test"]
+"""Which labels a choice has seen, from the most to the least trustworthy: of "unknown" it may be those of the test."""
 Protocol = Literal["fixed", "published", "validation", "oracle", "label-free"]
 PROTOCOLS: tuple[Protocol, ...] = ("fixed", "published", "validation", "oracle", "label-free")
 
 FIXED = (1.12, 0.02)
-"""One pair for every data set: the one that the paper reports for ImageNet with RN50 (``published``)."""
+"""One pair for every data set: the one that the paper reports for ImageNet with RN50, by way of SuS-X's code."""
 
 _BETAS = DATA_DIR / "published" / "calip_betas.csv"
 # Without labels every pair costs an evaluation of all logits, so the grid is coarser than the exact landscape's.
@@ -45,9 +47,12 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name in ("beta2", "beta3"):
-            weights = getattr(self, name)
-            if weights.ndim != 1 or len(weights) == 0 or not np.isfinite(weights).all():
-                raise ValueError(f"{name} has shape {weights.shape}: expected a list of at least one finite weight")
+            object.__setattr__(self, name, checked_weights(name, getattr(self, name)))
+
+    def __str__(self) -> str:
+        """How many pairs, and between which weights: "200 x 200 pairs, beta2 0.001 to 1.99, beta3 0.001 to 0.0995"."""
+        ends = [f"{weights.min():.4g} to {weights.max():.4g}" for weights in (self.beta2, self.beta3)]
+        return f"{len(self.beta2)} x {len(self.beta3)} pairs, beta2 {ends[0]}, beta3 {ends[1]}"
 
     @classmethod
     def released(cls, beta2_bound: float = 2.0, beta3_bound: float = 0.1, steps: int = 200) -> "Grid":
@@ -73,6 +78,7 @@ class Selection:
         labels: which labels the choice has seen.
         images: on how many images it was made; 0 where it looked at none.
         score: the criterion's value at the pair; None where nothing was measured.
+        grid: the pairs that it was chosen among, in words; None where nothing was searched.
     """
 
     beta2: float
@@ -82,11 +88,15 @@ class Selection:
     labels: LabelsSeen = "none"
     images: int = 0
     score: float | None = None
+    grid: str | None = None
 
 
 def fixed(beta2: float = FIXED[0], beta3: float = FIXED[1]) -> Selection:
-    """One stated pair for all data sets."""
-    return Selection(beta2, beta3, "fixed", f"stated in advance: {beta2:g} and {beta3:g}")
+    """The same pair for all data sets.
+
+    Whoever measures ImageNet with the default pair makes no blind choice: the paper's authors had it from there.
+    """
+    return Selection(beta2, beta3, "fixed", f"the same for every dataset: {beta2:g} and {beta3:g}")
 
 
 @cache
@@ -100,7 +110,11 @@ def published_betas() -> Mapping[tuple[str, str], tuple[float, float, str]]:
 
 
 def published(dataset: str, backbone: str = "RN50") -> Selection:
-    """The paper's pair for a data set, as other people's code reports it.
+    """The paper's pair for a data set, as other people's code reports it. Nobody says which labels it was chosen on.
+
+    Args:
+        dataset: by its own name, not an alias (``datasets.resolve_name``).
+        backbone: by its name.
 
     Raises:
         ValueError: the paper has no pair for this data set with this backbone; the message lists those it has.
@@ -112,7 +126,7 @@ def published(dataset: str, backbone: str = "RN50") -> Selection:
             f"no published blend weights for {dataset} with {backbone}, only for {known}: choose the protocol 'fixed'"
         )
     beta2, beta3, source = table[dataset, backbone]
-    return Selection(beta2, beta3, "published", source)
+    return Selection(beta2, beta3, "published", source, "unknown")
 
 
 def validation(val_logits: CalipLogits, val_labels: ArrayLike, grid: Grid | None = None) -> Selection:
@@ -126,9 +140,8 @@ def validation(val_logits: CalipLogits, val_labels: ArrayLike, grid: Grid | None
     Raises:
         ValueError: no images, labels that do not fit, or logits that are not finite.
     """
-    best = _landscape(val_logits, val_labels, grid).best()
     chosen_by = "centre of the plateau of accuracy on the validation split"
-    return Selection(best.beta2, best.beta3, "validation", chosen_by, "validation", len(val_logits), best.accuracy)
+    return _most_accurate(val_logits, val_labels, grid, "validation", chosen_by, "validation")
 
 
 def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None = None) -> Selection:
@@ -139,9 +152,8 @@ def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None =
     Raises:
         ValueError: no images, labels that do not fit, or logits that are not finite.
     """
-    best = _landscape(test_logits, test_labels, grid).best()
     chosen_by = "centre of the plateau of accuracy on the test labels"
-    return Selection(best.beta2, best.beta3, "oracle", chosen_by, "test", len(test_logits), best.accuracy)
+    return _most_accurate(test_logits, test_labels, grid, "oracle", chosen_by, "test")
 
 
 @dataclass(frozen=True)
@@ -198,9 +210,10 @@ Criterion = Callable[[CalipLogits, float, float], float]
 def certainty(logits: CalipLogits, beta2: float, beta3: float) -> float:
     """Minus the mean entropy of the predictions, in nats (as test-time adaptation minimises it; Tent, ICLR 2021).
 
-    The blend is divided by the sum of its weights: a sum of larger logits is surer of itself, right or wrong.
+    The blend is first scaled to CLIP's own spread over the classes: larger logits are surer of themselves, right or
+    wrong. The three terms spread differently (a mean plus a maximum, say), so no sum of weights would undo that.
     """
-    log_shares = (_blend(logits, beta2, beta3) / (1 + beta2 + beta3)).log_softmax(dim=1)
+    log_shares = _scaled_blend(logits, beta2, beta3).log_softmax(dim=1)
     return float((log_shares.exp() * log_shares).sum(dim=1).mean())
 
 
@@ -210,7 +223,7 @@ def information(logits: CalipLogits, beta2: float, beta3: float) -> float:
     Entropy of the mean prediction minus mean entropy of the predictions, of the blend scaled as for ``certainty``.
     Unlike ``certainty`` it does not reward calling everything by one name.
     """
-    shares = (_blend(logits, beta2, beta3) / (1 + beta2 + beta3)).softmax(dim=1).mean(dim=0)
+    shares = _scaled_blend(logits, beta2, beta3).softmax(dim=1).mean(dim=0)
     overall = -torch.special.xlogy(shares, shares).sum()
     return float(overall) + certainty(logits, beta2, beta3)
 
@@ -281,6 +294,14 @@ def kappa(first: Int64[Tensor, " n"], second: Int64[Tensor, " n"], *, classes: i
     return (agreement - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
 
 
+def _most_accurate(
+    logits: CalipLogits, labels: ArrayLike, grid: Grid | None, protocol: Protocol, chosen_by: str, seen: LabelsSeen
+) -> Selection:
+    grid = grid or Grid.released()
+    best = _landscape(logits, labels, grid).best()
+    return Selection(best.beta2, best.beta3, protocol, chosen_by, seen, len(logits), best.accuracy, str(grid))
+
+
 def _landscape(logits: CalipLogits, labels: ArrayLike, grid: Grid | None) -> BetaLandscape:
     grid = grid or Grid.released()
     return beta_landscape(logits, labels, beta2=grid.beta2, beta3=grid.beta3)
@@ -288,6 +309,13 @@ def _landscape(logits: CalipLogits, labels: ArrayLike, grid: Grid | None) -> Bet
 
 def _blend(logits: CalipLogits, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
     return logits.combine(beta2=beta2, beta3=beta3)
+
+
+def _scaled_blend(logits: CalipLogits, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
+    """The blend, times one number that gives it CLIP's mean spread over the classes."""
+    blend = _blend(logits, beta2, beta3)
+    spread, own = (term.std(dim=1, correction=0).mean() for term in (blend, logits.clip))
+    return blend * (own / spread) if spread > 0 else blend
 
 
 def _best_by_score(
@@ -299,4 +327,5 @@ def _best_by_score(
     scores = np.array([score(*pair) for pair in grid.pairs()]).reshape(len(grid.beta2), len(grid.beta3))
     row, column = plateau_centre(scores >= scores.max() - 1e-12)
     beta2, beta3 = float(grid.beta2[row]), float(grid.beta3[column])
-    return Selection(beta2, beta3, "label-free", criterion, "none", images, float(scores[row, column]))
+    score_there = float(scores[row, column])
+    return Selection(beta2, beta3, "label-free", criterion, "none", images, score_there, str(grid))

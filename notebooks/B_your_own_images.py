@@ -78,6 +78,7 @@ from calip_core.backbones.miniature.world import (
     sample_scenes,
 )
 from calip_core.notebook import grade, prose, show, table
+from calip_core.selection import FIXED
 
 if not folder:
     folder = str(Path(tempfile.mkdtemp(prefix="calip_")) / "my_images")
@@ -145,9 +146,11 @@ prose(
         if test.only_a + test.only_b == 0
         else "These images cannot tell the two apart."
         if test.p_value > 0.05
-        else "That is more than chance explains."
+        else f"{'CALIP' if test.only_a > test.only_b else 'CLIP'} is right more often, by "
+        "more than chance usually explains."
     )
-    + " CALIP's weights are fixed here, at 1.12 and 0.02; chapter 4 chooses them."
+    + f" CALIP's weights are fixed here, at {FIXED[0]:g} and {FIXED[1]:g}; chapter 4 "
+    "chooses them."
 )
 
 # %% [markdown]
@@ -194,7 +197,7 @@ show(
 # %% [markdown]
 # ## Exercises
 #
-# **1. How many images?** To first order the 95 % interval of an accuracy $p$ from $n$ images is
+# **1. How many images?** By the normal approximation the 95 % interval of an accuracy $p$ from $n$ images is
 # $\pm 1.96 \sqrt{p(1-p)/n}$. Write a function that returns the smallest $n$ with a half width of at most `half`.
 
 

@@ -6,6 +6,7 @@ from calip_core.records import RunRecord
 
 FIELDS = {
     "dataset": "eurosat", "split_source": "CoOp", "images": 10, "classes": 2, "limit": None, "image_set": "abc",
+    "class_names": "ghi", "templates": ("a photo of a {}.",),
     "standin": False, "weights": "def", "backbone": "RN50", "token_space": "joint",
     "precision": "float32 on cpu", "device": "a processor",
     "method": "calip", "config": "official", "protocol": "fixed", "chosen_by": "stated", "chosen_on": 0,
@@ -17,4 +18,6 @@ FIELDS = {
 
 
 def make_record(**changes):
+    if "view_weights" in changes:
+        changes.setdefault("view_weights_by", "the same for every view")
     return RunRecord(**(FIELDS | changes))

@@ -6,7 +6,17 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from calip_core import attention, benchmark, calip_logits, encode_split, machine, metrics, zero_shot_classifier
+from calip_core import (
+    attention,
+    benchmark,
+    calip_logits,
+    encode_split,
+    machine,
+    metrics,
+    results,
+    view_weights,
+    zero_shot_classifier,
+)
 from calip_core.backbones.base import Backbone
 from calip_core.benchmark import run
 from calip_core.datasets.cloud_task import CloudSplit, CloudTask
@@ -67,7 +77,11 @@ def test_a_record_is_what_the_pieces_give(backbone, root):
     assert record.top1 == pytest.approx(hits.mean()) and record.clip_top1 == pytest.approx(clip_hits.mean())
     assert record.gain == pytest.approx(hits.mean() - clip_hits.mean())
     assert record.per_class_mean == pytest.approx(np.nanmean(metrics.per_class_accuracy(blend, labels)))
-    assert record.mcnemar_p == metrics.mcnemar(hits, clip_hits).p_value
+    test = metrics.mcnemar(hits, clip_hits)
+    assert (record.only_method, record.only_clip, record.mcnemar_p) == (test.only_a, test.only_b, test.p_value)
+    gain = metrics.paired_interval(test.only_a, test.only_b, 25)
+    assert (record.gain_low, record.gain_high) == (gain.low, gain.high)
+    assert record.templates == task.templates and record.test_is_valid
     interval = metrics.wilson_interval(int(hits.sum()), 25)
     assert (record.low, record.high) == (interval.low, interval.high)
     assert (record.dataset, record.backbone, record.images, record.classes) == ("noise", "random", 25, 3)
@@ -82,6 +96,9 @@ def test_protocols_say_which_labels_they_saw(backbone, root, protocol, seen, ima
     record = measure(backbone, root, "calip", protocol)
     assert (record.protocol, record.labels_seen, record.chosen_on) == (protocol, seen, images)
     assert (record.control_gain is not None) == (record.control_p is not None) == (protocol == "oracle")
+    assert record.control_repeats == (3 if protocol == "oracle" else None)
+    assert record.grid == (None if protocol == "fixed" else str(GRID))
+    assert record.test_is_valid == (protocol != "oracle")
 
 
 def test_no_protocol_beats_the_oracle(backbone, root):
@@ -101,8 +118,29 @@ def test_published_pairs_need_a_published_task(backbone, root):
     record = measure(Backbone.from_clip("RN50", random_clip("rn"), precision="fp32"), root, "calip", "published",
                      task=noise_task("eurosat"))  # fmt: skip
     assert (record.beta2, record.beta3) == (6.08, 0.06) and "SuS-X" in record.chosen_by
+    assert record.labels_seen == "unknown" and not record.test_is_valid
     with pytest.raises(ValueError, match="no published blend weights for noise with random"):
         measure(backbone, root, "calip", "published")
+
+
+def test_the_fixed_pair_is_no_blind_choice_where_it_comes_from(backbone, root):
+    assert measure(backbone, root, task=noise_task("imagenet@80")).labels_seen == "unknown"
+    assert measure(backbone, root, task=noise_task("imagenet_v2")).labels_seen == "none"
+
+
+def test_other_prompts_are_another_setting_of_the_same_images(backbone, root):
+    seven = dataclasses.replace(noise_task(), templates=("a {}.", "no {}."))
+    renamed = dataclasses.replace(noise_task(), classnames=("cat", "dog", "bush"))
+    records = [measure(backbone, root, task=task) for task in (noise_task(), seven, renamed, seven)]
+    assert len({record.image_set for record in records}) == 1
+    newest = {record.time for record in results.latest(records)}
+    assert newest == {records[0].time, records[2].time, records[3].time}
+
+
+def test_sets_of_templates_share_their_features(backbone, tmp_path):
+    for name in ("imagenet", "imagenet@80"):
+        measure(backbone, tmp_path, task=noise_task(name))
+    assert len(list(tmp_path.glob("imagenet*"))) == 1
 
 
 def test_a_seed_gives_the_same_record_twice_and_a_limit_draws_by_it(backbone, root):
@@ -118,8 +156,15 @@ def test_the_record_says_whose_split_it_used(backbone, root):
 
 
 def test_configs_are_measured_by_name(backbone, root):
-    assert set(benchmark.CONFIGS) == {"official", "paper", "susx", "dassl", "ttabc"}
+    assert set(benchmark.CONFIGS) == {"official", "paper", "susx"}
     assert measure(backbone, root, config="paper").config == "paper"
+
+
+def test_no_two_configs_measure_the_same():
+    configs = list(benchmark.CONFIGS.values())
+    assert len({dataclasses.astuple(config) for config in configs}) == len(configs)
+    named = {attention.CalipConfig.dassl(), attention.CalipConfig.ttabc()}
+    assert named <= set(configs)  # the names left out are the same readings: only a common logit scale differs
 
 
 def test_bad_requests_are_named(backbone, root, shapes_unchecked):
@@ -192,6 +237,21 @@ def test_weights_need_labels_or_a_source(backbone, root):
         measure(backbone, root, task=cloud_task(root), view_weighting="searched")
     with pytest.raises(ValueError, match="no published view weights for pointclip, blobs, random"):
         measure(backbone, root, task=cloud_task(root), view_weighting="published")
+
+
+def test_published_view_weights_are_used_and_were_chosen_on_test_labels(backbone, root, monkeypatch):
+    theirs = view_weights.ViewWeights(np.array([1, 0, 0, 0.5, 0, 0]), "somebody's code; chosen on test labels")
+    monkeypatch.setattr(view_weights, "published_weights", lambda: {("pointclip", "blobs", "random"): theirs})
+    task = cloud_task(root)
+    record = measure(backbone, root, "calip", "fixed", task=task, view_weighting="published")
+    assert record.view_weights == (1, 0, 0, 0.5, 0, 0) and record.view_weights_by == theirs.chosen_by
+    assert (record.protocol, record.labels_seen, record.test_is_valid) == ("fixed", "test", False)
+    tokens, labels = encode_split(backbone, task.splits["test"], progress=False)
+    tokens = tokens.to(torch.float16).to(torch.float32)
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    by_view = calip_logits(tokens, text, attention.CalipConfig.official(), backbone.logit_scale).clip.view(12, 6, 3)
+    fused = (2 * by_view[:, 0] + by_view[:, 3]) / 3
+    assert record.clip_top1 == pytest.approx(metrics.accuracy(fused, labels[::6]))
 
 
 def test_projection_and_weights_stand_in_a_record_together():

@@ -62,6 +62,17 @@ def test_the_released_grid_is_brute_force_too(dtype):
     assert landscape.accuracy[3, 4] == metrics.accuracy(logits.combine(beta2=beta2[3], beta3=beta3[4]), labels)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("integers", [True, False])
+def test_on_a_gpu_the_landscape_is_brute_force_too(integers):
+    logits, labels = random_logits(50, 20, 11, scale=5.0), np.random.default_rng(2).integers(0, 20, 50)
+    terms = (logits.clip, logits.text_attended, logits.visual_attended)
+    logits = CalipLogits(*((term.round() if integers else term).cuda() for term in terms))
+    beta2, beta3 = released_grid(steps=15)
+    landscape = beta_landscape(logits, labels, beta2=beta2, beta3=beta3)
+    assert np.array_equal(landscape.correct, brute_force(logits, labels, beta2, beta3))
+
+
 def test_chunks_and_groups_change_nothing(monkeypatch):
     logits, labels = random_logits(60, 30, 5), np.random.default_rng(1).integers(0, 30, 60)
     beta2, beta3 = released_grid(3.0, 2.0, steps=20)
@@ -122,9 +133,9 @@ def test_a_line_is_evaluation_at_any_point(seed, k):
     logits = random_logits(15, k, seed, torch.float64)
     labels = np.random.default_rng(seed).integers(0, k, 15)
     line = line_landscape(logits.clip, logits.text_attended, labels, low=-3, high=4)
-    middles = (line.edges[1:] + line.edges[:-1]) / 2
-    for t, count in itertools.islice(zip(middles, line.correct, strict=True), 20):
-        if np.diff(line.edges).min() > 1e-9:
+    middles, widths = (line.edges[1:] + line.edges[:-1]) / 2, np.diff(line.edges)
+    for t, width, count in itertools.islice(zip(middles, widths, line.correct, strict=True), 20):
+        if width > 1e-9:  # a narrower piece has no inside that rounding leaves
             assert metrics.correct_predictions(logits.clip + t * logits.text_attended, labels).sum() == count
     best = line.best()
     assert line.accuracy_at(best.t) == best.accuracy == line.correct.max() / 15

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 
 from calip_core import metrics
@@ -47,6 +47,54 @@ def test_bootstrap_has_the_normal_width_and_repeats_by_seed():
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(1000), rel=0.05)
     assert interval == metrics.bootstrap_interval(values, seed=1, resamples=20_000)
     assert metrics.bootstrap_interval(np.ones(9), seed=0) == metrics.Interval(1.0, 1.0)
+
+
+def test_the_paired_interval_is_that_of_a_published_example():
+    # Airway hyper-responsiveness before and after stem cell transplantation, 1, 1, 7 and 12 children: Fagerland,
+    # Lydersen and Laake (Statistics in Medicine, 2014) give -0.517 to -0.026 for Tango's interval.
+    interval = metrics.paired_interval(1, 7, 21)
+    assert (round(interval.low, 3), round(interval.high, 3)) == (-0.517, -0.026)
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 60), st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_ends_of_the_paired_interval_are_just_not_rejected(b, c, agree, confidence):
+    total = b + c + agree
+    interval = metrics.paired_interval(b, c, total, confidence)
+    assert -1 <= interval.low < (b - c) / total < interval.high <= 1
+    z = stats.norm.ppf((1 + confidence) / 2)
+    for end in (interval.low, interval.high):
+        share = constrained_share(b, c, agree, end)
+        variance = (2 * share + end - end**2) / total
+        assert abs((b - c) / total - end) == pytest.approx(z * np.sqrt(variance), rel=2e-3)
+
+
+def constrained_share(b, c, agree, difference):
+    """The likeliest share of "only b" images if the difference is given, by a search over the likelihood itself."""
+    least = max(0.0, -difference)
+
+    def unlikely(share):
+        cells = (b, share + difference), (c, share), (agree, 1 - difference - 2 * share)
+        return -sum(count * np.log(max(chance, 1e-300)) for count, chance in cells if count)
+
+    most = (1 - difference) / 2
+    return optimize.minimize_scalar(unlikely, bounds=(least, most), method="bounded", options={"xatol": 1e-12}).x
+
+
+def test_the_paired_interval_has_a_width_where_nothing_differs():
+    # Worked by hand: if only classifier a could be right alone, with chance d, the test rejects where n d > z2 (1 - d).
+    interval = metrics.paired_interval(0, 0, 1000)
+    z2 = stats.norm.ppf(0.975) ** 2
+    assert [-interval.low, interval.high] == pytest.approx([z2 / (1000 + z2)] * 2)
+    with pytest.raises(ValueError, match="counts of disjoint images"):
+        metrics.paired_interval(3, 4, 6)
+
+
+@given(st.integers(0, 2**31), st.integers(64, 150))
+def test_top_1_of_64_classes_and_more_is_what_topk_lists(seed, k):
+    rng = np.random.default_rng(seed)
+    logits, labels = torch.tensor(rng.integers(-2, 3, (20, k)), dtype=torch.float32), rng.integers(0, k, 20)
+    released = logits.topk(1, dim=1).indices[:, 0].numpy() == labels
+    assert metrics.correct_predictions(logits, labels).tolist() == released.tolist()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from calip_core import metrics, selection
+from calip_core.datasets import resolve_name
 from calip_core.selection import Grid
 from calip_core.tokens import CalipLogits
 
@@ -36,12 +37,19 @@ def test_the_default_fixed_pair_is_the_published_one_of_imagenet():
     default, paper = selection.fixed(), selection.published("imagenet")
     assert (default.beta2, default.beta3) == (paper.beta2, paper.beta3) == selection.FIXED
     assert "SuS-X" in paper.chosen_by and paper.protocol == "published"
+    assert default.labels == "none" and paper.labels == "unknown"  # nobody says what the paper's pairs were chosen on
 
 
 def test_every_published_pair_has_a_source():
     table = selection.published_betas()
     assert len(table) == 11 and table["eurosat", "RN50"][:2] == (6.08, 0.06)
     assert all(source for *_, source in table.values())
+
+
+def test_a_pair_is_found_by_any_name_of_its_dataset():
+    assert selection.published(resolve_name("flowers102"), "RN50") == selection.published("oxford_flowers", "RN50")
+    with pytest.raises(ValueError, match="no published blend weights for imagenet@80"):  # its prompts were others
+        selection.published(resolve_name("ImageNet@80"))
 
 
 def test_an_unpublished_pair_is_refused():
@@ -103,6 +111,38 @@ def test_certainty_is_not_bought_by_larger_weights():
     term = noise(20, 3).clip
     same = CalipLogits(term, term, term)
     assert selection.certainty(same, 5.0, 5.0) == pytest.approx(selection.certainty(same, 0.0, 0.0), rel=1e-5)
+
+
+@pytest.mark.parametrize("criterion", ["certainty", "information"])
+@pytest.mark.parametrize("factors", [(1, 2, 1), (1, 1, 5)])
+def test_a_term_is_not_chosen_for_its_larger_spread(criterion, factors):
+    # All terms say the same and one says it louder: no weight is better than another.
+    term = noise(20, 3).clip
+    louder = CalipLogits(*(factor * term for factor in factors))
+    score = selection.CRITERIA[criterion]
+    assert score(louder, 5.0, 5.0) == pytest.approx(score(louder, 0.0, 0.0), rel=1e-4)
+
+
+def test_a_choice_says_among_what_it_was_made():
+    logits, labels = noise(20, 3), np.arange(20) % 3
+    assert selection.validation(logits, labels).grid.startswith("200 x 200 pairs, beta2 0.001 to 1.99, beta3 0.001 to")
+    assert selection.label_free(logits, grid=GRID).grid == "5 x 4 pairs, beta2 0 to 2, beta3 0 to 1"
+    assert selection.fixed().grid is None and selection.published("dtd").grid is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_chooses_as_the_processor_does():
+    logits, labels = informative()
+    on_gpu = CalipLogits(*(term.cuda() for term in vars(logits).values()))
+    for choose in (selection.validation, selection.oracle):
+        here, there = choose(logits, labels, GRID), choose(on_gpu, labels, GRID)
+        assert (here.beta2, here.beta3, here.score) == (there.beta2, there.beta3, there.score)
+    for criterion in selection.CRITERIA:
+        here, there = (selection.label_free(terms, criterion, GRID) for terms in (logits, on_gpu))
+        assert (here.beta2, here.beta3) == (there.beta2, there.beta3)
+        assert here.score == pytest.approx(there.score, abs=1e-5)
+    controls = [selection.oracle_control(terms, labels, seed=0, repeats=3, grid=GRID) for terms in (logits, on_gpu)]
+    assert controls[0].by_selection.tolist() == controls[1].by_selection.tolist()
 
 
 def test_term_agreement_counts_votes():

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "load_task",
     "offline_tasks",
     "resolve_name",
+    "split_template_set",
     "task_aliases",
     "task_kind",
 ]
@@ -45,6 +46,7 @@ _OFFLINE: dict[str, Callable[..., Task]] = {
 }
 _OFFLINE_CLOUDS: dict[str, Callable[..., CloudTask]] = {"mini-solids": load_mini_solids}
 _FOLDER, _POINTS = "folder:", "points:"
+_TEMPLATES = "@"
 
 
 def offline_tasks() -> tuple[str, ...]:
@@ -56,7 +58,8 @@ def offline_tasks() -> tuple[str, ...]:
 def available_tasks(kind: Kind | None = None) -> tuple[str, ...]:
     """Names that ``load_task`` knows, of images, of point clouds, or all.
 
-    Beside them it takes their aliases, and your own images as ``folder:PATH`` or clouds as ``points:PATH``.
+    Beside them it takes their aliases, a set of templates behind an @ (``imagenet@80``), and your own images as
+    ``folder:PATH`` or clouds as ``points:PATH``.
     """
     offline = {"images": tuple(_OFFLINE), "clouds": tuple(_OFFLINE_CLOUDS), None: offline_tasks()}[kind]
     return (*offline, *disk_datasets(kind))
@@ -81,11 +84,26 @@ def task_aliases() -> dict[str, str]:
 def resolve_name(name: str) -> str:
     """A dataset's own name for any of its names: ``"oxford_flowers"`` for ``"flowers102"``.
 
+    A set of templates stays, unless it is the one that the dataset has anyway: ``imagenet@7`` is ``imagenet``.
+
     Raises:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
     check_task_name(name)
-    return task_aliases().get(name, name)
+    base, template_set = split_template_set(name)
+    base = task_aliases().get(base, base)
+    if template_set is None or load_card(base).choose_templates(template_set) == load_card(base).templates:
+        return base
+    return f"{base}{_TEMPLATES}{template_set}"
+
+
+def split_template_set(name: str) -> tuple[str, str | None]:
+    """A dataset's name and the set of templates that was asked for: ``("imagenet", "80")`` of ``imagenet@80``.
+
+    A reader's own folder, which may have an @ in its path, is one name.
+    """
+    base, found, template_set = name.partition(_TEMPLATES)
+    return (base, template_set) if found and not name.startswith((_FOLDER, _POINTS)) else (name, None)
 
 
 def check_task_name(name: str) -> None:
@@ -95,7 +113,11 @@ def check_task_name(name: str) -> None:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
     own_files = any(name.startswith(prefix) and name != prefix for prefix in (_FOLDER, _POINTS))
-    if not own_files and name not in available_tasks() and name not in task_aliases():
+    base, template_set = split_template_set(name)
+    base = task_aliases().get(base, base)
+    if template_set is not None and base in disk_datasets():
+        load_card(base).choose_templates(template_set)
+    elif template_set is not None or (not own_files and base not in available_tasks()):
         raise ValueError(
             f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH (points:PATH) "
             "for a folder of your own with one sub-folder of images (point clouds) for each class"
@@ -106,15 +128,15 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
     """Load a task by name.
 
     Args:
-        name: one of ``available_tasks()`` or an alias; ``folder:PATH`` for images of your own in one sub-folder a
-            class, ``points:PATH`` for meshes and point clouds.
+        name: one of ``available_tasks()`` or an alias, ``imagenet@80`` for another set of templates; ``folder:PATH``
+            for images of your own in one sub-folder a class, ``points:PATH`` for meshes and point clouds.
         root: the folder above the datasets' folders (by default ``$CALIP_DATA``, else ``data/datasets``); for generated
             images, where they are kept (by default the user's cache); where a relative ``folder:PATH`` starts (by
             default the working folder).
         options: of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test": 100}`` for
-            the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin; for point clouds, whose images are
-            depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``, ``jitter``, ``seed``, and
-            ``up="y"|"z"`` for ``points:PATH``.
+            the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin, if the name has none; for point
+            clouds, whose images are depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``,
+            ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
         ValueError: the name is unknown, the images do not make a task, a dataset is only half there.
@@ -128,12 +150,17 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
 
 
 def _load_images(name: str, base: Path | None, options: dict[str, Any]) -> Task:
-    loader = _image_loader(name, base)
+    dataset, template_set = split_template_set(name)
+    loader = _image_loader(dataset, base)
     accepted = inspect.signature(loader).parameters
     if "root" in accepted:
         loader = partial(loader, root=base)
     _check_options(name, options, accepted)
-    return loader(**options)
+    if template_set is None:
+        return loader(**options)
+    if "template_set" in options:
+        raise TypeError(f"{name} names a set of templates already: leave the option template_set out")
+    return replace(loader(template_set=template_set, **options), name=name)
 
 
 def _image_loader(name: str, base: Path | None) -> Callable[..., Task]:

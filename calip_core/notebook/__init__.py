@@ -1,8 +1,9 @@
 """What the chapters share: checked parameters, accessible output, graded exercises."""
 
 from calip_core.notebook.exercises import grade
-from calip_core.notebook.output import interactive, prose, show, table
+from calip_core.notebook.output import interactive, percent, prose, show, table
 from calip_core.notebook.parameters import (
+    AtLeast,
     BackboneName,
     Choice,
     CloudTaskName,
@@ -17,6 +18,7 @@ from calip_core.notebook.parameters import (
 )
 
 __all__ = [
+    "AtLeast",
     "BackboneName",
     "Choice",
     "CloudTaskName",
@@ -30,6 +32,7 @@ __all__ = [
     "check_parameters",
     "grade",
     "interactive",
+    "percent",
     "prose",
     "show",
     "table",

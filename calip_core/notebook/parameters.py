@@ -37,10 +37,13 @@ def _backbone(name: str) -> str:
 
 def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
     """A name that ``load_task`` knows, of this kind, or the prefix for own files with a folder that exists."""
-    from calip_core.datasets import available_tasks, task_aliases
+    from calip_core.datasets import available_tasks, check_task_name, split_template_set, task_aliases
 
     names = available_tasks(kind)
-    if task_aliases().get(name, name) in names:
+    dataset, template_set = split_template_set(name)
+    if task_aliases().get(dataset, dataset) in names:
+        if template_set is not None:
+            check_task_name(name)
         return name
     if name.startswith(own):
         folder = Path(name.removeprefix(own)).expanduser()
@@ -86,6 +89,11 @@ def _projection(text: str) -> str:
             "behind it, if you like, the points of a cloud, as in 'pointclip, 512 points'."
         ) from None
     return text
+
+
+def AtLeast(minimum: int) -> Any:
+    """The type of a count below which a chapter has too little to measure."""
+    return Annotated[int, Field(ge=minimum)]
 
 
 BackboneName = Annotated[str, AfterValidator(_backbone)]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from calip_core.metrics import Interval
 from calip_core.plots.style import BAD, GOOD, MUTED, PALETTE, WIDTH
@@ -62,13 +63,21 @@ def measured_gains(
     return figure
 
 
-def class_changes(names: Sequence[str], changes: Sequence[float], counts: Sequence[int]) -> Figure:
-    """Change of each class's accuracy from CLIP to CALIP, in points; with the number of its test images."""
+def class_changes(names: Sequence[str], won: ArrayLike, lost: ArrayLike, counts: ArrayLike) -> Figure:
+    """Change of each class's accuracy from CLIP to CALIP, in points, with the images behind it.
+
+    Args:
+        names: of the classes.
+        won: images of each class that only CALIP gets right.
+        lost: images that only CLIP gets right.
+        counts: all test images of the class.
+    """
+    gained, gone, images = (np.asarray(values, dtype=int) for values in (won, lost, counts))
     figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(names) + 1.0), layout="constrained")
-    rows, points = np.arange(len(names))[::-1], 100 * np.asarray(changes)
+    rows, points = np.arange(len(names))[::-1], 100 * (gained - gone) / np.maximum(images, 1)
     ax.barh(rows, points, color=[GOOD if point >= 0 else BAD for point in points])
     ax.axvline(0, color=MUTED, linewidth=1)
-    labels = [f"{name} ({count})" for name, count in zip(names, counts, strict=True)]
-    ax.set_yticks(rows, labels, fontsize=9)
+    behind = zip(names, gained, gone, images, strict=True)
+    ax.set_yticks(rows, [f"{name} (+{plus} \u2212{minus} of {of})" for name, plus, minus, of in behind], fontsize=9)
     ax.set_xlabel("change in the class's accuracy, CALIP less CLIP (points)")
     return figure

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from calip_core.datasets import available_tasks, check_task_name, load_task, offline_tasks, resolve_name
+from calip_core.datasets import (
+    available_tasks,
+    check_task_name,
+    load_task,
+    offline_tasks,
+    resolve_name,
+    split_template_set,
+)
 
 
 def test_all_tasks_of_the_book_are_there():
@@ -19,6 +26,28 @@ def test_all_tasks_of_the_book_are_there():
 def test_a_dataset_has_other_names_too():
     names = {"flowers102": "oxford_flowers", "imagenet-a": "imagenet_a", "dtd": "dtd", "folder:x": "folder:x"}
     assert {alias: resolve_name(alias) for alias in names} == names
+
+
+def test_a_set_of_templates_belongs_to_the_name():
+    names = {"imagenet@80": "imagenet@80", "ImageNet@1": "imagenet@1", "imagenet@7": "imagenet", "folder:a@b": None}
+    names = {name: own or name for name, own in names.items()}
+    assert {name: resolve_name(name) for name in names} == names
+    assert split_template_set("imagenet@80") == ("imagenet", "80") and split_template_set("dtd") == ("dtd", None)
+    assert split_template_set("folder:a@b") == ("folder:a@b", None)
+    for wrong, has in (("imagenet@81", "imagenet has 1, 7, 80"), ("dtd@80", "dtd has none")):
+        with pytest.raises(ValueError, match=f"template_set is '8.', but {has}"):
+            check_task_name(wrong)
+    for wrong in ("digits@80", "nothing@80"):
+        with pytest.raises(ValueError, match=f"unknown dataset '{wrong}'"):
+            check_task_name(wrong)
+
+
+def test_a_named_set_of_templates_is_loaded(standins):
+    task, same = load_task("ImageNet@80", root=standins), load_task("imagenet", root=standins, template_set="80")
+    assert task.name == "imagenet@80" and len(task.templates) == 80 and task.templates == same.templates
+    assert load_task("imagenet@7", root=standins).name == "imagenet"
+    with pytest.raises(TypeError, match="names a set of templates already"):
+        load_task("imagenet@80", root=standins, template_set="1")
 
 
 @pytest.mark.parametrize("name", offline_tasks())

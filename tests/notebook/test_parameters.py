@@ -3,6 +3,7 @@
 import pytest
 
 from calip_core.notebook import (
+    AtLeast,
     BackboneName,
     Choice,
     CloudTaskName,
@@ -56,6 +57,8 @@ def test_accepts_words_that_say_two_things():
         (Seed, 1.5, ["1.5", "integer"]),
         (Seed, "1", ["'1'", "integer"]),
         (Count, 0, ["greater than or equal to 1"]),
+        (AtLeast(20), 19, ["19", "greater than or equal to 20"]),
+        (AtLeast(20), 20.0, ["20.0", "integer"]),
         (Count, True, ["True", "integer"]),
         (Minutes, 0.0, ["greater than 0"]),
         (Minutes, 121.0, ["less than or equal to 120"]),
@@ -109,6 +112,9 @@ def test_a_second_check_in_one_kernel_leaves_the_chapters_own_variables_alone():
 def test_other_names_of_a_dataset_are_accepted():
     check_parameters({"dataset": "flowers102"}, dataset=TaskName)
     check_parameters({"dataset": "ModelNet40"}, dataset=CloudTaskName)
+    check_parameters({"dataset": "ImageNet@80"}, dataset=TaskName)
+    with pytest.raises(ParameterError, match="template_set is '81', but imagenet has 1, 7, 80"):
+        check_parameters({"dataset": "imagenet@81"}, dataset=TaskName)
 
 
 def test_images_and_clouds_are_sent_to_their_chapters(tmp_path):

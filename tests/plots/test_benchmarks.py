@@ -31,7 +31,9 @@ def test_a_missing_record_leaves_a_gap():
 
 
 def test_gains_and_losses_of_classes_have_two_colours():
-    ax = benchmarks.class_changes(["cat", "dog"], [0.1, -0.2], [30, 40]).axes[0]
-    assert [bar.get_width() for bar in ax.patches] == pytest.approx([10.0, -20.0])
+    ax = benchmarks.class_changes(["cat", "dog", "yak"], [4, 2, 0], [1, 10, 0], [30, 40, 0]).axes[0]
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([10.0, -20.0, 0.0])
     assert {plt.matplotlib.colors.to_hex(bar.get_facecolor()) for bar in ax.patches} == {GOOD, BAD}
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat (30)", "dog (40)"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "cat (+4 −1 of 30)", "dog (+2 −10 of 40)", "yak (+0 −0 of 0)",
+    ]  # fmt: skip
