@@ -1,8 +1,9 @@
 """What the chapters share: checked parameters, accessible output, graded exercises."""
 
 from calip_core.notebook.exercises import grade
-from calip_core.notebook.output import interactive, prose, show, table
+from calip_core.notebook.output import interactive, percent, prose, show, table
 from calip_core.notebook.parameters import (
+    AtLeast,
     BackboneName,
     Choice,
     CloudTaskName,
@@ -16,6 +17,7 @@ from calip_core.notebook.parameters import (
 )
 
 __all__ = [
+    "AtLeast",
     "BackboneName",
     "Choice",
     "CloudTaskName",
@@ -28,6 +30,7 @@ __all__ = [
     "check_parameters",
     "grade",
     "interactive",
+    "percent",
     "prose",
     "show",
     "table",

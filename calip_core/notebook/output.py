@@ -74,6 +74,11 @@ def prose(markdown: str) -> None:
     display(Markdown(markdown))
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 as a chapter's text shows it: "8.3 %"."""
+    return f"{100 * share:.1f} %"
+
+
 def interactive(fig: Any, *, alt: str, caption: str = "") -> None:
     """Show a plotly figure: in the book with the plotly.js that lies beside the page, elsewhere by the notebook's own.
 

@@ -69,6 +69,11 @@ def Choice(*options: str) -> Any:
     return Annotated[str, AfterValidator(validate)]
 
 
+def AtLeast(minimum: int) -> Any:
+    """The type of a count below which a chapter has too little to measure."""
+    return Annotated[int, Field(ge=minimum)]
+
+
 BackboneName = Annotated[str, AfterValidator(_backbone)]
 TaskName = Annotated[str, AfterValidator(partial(_task, "images", "folder:"))]
 CloudTaskName = Annotated[str, AfterValidator(partial(_task, "clouds", "points:"))]

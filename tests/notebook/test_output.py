@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 from matplotlib import pyplot as plt
 
-from calip_core.notebook import interactive, output, prose, show, table
+from calip_core.notebook import interactive, output, percent, prose, show, table
 
 
 @pytest.fixture
@@ -116,3 +116,8 @@ def test_colab_draws_interactive_figures_itself(shown, monkeypatch):
     interactive(fig, alt="Two points that rise", caption="Points.")
     assert drawn == [fig]
     assert shown == [{"text/html": "<p>Points.</p>", "text/plain": "Points."}]
+
+
+@pytest.mark.parametrize(("share", "shown_as"), [(1 / 12, "8.3 %"), (0.0, "0.0 %"), (1, "100.0 %")])
+def test_a_share_in_per_cent(share, shown_as):
+    assert percent(share) == shown_as

@@ -3,6 +3,7 @@
 import pytest
 
 from calip_core.notebook import (
+    AtLeast,
     BackboneName,
     Choice,
     CloudTaskName,
@@ -49,6 +50,8 @@ def test_accepts_a_chapters_own_defaults_among_what_a_kernel_defines():
         (Seed, 1.5, ["1.5", "integer"]),
         (Seed, "1", ["'1'", "integer"]),
         (Count, 0, ["greater than or equal to 1"]),
+        (AtLeast(20), 19, ["19", "greater than or equal to 20"]),
+        (AtLeast(20), 20.0, ["20.0", "integer"]),
         (Count, True, ["True", "integer"]),
         (Minutes, 0.0, ["greater than 0"]),
         (Minutes, 121.0, ["less than or equal to 120"]),
