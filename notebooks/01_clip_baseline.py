@@ -72,7 +72,9 @@ from calip_core.backbones.miniature import objective
 from calip_core.backbones.miniature.world import (
     captions_for,
     render_scenes,
+    sample_digits,
     sample_scenes,
+    sample_solids,
 )
 from calip_core.datasets.shifts import SHIFTS, shifted
 from calip_core.features import choose_images
@@ -556,10 +558,25 @@ show(
     "may rise; the spread shrinks.",
 )
 
+
 # %% tags=["hide-input"]
+def words_of(lines: list[str]) -> set[str]:
+    return {word for line in lines for word in re.findall("[a-z]+", line.lower())}
+
+
 # Words that no caption of the miniature's world holds, template by template
+world_words = set().union(
+    *(
+        words_of(captions_for(part, seed))
+        for part in (
+            sample_scenes(4000, seed, pairs="seen"),
+            sample_solids(1000, seed),
+            sample_digits(1000, seed),
+        )
+    )
+)
 unmet = {
-    i: sorted(set(re.findall("[a-z]+", line.replace("{}", "").lower())) - set(number))
+    i: sorted(words_of([line.replace("{}", "")]) - world_words)
     for i, line in enumerate(templates)
 }
 unmet = {i: found for i, found in unmet.items() if found and is_miniature}

@@ -544,7 +544,7 @@ for net in (resnet, vit):
 
 # %% tags=["hide-input"]
 figure = estimates_chart(pointing, axis="hottest cell on the object (%)")
-scores = {
+pointing_scores = {
     name: {e.label: 100 * e.share for e in estimates}
     for name, estimates in pointing.items()
 }
@@ -553,7 +553,7 @@ summary = "; ".join(
     "true less mean "
     f"{s['map: true − mean']:.0f} %, best fixed cell {s['best fixed cell']:.0f} %, "
     f"any cell {s['any cell']:.0f} %"
-    for name, s in scores.items()
+    for name, s in pointing_scores.items()
 )
 show(
     figure,
@@ -566,7 +566,7 @@ show(
 
 def verdict(name):
     """What the pointing game says of one backbone, in words that depend on its numbers."""
-    played, chance = hits[name], scores[name]["any cell"]
+    played, chance = hits[name], pointing_scores[name]["any cell"]
     words = []
     for kind in ("true", "true − mean"):
         interval, paired = (
@@ -1127,9 +1127,11 @@ prose(
     "- A raw heat-map mixes *something is here* with *what it is*, and whether it "
     "points at the object has to be measured: the hottest cell of the true class's map "
     "is on it in "
-    + " and ".join(f"{s['map: true']:.0f} % ({name})" for name, s in scores.items())
+    + " and ".join(
+        f"{s['map: true']:.0f} % ({name})" for name, s in pointing_scores.items()
+    )
     + " of the scenes, the best fixed cell in "
-    + " and ".join(f"{s['best fixed cell']:.0f} %" for s in scores.values())
+    + " and ".join(f"{s['best fixed cell']:.0f} %" for s in pointing_scores.values())
     + ".\n- The small things: "
     + (
         f"**the tokens of {' and '.join(blind)} do not see the distractors** beyond "
@@ -1144,6 +1146,11 @@ prose(
         "The grid is no guarantee that small things are kept."
         if blind
         else "Here the grid keeps something of them."
+    )
+    + (
+        f" Named outright, more often than a foil: by {', '.join(named_beyond_foil)}."
+        if named_beyond_foil
+        else ""
     )
     + "\n- As classifiers on their own the tokens have to be measured, not trusted: "
     "nobody trained them for it."
