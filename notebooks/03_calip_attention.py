@@ -528,6 +528,9 @@ echo_name, leaning_name, both = parts
 spread_of_q = float(q.std(1, correction=0).mean())
 level = against_chance(metrics.correct_predictions(covariance, some_labels))
 (true_size, other_size), (first, last) = sizes[both], places[both]
+echo_size, leaning_size = (
+    float(between_classes(part).abs().mean()) for part in (echo, leaning)
+)
 prose(
     f"Here $q$ has a standard deviation of {spread_of_q:.4f} around a mean of "
     f"{q.mean():.3f}: "
@@ -539,11 +542,11 @@ prose(
     )
     + (
         "The second part is larger than the echo of CLIP"
-        if sizes[leaning_name][1] > sizes[echo_name][1]
-        else "The echo of CLIP is the larger part"
+        if leaning_size > echo_size
+        else "The echo of CLIP is larger than the second part"
     )
-    + f" ({sizes[leaning_name][1]:.1e} against {sizes[echo_name][1]:.1e} for the wrong "
-    f"classes). Both together are {level}, with {percent(first)} right"
+    + f" (sizes {leaning_size:.1e} and {echo_size:.1e} over all classes). "
+    f"Both together are {level}, with {percent(first)} right"
     + (
         f". But the term does not vote *against* the true class either, which comes "
         f"last in only {percent(last)}. It comes neither first nor last, because its "
@@ -749,7 +752,7 @@ def unpaired_need(results: dict) -> str:
     images = 2 * clip_accuracy * (1 - clip_accuracy) * (1.96 / gain) ** 2
     return (
         f"The largest difference is {100 * gain:.2f} points. Two separate samples, one "
-        f"a method, would show such a difference from about {images:,.0f} images each. "
+        f"a method, would show such a difference from about {float(f'{images:.2g}'):,.0f} images each. "
         "A paired test needs fewer, because it only counts the images on which the two "
         "disagree. "
     )
@@ -925,15 +928,16 @@ for name, both_kinds in by_kind.items():
     sentences.append(
         f"*{name}*: {percent(right['joint'].mean())} with tokens in the joint space, "
         f"{percent(right['pre_pool'].mean())} with tokens from before the pool "
-        f"({verdicts[name]}, McNemar's p = {test.p_value:.2g})"
+        f"({verdicts[name]}, McNemar's p = {test.p_value:.2g})."
     )
 pre_similarity = (pre_pool.spatial @ pre_pool.pooled.unsqueeze(2)).squeeze(2)
 spreads_of_q = [
     float(x.std(1, correction=0).mean()) for x in (similarity, pre_similarity)
 ]
 prose(
-    "; ".join(sentences)
-    + f". Chance is {percent(chance)}. "
+    f"Chance is {percent(chance)}.\n\n- "
+    + "\n- ".join(sentences)
+    + "\n\n"
     + (
         "That wrong tokens can do better alone is no merit of the mistake. Nothing ever "
         "taught those channels to be compared with text, yet they come from the same "
