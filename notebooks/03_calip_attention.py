@@ -298,14 +298,14 @@ prose(
     "Alone, the text-attended term is "
     f"{text_level}, the visual-attended term {visual_level}. Then read the last column. "
     f"CLIP's logits differ between classes by {spreads[0]:.2f}, the text-attended ones "
-    f"by {spreads[1]:.3f}, the visual-attended ones by {spreads[2]:.2f}. The weights do "
-    "not make up for that: with the pair that SuS-X reports as the paper's for ImageNet "
+    f"by {spreads[1]:.3f}, the visual-attended ones by {spreads[2]:.2f}. With the pair "
+    "that SuS-X reports as the paper's for ImageNet "
     f"and RN50, $\\beta_2$ = {fixed_pair[0]:g} and $\\beta_3$ = {fixed_pair[1]:g}, "
     "the weighted terms differ by "
     f"{100 * fixed_pair[0] * spreads[1] / spreads[0]:.2g} % and "
     f"{100 * fixed_pair[1] * spreads[2] / spreads[0]:.2g} % of what CLIP's do"
     + (
-        ". So they can decide where CLIP's first two classes are nearly equal, and "
+        ". So the weights do not make up for the scales: these terms can decide where CLIP's first two classes are nearly equal, and "
         "hardly anywhere else."
         if fixed_pair[0] * spreads[1] + fixed_pair[1] * spreads[2] < 0.1 * spreads[0]
         else "."
@@ -464,6 +464,12 @@ table(
     caption="The text-attended term and its first-order approximation on "
     f"{len(some)} test images. Error: root mean square of the difference, relative to "
     "the exact term, after the mean over classes is taken away.",
+)
+prose(
+    "From temperature 2 to 0.5, $1/\\alpha_t$ grows four times and the error "
+    f"{agreement[0.5] / agreement[2.0]:.1f} times. What the approximation leaves out is "
+    "of the second order in $A/\\alpha_t$, so its share of the term should grow in "
+    "proportion to $1/\\alpha_t$."
 )
 
 # %% [markdown]
