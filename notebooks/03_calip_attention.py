@@ -948,8 +948,9 @@ prose(
         "That wrong tokens can do better alone is no merit of the mistake. Nothing ever "
         "taught those channels to be compared with text, yet they come from the same "
         "layers, and here their cosines with $F_v$ differ more from token to token "
-        f"(standard deviation {spreads_of_q[1]:.3f} against {spreads_of_q[0]:.3f}). By "
-        "equation {eq}`eq-first-order` that is what the text's attention lives on. "
+        f"(standard deviation {spreads_of_q[1]:.3f} against {spreads_of_q[0]:.3f}). In "
+        "the two parts of the covariance above, the variance of these cosines is what "
+        "multiplies the echo of CLIP's own answer. "
         if "wrong" in verdicts["text attended"] and spreads_of_q[1] > spreads_of_q[0]
         else ""
     )
