@@ -1,7 +1,8 @@
 """CALIP's attention between spatial image features and text features, without a single learned parameter.
 
 Notation: F_v (C) pooled, F_s (M x C) spatial, F_t (K x C) text, all of unit length; A = F_s F_t^T is the affinity.
-Source: Guo et al., CALIP, AAAI 2023 (arXiv 2209.14169), section 3.2, and the released ``run_imagenet.py``.
+Source: CALIP (Guo et al., AAAI 2023, arXiv 2209.14169), as released in ``run_imagenet.py`` of ZiyuGuo99/CALIP. The
+body of the paper was not read: what is said of it comes by way of the ports by SuS-X and for Dassl.
 """
 
 from collections.abc import Callable
@@ -67,7 +68,9 @@ class CalipConfig:
 
     @classmethod
     def paper(cls) -> "CalipConfig":
-        """The paper's text as two independent ports read it: both temperatures 2, max and average pooling added."""
+        """The paper's text as the ports by SuS-X and for Dassl read it: both temperatures 2. They find no word on how
+        average and maximum are combined; they are added here, as the released code does.
+        """
         return cls(alpha_t=2.0, alpha_s=2.0)
 
     @classmethod
@@ -75,19 +78,20 @@ class CalipConfig:
         """SuS-X's port: temperature 2 and unit-length attended features.
 
         Args:
-            pool: SuS-X pools with CLIP's own attention pool. That layer has weights and belongs to a backbone; give
-                it here as a function. Without it the plain mean stands in, the pool that such a layer weights.
+            pool: SuS-X pools with CLIP's own attention pool. That layer has weights and belongs to a backbone:
+                ``calip_core.backbones.dense.attention_pooling`` makes the function. Without it the plain mean stands
+                in.
         """
         return cls(alpha_t=2.0, alpha_s=2.0, pooling=pool or "mean", normalize=True)
 
     @classmethod
     def dassl(cls) -> "CalipConfig":
-        """The port to the Dassl toolbox: temperature 2; it also uses a logit scale of 1/0.07."""
+        """The port to the Dassl toolbox (yuranusduke/CALIP): temperature 2; its logit scale is 1/0.07."""
         return cls(alpha_t=2.0, alpha_s=2.0)
 
     @classmethod
     def ttabc(cls) -> "CalipConfig":
-        """The TTABC benchmark's version: the released code's temperature with the model's own logit scale."""
+        """The version of walawalagoose/TTABC: the released code's temperature with the model's own logit scale."""
         return cls(alpha_t=0.5, alpha_s=0.5)
 
     def pool(self, features: Float[Tensor, "n m c"]) -> Float[Tensor, "n c"]:
@@ -98,7 +102,7 @@ class CalipConfig:
 def parameter_free_attention(
     spatial: Float[Tensor, "n m c"], text: Float[Tensor, "k c"], *, alpha_t: float, alpha_s: float
 ) -> tuple[Float[Tensor, "n k c"], Float[Tensor, "n m c"]]:
-    """Both directions of the attention, formed as the paper writes them (CALIP, equations 3 to 5).
+    """Both directions of the attention, formed in full as the released code forms them.
 
     This is the version to read and to look inside; ``calip_logits`` computes the same classification without forming
     the first result, which takes n * k * c numbers.
@@ -132,7 +136,7 @@ def calip_logits(
     config: CalipConfig | None = None,
     logit_scale: float = 100.0,
 ) -> CalipLogits:
-    """The three logit terms that CALIP blends (CALIP, equation 6 and section 3.2).
+    """The three logit terms that CALIP blends, as in the released ``run_imagenet.py``.
 
     Memory beyond the result is bounded: images go through in chunks, and F_t^a (K x C an image) is never formed,
     because F_v F_t^aT = (F_v F_s^T) softmax_M(A / alpha_t).

@@ -81,7 +81,7 @@ class CalipLogits:
         return CalipLogits(self.clip[index], self.text_attended[index], self.visual_attended[index])
 
     def combine(self, beta1: float = 1.0, *, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
-        """beta1 * clip + beta2 * text_attended + beta3 * visual_attended (CALIP, section 3.2)."""
+        """beta1 * clip + beta2 * text_attended + beta3 * visual_attended: CALIP's blend, as released."""
         return beta1 * self.clip + beta2 * self.text_attended + beta3 * self.visual_attended
 
     @staticmethod

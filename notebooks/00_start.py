@@ -3,7 +3,7 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** what CALIP does, in one picture and twelve lines of code, and the three ways to use this book.
+# **You will learn** what CALIP does, in one picture and a few lines of code, and the three ways to use this book.
 #
 # **Time**: half a minute on a laptop's processor with the miniature.
 #
@@ -66,7 +66,7 @@ from calip_core import (
     zero_shot_classifier,
 )
 from calip_core.features import choose_images
-from calip_core.notebook import prose, show, table
+from calip_core.notebook import percent, prose, show, table
 from calip_core.plots.calip import idea
 
 plots.style()
@@ -78,7 +78,7 @@ tokens, labels = encode_split(
 )
 logits = calip_logits(tokens, text, logit_scale=clip_model.logit_scale)
 
-# %%
+# %% tags=["hide-input"]
 hits = metrics.correct_predictions(logits.clip, labels)
 example = int(np.flatnonzero(hits)[0]) if hits.any() else 0
 image = clip_model.preprocess(
@@ -114,11 +114,11 @@ show(
 # %% [markdown]
 # ## The same in code
 #
-# The set-up above already was the whole method. It loaded a backbone and a task, made a text vector a class, encoded
+# The cells above already were the whole method. They loaded a backbone and a task, made a text vector a class, encoded
 # the images into one pooled and many spatial vectors each, and computed three kinds of logits. They are blended:
 
 # %%
-# The weights that CALIP's paper reports for ImageNet.
+# The paper's weights for ImageNet with RN50, via SuS-X.
 blend = logits.combine(beta1=1.0, beta2=1.12, beta3=0.02)
 
 rows = []
@@ -126,7 +126,11 @@ for name, values in {"CLIP": logits.clip, "CALIP": blend}.items():
     correct = metrics.correct_predictions(values, labels)
     interval = metrics.wilson_interval(int(correct.sum()), len(correct))
     rows.append(
-        [name, f"{correct.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}"]
+        [
+            name,
+            percent(correct.mean()),
+            f"{percent(interval.low)} to {percent(interval.high)}",
+        ]
     )
 table(
     rows,

@@ -6,7 +6,7 @@
 # **You will learn** how CLIP is trained, and how a list of words becomes a classifier; what prompt ensembles are worth;
 # when CLIP's probabilities can be trusted; and where it fails. Everything CALIP adds is measured against this baseline.
 #
-# **Time**: under a minute on a laptop's processor with the miniature, seconds of compute on a GPU.
+# **Time**: about a minute on a laptop's processor with the miniature.
 #
 # **You need** matrix products, the softmax, and a first acquaintance with PyTorch.
 # :::
@@ -35,17 +35,24 @@ if importlib.util.find_spec("calip_core") is None:
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
 dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # draws the images, the resamples of the intervals and the toy network
-samples: int = 1000  # at most so many test images, and as many validation images
+samples: int = 1000  # at most so many test and validation images each, 20 or more
 
 # %%
-from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
+from calip_core.notebook import (
+    AtLeast,
+    BackboneName,
+    Seed,
+    TaskName,
+    check_parameters,
+)
 
 check_parameters(
-    globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count
+    globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=AtLeast(20)
 )
 
 # %%
 import math
+import re
 from textwrap import fill
 
 import numpy as np
@@ -65,24 +72,21 @@ from calip_core.backbones.miniature import objective
 from calip_core.backbones.miniature.world import (
     captions_for,
     render_scenes,
+    sample_digits,
     sample_scenes,
+    sample_solids,
 )
 from calip_core.datasets.shifts import SHIFTS, shifted
 from calip_core.features import choose_images
 from calip_core.methods import make_method
-from calip_core.notebook import grade, prose, show, table
+from calip_core.notebook import grade, percent, prose, show, table
 from calip_core.plots import baseline as figures
 from PIL import Image
 
 plots.style()
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
+is_miniature = clip_model.name.startswith("mini-")  # its training words are known
 prose(
     f"Parameters of this run: backbone `{clip_model.name}`, whose joint space has "
     f"{clip_model.embed_dim} dimensions; "
@@ -110,14 +114,14 @@ prose(
 # products of all pictures with all captions are $N \times N$ cosines. Multiply them by a *logit scale* $s$, which is
 # learned too:
 #
-# $$ S_{ij} = s \, \langle \text{image}_i, \text{text}_j \rangle. $$ (eq-similarity)
+# $$ G_{ij} = s \, \langle \text{image}_i, \text{text}_j \rangle. $$ (eq-similarity)
 #
-# Row $i$ of $S$ asks: which of these $N$ captions belongs to picture $i$? Column $j$ asks: which of these pictures
+# Row $i$ of $G$ asks: which of these $N$ captions belongs to picture $i$? Column $j$ asks: which of these pictures
 # belongs to caption $j$? Each question is a classification whose right answer lies on the diagonal. The *symmetric
 # contrastive loss* is the mean cross-entropy of all $2N$ questions:
 #
-# $$ L = -\frac{1}{2N} \sum_{i=1}^{N} \left[ \log \frac{\exp S_{ii}}{\sum_j \exp S_{ij}}
-#      + \log \frac{\exp S_{ii}}{\sum_j \exp S_{ji}} \right]. $$ (eq-contrastive)
+# $$ \mathcal{L} = -\frac{1}{2N} \sum_{i=1}^{N} \left[ \log \frac{\exp G_{ii}}{\sum_j \exp G_{ij}}
+#      + \log \frac{\exp G_{ii}}{\sum_j \exp G_{ji}} \right]. $$ (eq-contrastive)
 #
 # This form of loss is known as InfoNCE {cite:p}`oord2018cpc`. ConVIRT used it in both directions, for chest X-rays
 # and their reports, before CLIP did so for the web {cite:p}`zhang2022convirt`. In code it is three lines:
@@ -173,6 +177,8 @@ own_mean, other_mean = (
     float(cosines.diag().mean()),
     float((cosines.sum() - cosines.trace()) / 90),
 )
+
+# %% tags=["hide-input"]
 show(
     figures.similarity_matrix(cosines.numpy(), captions, scene_pictures, "cosine"),
     alt="A matrix of ten captions by ten pictures. Cosines on the framed diagonal, "
@@ -190,10 +196,10 @@ prose(
     f"scale, $s$ = {clip_model.logit_scale:.1f}, is {batch_loss:.2f} nats; guessing "
     "would give log 10 = "
     f"{math.log(10):.2f}. {found} of the ten pictures find their own caption. "
+    + "Guessing would find one on average. "
     + (
-        "Guessing would find one. Most words that never met in training are "
-        "understood together."
-        if found >= 6
+        "Most colours and shapes that never met in training are understood together."
+        if found >= 6 and is_miniature
         else "That is little: this backbone does not know this world."
         if found <= 2
         else ""
@@ -349,19 +355,20 @@ table(
 )
 prose(
     f"The *Wilson interval* {{cite:p}}`wilson1927` says how well {len(labels)} images "
-    "can measure an accuracy. Another "
-    f"draw of test images could well give {percent(interval.low)} or "
-    f"{percent(interval.high)}. Keep that width of "
-    f"{100 * (interval.high - interval.low):.1f} points in mind when methods are "
-    "compared by less."
+    "can measure an accuracy. True accuracies from "
+    f"{percent(interval.low)} to {percent(interval.high)} fit these images. Keep that "
+    f"width of {100 * (interval.high - interval.low):.1f} points in mind when two "
+    "methods were measured on different images. On the same images much smaller "
+    "differences can be told, with the paired tests below."
 )
 
 # %% [markdown]
 # ### Which classes, and taken for what?
 #
-# One number hides a lot. Classes differ, since names differ in how often and how clearly training showed them.
+# One number hides a lot. Classes that look alike are taken for one another, and names that training showed seldom are
+# known less well. (The miniature saw all its shapes about equally often. There it is likeness that counts.)
 
-# %%
+# %% tags=["hide-input"]
 totals = np.bincount(labels, minlength=len(task.classnames))
 correct = np.bincount(labels, weights=hits, minlength=len(task.classnames)).astype(
     int
@@ -379,7 +386,7 @@ show(
     "accuracy of all classes together.",
 )
 
-# %%
+# %% tags=["hide-input"]
 answers = logits.argmax(dim=1).cpu().numpy()
 confusion = np.zeros((len(task.classnames), len(task.classnames)), dtype=int)
 np.add.at(confusion, (labels, answers), 1)
@@ -458,6 +465,7 @@ together = hits_of(ensemble)
 # interval for the difference itself.
 
 # %%
+# %% tags=["hide-input"]
 rows, gains, intervals = [], [], []
 for template_hits, name in zip(single, templates, strict=True):
     test = metrics.mcnemar(template_hits, together)
@@ -489,7 +497,7 @@ table(
     f"{task.name}, {clip_model.name}.",
 )
 
-# %%
+# %% tags=["hide-input"]
 best_one, worst_one = int(np.argmax(gains)), int(np.argmin(gains))
 show(
     figures.template_comparison(templates, gains, intervals, "the ensemble"),
@@ -538,6 +546,8 @@ by_size = {
     ]
     for size in range(1, len(templates) + 1)
 }
+
+# %% tags=["hide-input"]
 show(
     figures.ensemble_sizes(by_size),
     alt="Accuracy of random ensembles by size. One template: "
@@ -548,7 +558,29 @@ show(
     "may rise; the spread shrinks.",
 )
 
-# %%
+
+# %% tags=["hide-input"]
+def words_of(lines: list[str]) -> set[str]:
+    return {word for line in lines for word in re.findall("[a-z]+", line.lower())}
+
+
+# Words that no caption of the miniature's world holds, template by template
+world_words = set().union(
+    *(
+        words_of(captions_for(part, seed))
+        for part in (
+            sample_scenes(4000, seed, pairs="seen"),
+            sample_solids(1000, seed),
+            sample_digits(1000, seed),
+        )
+    )
+)
+unmet = {
+    i: sorted(words_of([line.replace("{}", "")]) - world_words)
+    for i, line in enumerate(templates)
+}
+unmet = {i: found for i, found in unmet.items() if found and is_miniature}
+spread = [100 * gains[i] for i in unmet]
 verdict = (
     "The ensemble wins." if gain_interval.low > 0 else
     "The single template wins." if gain_interval.high < 0 else
@@ -561,16 +593,28 @@ prose(
     f"{100 * gain.mean():+.1f} points (95 % interval "
     f"{100 * gain_interval.low:+.1f} to {100 * gain_interval.high:+.1f}, McNemar's p "
     f"= {against.p_value:.2g}). {verdict} "
-    f"Of all {len(templates)} templates, {clear} differ clearly from the ensemble "
+    f"Of all {len(templates)} templates, {clear} "
+    f"{'differs' if clear == 1 else 'differ'} clearly from the ensemble "
     "once the number of tests is accounted "
     f"for (p below 0.05 / {len(templates)}).\n\n"
     "So an ensemble is an insurance first. A template picked blindly averages "
     f"{percent(np.mean(by_size[1]))} here and "
     f"can be as low as {percent(single.mean(1).min())}; the ensemble has "
     f"{percent(together.mean())} without anybody "
-    "choosing. Words that a CLIP never met in training have vectors that mean "
-    "nothing, and a template full of them is a "
-    "gamble. How much it matters depends on the backbone: run this cell with yours."
+    "choosing. "
+    + (
+        f"{len(unmet)} of the templates hold words that no caption of the miniature "
+        "world does ("
+        + ", ".join(
+            f"*{word}*" for word in sorted({w for ws in unmet.values() for w in ws})
+        )
+        + "). Against the ensemble these templates range from "
+        f"{min(spread):+.1f} to {max(spread):+.1f} points: words never met in training "
+        "move a vector in ways that nobody can predict. "
+        if unmet
+        else ""
+    )
+    + "How much the template matters depends on the backbone: run this cell with yours."
 )
 
 # %% [markdown]
@@ -578,19 +622,20 @@ prose(
 #
 # The softmax of a row of logits looks like probabilities. The largest is the classifier's *confidence*. A classifier
 # is *calibrated* if it is right 80 % of the time when it says 80 %. The *expected calibration error* (ECE) is the mean
-# gap between confidence and accuracy, taken over bins of confidence {cite:p}`guo2017calibration`.
+# absolute gap between confidence and accuracy over bins of confidence, bins weighted by their images
+# {cite:p}`guo2017calibration`.
 #
-# The logit scale $s$ sets the confidence. A cosine is at most 1, and cosines of different classes differ by a tenth or
-# so: with $s = 1$ every class would get nearly the same probability. With a huge $s$, the winner takes all. But no $s$
+# The logit scale $s$ sets the confidence. Cosines lie between $-1$ and 1, and those of different classes are closer
+# still: with $s = 1$ all classes get similar probabilities. With a huge $s$, the winner takes all. But no $s$
 # above zero changes the order of the logits. **The scale changes the probabilities, and never the answer.**
 
 # %%
-raw = F_v @ F_t.T  # cosines
+raw = (F_v @ F_t.T).double()  # cosines; in float32, rounding could make ties
 scales = np.geomspace(1, 1000, 61)
 
 
 def mean_confidence(scale: float) -> float:
-    return float((scale * raw.double()).softmax(dim=1).amax(dim=1).mean())
+    return float((scale * raw).softmax(dim=1).amax(dim=1).mean())
 
 
 def calibration_error(scale: float) -> float:
@@ -618,6 +663,8 @@ if has_validation:
     fitted = float(scales[int(np.argmax(likelihood))])
 else:
     fitted = s
+
+# %% tags=["hide-input"]
 curves = {f"scale of the training, s = {s:.0f}": metrics.reliability(s * raw, labels)}
 if has_validation:
     curves[f"fitted on validation, s = {fitted:.0f}"] = metrics.reliability(
@@ -640,7 +687,7 @@ show(
     "many images.",
 )
 
-# %%
+# %% tags=["hide-input"]
 lowest = int(np.argmin(errors))
 show(
     figures.scale_sweep(
@@ -665,7 +712,9 @@ leaning = "too sure of itself" if mean_confidence(s) > hits.mean() else "too mod
 prose(
     f"With $s$ = {s:.1f}, {clip_model.name} is {leaning} by "
     f"{100 * abs(mean_confidence(s) - hits.mean()):.1f} points on "
-    f"average; its ECE is {100 * before:.1f} points. "
+    f"average; its ECE is {100 * before:.1f} points. With $s$ = 1 its mean confidence "
+    f"would be {percent(mean_confidence(1))}, where a guess among "
+    f"{len(task.classnames)} is {percent(guess)}. "
     + (
         f"The scale fitted on validation images, {fitted:.0f}, gives "
         f"{100 * after:.1f} points on the test images. "
@@ -688,6 +737,8 @@ prose(
 probabilities = logits.double().softmax(dim=1).amax(dim=1).cpu().numpy()
 mistakes = np.flatnonzero(~hits)[np.argsort(-probabilities[~hits], kind="stable")][:8]
 shown = mistakes if len(mistakes) else np.argsort(probabilities, kind="stable")[:8]
+
+# %% tags=["hide-input"]
 show(
     figures.picture_grid(
         [task.splits["test"][chosen[i]][0] for i in shown],
@@ -782,11 +833,11 @@ show(
 prose(
     f"Strength {levels[-1]} of *{hardest}* changes the accuracy by "
     f"{100 * drops[hardest]:+.0f} points, *{mildest}* by "
-    f"{100 * drops[mildest]:+.0f}. The pooled vector has to sum up the whole image. "
-    "When the object is small or partly "
-    "covered, most of the image speaks of something else. The parts of the image that "
-    "still show the object are there, "
-    "in the spatial tokens that chapter 2 looks at, and that CALIP uses."
+    f"{100 * drops[mildest]:+.0f}. (A strength of one shift cannot be compared with the "
+    "same strength of another.) The pooled vector has to sum up the whole image. "
+    "CALIP's hypothesis is that where an object is small or partly covered, the spatial "
+    "tokens still hold what the pooled vector lost. Chapter 2 looks at those tokens, "
+    "and chapter 3 at what CALIP makes of them."
 )
 
 # %% [markdown]
@@ -808,6 +859,7 @@ photo_confidence, photo_answers = (
 )
 photo_interval = metrics.wilson_interval(int(photo_hits.sum()), len(photo_hits))
 
+# %% tags=["hide-input"]
 eight = range(min(8, len(photo_hits)))
 show(
     figures.picture_grid(
@@ -841,14 +893,19 @@ prose(
     f"{percent(1 / len(photos.classnames))}), with a mean confidence of "
     f"{percent(photo_confidence.mean())}. "
     + (
-        "These photographs cannot tell that from guessing. A CLIP that was trained on "
-        "drawn shapes knows neither such "
-        "pictures nor most of these words. Nothing in its output says so: a softmax "
+        "These photographs cannot tell that from guessing. "
+        + (
+            "A CLIP that was trained on drawn shapes knows neither such pictures nor "
+            "most of these words. "
+            if is_miniature
+            else ""
+        )
+        + "Nothing in its output says so: a softmax "
         "over sentences must choose one of them, "
         "and on pictures unlike its training a model can be confident and wrong."
         if below
-        else "It was never trained on these twenty classes: the sentences alone made "
-        "the classifier."
+        else "No label of these pictures was given to it: the sentences alone made the "
+        "classifier."
     )
 )
 

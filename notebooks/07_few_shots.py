@@ -575,6 +575,6 @@ assert grade(calip_fs_numbers, numbers_cases) == "correct"
 # %% [markdown]
 # ## Further reading
 #
-# - The method: {cite:t}`guo2023calip`, section 3.3.
+# - The method: {cite:t}`guo2023calip`.
 # - The protocol of few shots without a validation set: {cite:t}`silva2024clap`.
 # - Prompts that learn: {cite:t}`zhou2022coop`; keys that remember: {cite:t}`zhang2022tip`.

@@ -40,12 +40,37 @@ def attention(spatial, text, alpha_t, alpha_s):
     return text_attended, visual_attended
 
 
+def attention_pool(places, position, query, key, value, output, heads):
+    """CLIP's attention pool asked by the mean of the places alone: one vector of one image.
+
+    ``query`` ... ``output`` are pairs of a matrix and a bias; ``position`` has a row more than ``places``.
+    """
+
+    def project(row, layer):
+        matrix, bias = layer
+        return [sum(float(w) * float(x) for w, x in zip(line, row, strict=True)) + float(b)
+                for line, b in zip(matrix, bias, strict=True)]
+
+    mean = [sum(column) / len(column) for column in places.T]
+    rows = [[float(x) + float(p) for x, p in zip(row, shift, strict=True)]
+            for row, shift in zip([mean, *places], position, strict=True)]
+    asked, keys = project(rows[0], query), [project(row, key) for row in rows]
+    values, width = [project(row, value) for row in rows], len(rows[0]) // heads
+    answer = []
+    for head in range(heads):
+        own = range(head * width, (head + 1) * width)
+        weights = _softmax([sum(asked[i] * line[i] for i in own) / math.sqrt(width) for line in keys])
+        answer += [sum(w * line[i] for w, line in zip(weights, values, strict=True)) for i in own]
+    return np.array(project(answer, output))
+
+
 def logits(pooled, spatial, text, alpha_t, alpha_s, pooling, unit_length, scale):
     """The three logit terms of one image, each a list of K numbers."""
     text_attended, visual_attended = attention(spatial, text, alpha_t, alpha_s)
     mean = np.array([sum(column) / len(column) for column in visual_attended.T])
     largest = np.array([max(column) for column in visual_attended.T])
-    visual = {"mean+max": mean + largest, "mean": mean, "max": largest}[pooling]
+    named = {"mean+max": mean + largest, "mean": mean, "max": largest}
+    visual = pooling(visual_attended) if callable(pooling) else named[pooling]
     if unit_length:
         visual = _unit(visual)
         text_attended = np.stack([_unit(row) for row in text_attended])

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from calip_core.attention import CalipConfig, calip_logits, parameter_free_attention
+from calip_core.backbones.dense import attention_pooling
+from calip_core.clip_import import clip
 from calip_core.tokens import ImageTokens
 from tests import reference
 
@@ -124,6 +126,54 @@ def test_a_pool_of_ones_own():
     own = calip_logits(tokens, text, CalipConfig.susx(pool=lambda features: features[:, 0]))
     named = calip_logits(tokens, text, CalipConfig.susx())
     assert not torch.allclose(own.visual_attended, named.visual_attended)
+
+
+def random_attention_pool(side=2, width=16, heads=4, out=8):
+    torch.manual_seed(0)
+    pool = clip.model.AttentionPool2d(side, width, heads, out).double()
+    for parameter in pool.parameters():  # larger than at the start, so that attention is far from even
+        torch.nn.init.normal_(parameter, std=0.5)
+    return pool
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_susx_pools_with_clips_own_layer(dtype, tolerance):
+    pool = random_attention_pool()
+    layers = [
+        (layer.weight.detach().numpy(), layer.bias.detach().numpy())
+        for layer in (pool.q_proj, pool.k_proj, pool.v_proj, pool.c_proj)
+    ]
+    position = pool.positional_embedding.detach().numpy()
+
+    def by_loops(attended):  # 8 channels for the layer's 16: each stands twice
+        return reference.attention_pool(np.repeat(attended, 2, axis=1), position, *layers, heads=4)
+
+    tokens, text = random_features(grid=(2, 2), dtype=dtype)
+    config = CalipConfig.susx(pool=attention_pooling(pool.to(dtype)))
+    logits = calip_logits(tokens, text, config, logit_scale=7.0)
+    for name, expected in reference_logits(tokens, text, (2.0, 2.0, by_loops, True), 7.0).items():
+        gap = np.abs(getattr(logits, name).double().numpy() - expected).max()
+        assert gap <= tolerance * np.abs(expected).max(), name
+
+
+def test_clips_own_layer_pools_in_the_precision_of_the_tokens():
+    features = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pooled = attention_pooling(random_attention_pool().float())(features)
+    assert pooled.dtype == torch.float64 and pooled.shape == (3, 8)
+
+
+def test_the_first_order_of_the_text_attended_term():
+    # F_v F_t^aT = mean(q) + Cov(q, A_k) / alpha + O(1 / alpha^2) with q = F_s F_v^T: ten times alpha, 1/100 the rest
+    tokens, text = random_features()
+    similarity = (tokens.spatial @ tokens.pooled.unsqueeze(2)).squeeze(2)
+    affinity = tokens.spatial @ text.T
+    product = (similarity.unsqueeze(2) * affinity).mean(dim=1)
+    covariance = product - similarity.mean(dim=1, keepdim=True) * affinity.mean(dim=1)
+    rest = {}
+    for alpha in (10.0, 100.0):
+        exact = calip_logits(tokens, text, CalipConfig(alpha_t=alpha, alpha_s=1.0), logit_scale=1.0).text_attended
+        rest[alpha] = (exact - similarity.mean(dim=1, keepdim=True) - covariance / alpha).abs().max().item()
+    assert 0 < rest[100.0] < 0.02 * rest[10.0]
 
 
 @pytest.mark.parametrize("part", ["pooled", "spatial", "text"])

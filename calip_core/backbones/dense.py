@@ -4,6 +4,7 @@ Neither encoder is rewritten: both run as the package has them, up to the point 
 """
 
 import copy
+from collections.abc import Callable
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -81,7 +82,8 @@ def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
         visual: ``model.visual``.
         tokens: "joint" for CALIP's spatial features; "pre_pool" for the features of the last layer before the pool
             (ResNet) or before ``ln_post`` and ``proj`` (ViT), averaged over neighbouring channels to the joint width.
-            Those are *not* in the joint space: comparing them with text means nothing. They are an exhibit.
+            Those are *not* in the joint space: no loss ever compared them with text, so what such a comparison says
+            has to be measured. They are an exhibit.
 
     Raises:
         ValueError: unknown ``tokens``, or an encoder of another class.
@@ -114,6 +116,27 @@ def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> 
     attended = F.scaled_dot_product_attention(query, key, value)
     outputs: Tensor = pool.c_proj(attended.transpose(1, 2).flatten(2))
     return outputs
+
+
+def attention_pooling(pool: ClipModule) -> Callable[[Float[Tensor, "n m c"]], Float[Tensor, "n c"]]:
+    """CLIP's attention pool as a way to pool attended tokens F_s^a, as SuS-X does it (its ``run_calip_baseline.py``).
+
+    The layer expects d channels a place, as the last layer has them; F_s^a has c. Each channel is repeated (see
+    ``average_channels``), where SuS-X regroups channels of the next places instead, which needs d = 2 c.
+
+    Args:
+        pool: the layer, ``backbone.model.visual.attnpool`` of a ResNet; it fixes the number m of places.
+
+    Returns:
+        A function for ``CalipConfig.susx(pool=...)``; its result has the precision of its argument, and any length.
+    """
+
+    def pooled(features: Float[Tensor, "n m c"]) -> Float[Tensor, "n c"]:
+        weights = pool.k_proj.weight
+        places = average_channels(features, weights.shape[1]).to(weights.dtype)
+        return attention_pool_outputs(pool, places)[:, 0].to(features.dtype)
+
+    return pooled
 
 
 def average_channels(features: Float[Tensor, "n m d"], width: int) -> Float[Tensor, "n m c"]:

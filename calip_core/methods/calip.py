@@ -13,12 +13,12 @@ from calip_core.tokens import CalipLogits, ImageTokens
 
 
 class Calip:
-    """logits = beta1 s F_v F_t^T + beta2 s F_v F_t^aT + beta3 s F_v^a F_t^T (CALIP, section 3.2).
+    """logits = beta1 s F_v F_t^T + beta2 s F_v F_t^aT + beta3 s F_v^a F_t^T: CALIP, as released.
 
     Args:
         beta1: weight of CLIP's own logits.
-        beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the one the
-            paper reports for ImageNet with RN50, fixed here for every task.
+        beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the paper's for
+            ImageNet with RN50, as SuS-X transcribes it, fixed here for every task.
         beta3: weight of the image feature that attended to the text.
         config: temperatures and pooling, as an object or by its fields; the released code's when left out.
         logit_scale: s.
