@@ -6,8 +6,9 @@ from typing import Any
 
 from calip_core.methods.calip_fs import CalipFs
 from calip_core.methods.clip_adapter import PUBLISHED_RATIO
-from calip_core.methods.tip_adapter import PUBLISHED_SCALE, published_tip
+from calip_core.methods.tip_adapter import published_tip
 from calip_core.methods.training import IMAGENET_EPOCHS, TrainingOptions
+from calip_core.methods.validation import PUBLISHED_SCALE
 from calip_core.selection import published as published_betas
 
 FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
@@ -50,6 +51,18 @@ def fixed_recipe(method: str, shots: int) -> Recipe:
     epochs = FIXED_EPOCHS[max(listed for listed in FIXED_EPOCHS if listed <= shots)]
     training = TrainingOptions.coop(epochs=epochs)
     return Recipe({"training": training}, f"this library's defaults, {epochs} epochs at {shots} shots")
+
+
+def choosing_recipe(method: str, shots: int) -> Recipe:
+    """The fixed recipe of a head that may choose on labelled images: whatever it can choose is left open.
+
+    Args:
+        method: one of ``METHODS``.
+        shots: as for ``fixed_recipe``.
+    """
+    fixed = fixed_recipe(method, shots)
+    open_weights = {"beta2": None, "beta3": None} if method == "calip" else {}
+    return Recipe({**fixed.options, **open_weights}, fixed.source)
 
 
 def published_recipe(
