@@ -1,4 +1,4 @@
-"""How long the whole field takes: every head, five numbers of shots, three draws, on a miniature task's cached tokens."""
+"""How long the whole field takes: every head, five numbers of shots, three draws, on a miniature's cached tokens."""
 
 import tempfile
 import time
