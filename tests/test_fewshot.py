@@ -188,7 +188,9 @@ def test_published_values_go_into_the_head_and_the_record(bench):
 
 def test_fixed_training_goes_by_the_shots(bench):
     support, _ = bench.support(2, seed=1)
-    assert bench.fit("clip_adapter", support).training.epochs == FIXED_EPOCHS[2]
+    head = bench.fit("clip_adapter", support, profile=True)
+    assert head.training.epochs == FIXED_EPOCHS[2]
+    assert head.report.samples_per_second > 0 and 0 < head.report.product_share < 1
 
 
 def test_a_class_with_fewer_images_is_refused_by_split_or_taken(bench, task, backbone, root):

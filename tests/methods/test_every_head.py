@@ -1,6 +1,5 @@
 """What holds for every head there is."""
 
-import numpy as np
 import pytest
 import torch
 
