@@ -33,7 +33,8 @@ def encoder():
 @pytest.fixture
 def made(encoder):
     def make(name):
-        known = {"training": TrainingOptions(learning_rate=0.01, epochs=2), "backbone": encoder, "classnames": NAMES}
+        known = {"backbone": encoder, "classnames": NAMES, "context": 4}
+        known["training"] = TrainingOptions(learning_rate=0.01, epochs=2)
         return make_method(name, **{key: known[key] for key in known.keys() & accepted_options(name)})
 
     return make
