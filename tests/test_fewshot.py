@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from calip_core.backbones.base import Backbone
+from calip_core.datasets import load_task
+from calip_core.datasets.standins import write_standin
 from calip_core.datasets.task import Split, Task
 from calip_core.fewshot import DrawnImages, FewShotBench
 from calip_core.methods import METHODS, TrainingOptions, save_method
@@ -256,3 +258,17 @@ def test_trained_heads_learn_from_clouds(backbone, root, method):
     record = bench.run(method, 2, seed=1, options=quick(method))
     assert record.images == 12 and record.parameters > 0
     assert record.options.get("cloud_views", 6) == 6
+
+
+@pytest.mark.parametrize("dataset", ["modelnet40", "scanobjectnn"])
+def test_heads_are_fitted_on_the_loaders_of_point_clouds(dataset, backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    write_standin(dataset, tmp_path, classes=3, images=10)
+    task = load_task(dataset, tmp_path, views="pointclip", points=64)
+    bench = FewShotBench(task, backbone, features=tmp_path, progress=False)
+    for method in ("calip_fs", "inter_view_adapter"):
+        record = bench.run(method, 2, seed=1, options=quick(method))
+        assert (record.dataset, record.standin, record.projection) == (dataset, True, "pointclip, 64 points")
+        assert record.images == len(task.splits["test"]) // 6 and record.parameters > 0
+    with pytest.raises(ValueError, match="no val images to choose on"):
+        bench.run("calip_fs", 2, seed=1, hyperparameters="validation")
