@@ -270,5 +270,5 @@ def test_heads_are_fitted_on_the_loaders_of_point_clouds(dataset, backbone, tmp_
         record = bench.run(method, 2, seed=1, options=quick(method))
         assert (record.dataset, record.standin, record.projection) == (dataset, True, "pointclip, 64 points")
         assert record.images == len(task.splits["test"]) // 6 and record.parameters > 0
-    with pytest.raises(ValueError, match="no val images to choose on"):
-        bench.run("calip_fs", 2, seed=1, hyperparameters="validation")
+    options = {"hyperparameters": "validation", "short": "take", "options": quick("calip_fs")}
+    assert "landscape of" in bench.run("calip_fs", 2, seed=1, **options).chosen_by
