@@ -8,13 +8,13 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core.methods.base import Labels, Validation, check_support, check_width
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width
 from calip_core.methods.lbfgs import minimise
 from calip_core.methods.validation import check_positive, check_weight, exact, single
 from calip_core.tokens import ImageTokens
 
 
-class Clap:
+class Clap(Head):
     """logits = s F_v w_k / |w_k| (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730).
 
     The weights minimise cross-entropy on the support set plus ``strength`` times the mean over classes of
@@ -67,7 +67,7 @@ class Clap:
             fit = cross_entropy(self.logit_scale * images @ normalize(weight, dim=1).T, target)
             return fit + self.strength * (prices * drift).mean()
 
-        weight = minimise(loss, start, iterations=self.iterations)
+        weight = minimise(loss, start, iterations=self.iterations, what=self.name)
         self._weight, self._prices = normalize(weight, dim=1).to(single(text)), prices.to(single(text))
         return self
 
@@ -100,6 +100,10 @@ class Clap:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take them back."""
         self._weight, self._prices = state["weight"], state["prices"]
+
+    def shapes(self) -> dict[str, str]:
+        """The weights and the penalties."""
+        return {"weight": "k c", "prices": "k"}
 
     def _fitted(self) -> Float[Tensor, "k c"]:
         if self._weight is None:

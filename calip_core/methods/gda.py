@@ -8,12 +8,17 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from calip_core.methods.base import Labels, Validation, check_support, check_width, fitted
-from calip_core.methods.validation import best_ratio, check_positive, check_validation, check_weight, exact, single
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
+from calip_core.methods.validation import (
+    PUBLISHED_SCALE,
+    best_ratio,
+    check_positive,
+    check_validation,
+    check_weight,
+    exact,
+    single,
+)
 from calip_core.tokens import ImageTokens
-
-PUBLISHED_SCALE = 100.0
-"""The published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
 
 FIXED_ALPHA = 0.1
 """Blend weight at the published scale where there is no validation set and none is given: the middle of the seven
@@ -26,7 +31,7 @@ SEARCHED = (1e-4, 1e2)
 _NO_SPREAD = 1e-12
 
 
-class Gda:
+class Gda(Head):
     """logits = s F_v F_t^T + alpha (F_v W^T + b) (Wang et al., ICLR 2024, arXiv 2402.04087).
 
     With class means mu_k and the shared precision P of the support set, W = mu P and b_k = -mu_k P mu_k^T / 2 - log K:
@@ -76,7 +81,7 @@ class Gda:
             self._chosen, self.chosen_by = self.alpha, f"given: alpha = {self.alpha:g}"
         elif val is None:
             self._chosen = FIXED_ALPHA * self.logit_scale / PUBLISHED_SCALE
-            self.chosen_by = f"stated in advance, as there is no validation set: alpha = {self._chosen:g}"
+            self.chosen_by = f"fixed, as there is no validation set: alpha = {self._chosen:g}"
         else:
             val_tokens, val_labels = check_validation(val, text, self.name)
             low, high = (end * self.logit_scale / PUBLISHED_SCALE for end in SEARCHED)
@@ -115,6 +120,10 @@ class Gda:
         self._text, self._weight, self._bias = state["text"], state["weight"], state["bias"]
         self._chosen = float(state["alpha"])
         self.chosen_by = f"restored: alpha = {self._chosen:g}"
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, the discriminant and alpha."""
+        return {"text": "k c", "weight": "k c", "bias": "k", "alpha": ""}
 
     def _terms(self, tokens: ImageTokens) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         text = fitted(self._text)

@@ -10,14 +10,18 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from calip_core.methods.base import Labels, Validation, check_support, check_width
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width
 from calip_core.methods.lbfgs import minimise
 from calip_core.methods.validation import check_positive, check_validation, exact, single
 from calip_core.metrics import accuracy
 from calip_core.tokens import ImageTokens
 
 FIXED_C = 10.0
-"""C where there is no validation set and none is given: stated in advance, for every task."""
+"""C where there is no validation set and none is given: one value for every task.
+
+It was settled after looking at accuracies on the miniatures, so on these it may flatter; for other data it is fixed in
+advance.
+"""
 
 _TOLERANCE = 1e-4  # scikit-learn's own, with which CoOp's probe runs
 
@@ -25,7 +29,7 @@ SEARCHED = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 BISECTIONS = 8
 
 
-class LinearProbe:
+class LinearProbe(Head):
     """L2-regularised multinomial logistic regression by L-BFGS, as CLIP's paper and CoOp's ``lpclip`` probe features.
 
     Its logits are log-odds of their own, on the scale on which zero-shot logits are log-odds too. The intercept is not
@@ -66,7 +70,7 @@ class LinearProbe:
         if self.C is not None:
             self._chosen, self.chosen_by = self.C, f"given: C = {self.C:g}"
         elif val is None:
-            self._chosen, self.chosen_by = FIXED_C, f"stated in advance, as there is no validation set: C = {FIXED_C:g}"
+            self._chosen, self.chosen_by = FIXED_C, f"fixed, as there is no validation set: C = {FIXED_C:g}"
         else:
             self._chosen = _searched_on(val, text, path)
             self.chosen_by = f"CoOp's search on {len(val[0])} validation images: C = {self._chosen:g}"
@@ -103,6 +107,10 @@ class LinearProbe:
         self._weight, self._chosen = state["weight"], float(state["C"])
         self.chosen_by = f"restored: C = {self._chosen:g}"
 
+    def shapes(self) -> dict[str, str]:
+        """Weights and C."""
+        return {"weight": "k d", "C": ""}
+
     def _fitted(self) -> Float[Tensor, "k d"]:
         if self._weight is None:
             raise RuntimeError("this linear probe has no weights yet: call fit(tokens, labels, text) first")
@@ -126,7 +134,8 @@ class _Path:
         if C not in self._fits:
             smaller = [known for known in self._fits if known < C]
             start = self._fits[max(smaller)] if smaller else self._zero
-            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start, tolerance=_TOLERANCE)
+            what = f"linear_probe at C = {C:g}"
+            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start, tolerance=_TOLERANCE, what=what)
         return self._fits[C]
 
     def _loss(self, weight: Float64[Tensor, "k d"], C: float) -> Tensor:

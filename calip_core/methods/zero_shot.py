@@ -5,11 +5,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import Labels, Validation, fitted
+from calip_core.methods.base import Head, Labels, Validation, fitted
 from calip_core.tokens import ImageTokens
 
 
-class ZeroShot:
+class ZeroShot(Head):
     """logits = s F_v F_t^T (Radford et al., 2021, section 3.1).
 
     Args:
@@ -35,7 +35,7 @@ class ZeroShot:
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Cosines of pooled and text features, times s."""
-        return self.logit_scale * (tokens.pooled @ fitted(self._text).T)
+        return self.logit_scale * (tokens.pooled @ fitted(self._text).to(tokens.pooled).T)
 
     def options(self) -> dict[str, Any]:
         """The logit scale."""
@@ -48,3 +48,7 @@ class ZeroShot:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take the text features back."""
         self._text = state["text"]
+
+    def shapes(self) -> dict[str, str]:
+        """The text features."""
+        return {"text": "k c"}
