@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from calip_core.backbones import available_backbones
 from calip_core.benchmark import CONFIGS
-from calip_core.datasets import Projection, task_aliases, task_kind
+from calip_core.datasets import Projection, resolve_name, task_kind
 from calip_core.paths import DATA_DIR
 from calip_core.pointclouds.views import view_set
 from calip_core.recorded import Present, look
@@ -69,8 +69,7 @@ class Sweep(BaseModel):
 
     def cells(self) -> list["Cell"]:
         """Every point of the grid once, in the order of the lists."""
-        names = [task_aliases().get(name, name) for name in self.datasets]  # as records will call them
-        shown = [(name, views) for name in names for views in self._views_of(name)]
+        shown = [(name, views) for name in map(_recorded_name, self.datasets) for views in self._views_of(name)]
         points = product(shown, self.backbones, self.configs, self.protocols, self.seeds)
         cells = (
             Cell(name, views, backbone, config, protocol, seed)
@@ -239,6 +238,14 @@ def read_sweep(path: Path) -> Sweep:
     for cell in sweep.cells():
         _check_parameters(sweep, cell)
     return sweep
+
+
+def _recorded_name(dataset: str) -> str:
+    """What records call a dataset. One that nobody knows keeps its name: its cells will fail and say so."""
+    try:
+        return resolve_name(dataset)
+    except ValueError:
+        return dataset
 
 
 def _absolute(name: str, folder: Path) -> str:

@@ -65,8 +65,9 @@ def test_cells_are_the_product_once_each():
 
 
 def test_a_dataset_has_one_name_whatever_it_is_asked_by():
-    cells = Sweep(datasets=["flowers102", "oxford_flowers"], backbones=["x"]).cells()
-    assert [cell.dataset for cell in cells] == ["oxford_flowers"]
+    names = ["flowers102", "oxford_flowers", "ImageNet@80", "imagenet@7", "nobody's"]
+    cells = Sweep(datasets=names, backbones=["x"]).cells()
+    assert [cell.dataset for cell in cells] == ["oxford_flowers", "imagenet@80", "imagenet", "nobody's"]
 
 
 def test_versions_of_calip_are_swept_on_images_and_on_clouds(tmp_path):
