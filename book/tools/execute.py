@@ -132,6 +132,7 @@ def _run(source: Path, output: Path) -> None:
             kernel_name="python3",
             progress_bar=False,
             execution_timeout=_CELL_SECONDS,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # else each warns that its sockets are not encrypted
         )
     except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise ChapterFailed(_explain(source.stem, output, error)) from error
