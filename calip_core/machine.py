@@ -1,5 +1,6 @@
 """What a measurement was made on, and with which code."""
 
+import os
 import platform
 import subprocess
 import tomllib
@@ -19,6 +20,11 @@ def processor_name() -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def core_count() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name(device: torch.device) -> str:

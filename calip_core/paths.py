@@ -35,10 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write into this folder ({error.strerror}): choose another, or change its permissions",
-            str(path.parent),
-        ) from error
+        raise _unwritable(path.parent, error) from error
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -47,6 +44,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and try to write into it: before hours of work, not after them.
+
+    Raises:
+        OSError: the folder cannot be written; the message names it and says what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    reason = f"cannot write into this folder ({error.strerror}): choose another, or change its permissions"
+    return type(error)(error.errno, reason, str(folder))
 
 
 def _umask() -> int:

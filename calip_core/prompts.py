@@ -48,13 +48,29 @@ def zero_shot_classifier(
     return normalize(features.view(len(classnames), len(templates), -1).mean(dim=1), dim=-1)
 
 
+def check_template(template: str, owner: str = "") -> None:
+    """Refuse a template that does not say where the class name goes, or says it twice.
+
+    Args:
+        template: the text.
+        owner: whose it is, for the message.
+
+    Raises:
+        ValueError: there is not exactly one ``{}`` in it.
+    """
+    if template.count("{}") != 1:
+        raise ValueError(
+            f"{owner}{': ' * bool(owner)}the template {template!r} needs exactly one {{}}, where the class name goes, "
+            "as in 'a photo of a {}.'"
+        )
+
+
 def _check_arguments(classnames: Sequence[str], templates: Sequence[str], batch_size: int) -> None:
     for argument, values in (("classnames", classnames), ("templates", templates)):
         if isinstance(values, str) or not values:
             raise ValueError(f"{argument} is {values!r}, expected a list of at least one text")
     for template in templates:
-        if template.count("{}") != 1:
-            raise ValueError(f"the template {template!r} needs exactly one {{}}, where the class name goes")
+        check_template(template)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     repeated = [name for name, count in Counter(classnames).items() if count > 1]

@@ -13,6 +13,7 @@ import jupytext
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 MAX_PARAMETERS = 6
+_OPENING = ("In this chapter", "**You will learn**", "**Time**", "**You need**")
 
 
 class ChapterError(ValueError):
@@ -88,7 +89,7 @@ def parameters(notebook: Any) -> dict[str, Any]:
 
 
 def check_form(notebook: Any) -> None:
-    """Title, set-up, parameters, their check, then content; and a solution for every exercise.
+    """Title with what, how long and for whom, set-up, parameters, their check, content, exercises, further reading.
 
     Raises:
         ChapterError: the chapter has another form.
@@ -103,8 +104,23 @@ def check_form(notebook: Any) -> None:
         raise ChapterError(f"its fourth cell does not check {', '.join(unchecked) or 'the parameters'}")
     kinds = ("exercise", "exercise-check", "solution")
     counts = {kind: sum(kind in tags(cell) for cell in notebook.cells) for kind in kinds}
-    if len(set(counts.values())) != 1:
-        raise ChapterError(f"expected a check and a solution for every exercise, got {counts}")
+    if len(set(counts.values())) != 1 or not counts["exercise"]:
+        raise ChapterError(f"expected at least one exercise, and a check and a solution for every one, got {counts}")
+    _check_frame(notebook)
+
+
+def _check_frame(notebook: Any) -> None:
+    """What a reader is told first, and where to read on.
+
+    Raises:
+        ChapterError: one of them is missing.
+    """
+    opening = notebook.cells[0].source
+    lacking = [words for words in _OPENING if words not in opening]
+    if lacking:
+        raise ChapterError(f"its first cell does not say {', '.join(lacking)}")
+    if not any(c.cell_type == "markdown" and "## Further reading" in c.source.splitlines() for c in notebook.cells):
+        raise ChapterError("has no section '## Further reading'")
 
 
 def read_chapter(source: Path, text: str | None = None) -> Any:

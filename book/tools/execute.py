@@ -38,7 +38,8 @@ def ingredients(root: Path = ROOT) -> list[Path]:
     """The files, beside a chapter's own cells, that its results depend on."""
     found = [root / "constraints.txt", *(root / "calip_core").rglob("*.py")]
     for folder in (root / "data").glob("[!.]*"):
-        if folder.name != "datasets":  # the reader's own, perhaps millions of files; their records tell of them
+        # The reader's own datasets may be millions of files, and their records tell of them; no chapter reads speeds.
+        if folder.name not in ("datasets", "benchmarks"):
             found += [path for path in folder.rglob("*") if path.is_file() and not _is_cache(path, root)]
     return sorted(path for path in found if path.exists())
 
@@ -131,6 +132,7 @@ def _run(source: Path, output: Path) -> None:
             kernel_name="python3",
             progress_bar=False,
             execution_timeout=_CELL_SECONDS,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # else each warns that its sockets are not encrypted
         )
     except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise ChapterFailed(_explain(source.stem, output, error)) from error

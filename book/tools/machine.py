@@ -1,9 +1,7 @@
 """What the book was made on, so that a reader can judge its times."""
 
-import os
 import platform
 from importlib import metadata
-from pathlib import Path
 
 _PACKAGES = ("calip-core", "torch", "torchvision", "clip-anytorch", "numpy", "scipy", "scikit-learn", "scikit-image")
 
@@ -12,22 +10,15 @@ def describe_machine() -> dict[str, str]:
     """Processor, cores, accelerator and system, in words."""
     import torch  # takes seconds, and only a run needs it
 
+    from calip_core.machine import core_count, processor_name
+
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "processor": processor(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "processor": processor_name(),
+        "cores": str(core_count()),
         "accelerator": accelerator,
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name, as precise as the system tells."""
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

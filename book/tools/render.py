@@ -12,6 +12,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from book.tools.chapters import chapter_sources
+from book.tools.speed import speed_page
 from book.tools.status import status_page
 from calip_core.paths import atomic_path
 
@@ -26,12 +27,12 @@ class RenderError(RuntimeError):
 
 
 def gather(build: Path = BUILD) -> Path:
-    """Put the book's pages, its executed chapters and its status page in one folder, and return that.
+    """Put the book's pages, its executed chapters and its generated pages in one folder, and return that.
 
     Files that are the same stay untouched, so that Sphinx renders only what changed.
 
     Raises:
-        RenderError: a chapter has not been executed, or a package is missing.
+        RenderError: a chapter has not been executed, a package is missing, or a record of speeds is not one.
     """
     pages = {name: (BOOK / name).read_bytes() for name in _PAGES}
     records = []
@@ -39,6 +40,10 @@ def gather(build: Path = BUILD) -> Path:
         pages[f"notebooks/{name}.ipynb"] = _executed(build / "executed" / f"{name}.ipynb")
         records.append(json.loads(_executed(build / "executed" / f"{name}.json")))
     pages["status.md"] = status_page(records).encode()
+    try:
+        pages["speed.md"] = speed_page().encode()
+    except ValueError as error:
+        raise RenderError(str(error)) from error
     source = build / "source"
     _mirror(source, pages)
     _mirror(build / "static", _scripts())

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from book.tools.markdown import table
+
 _NOT_RUN = """\
 ## What has not been run
 
@@ -47,24 +49,19 @@ def _chapters(records: list[dict[str, Any]]) -> str:
         ]
         for record in records
     ]
-    return _table(["chapter", "run time", "code cells", "when (UTC)"], rows)
+    return table(["chapter", "run time", "code cells", "when (UTC)"], rows)
 
 
 def _machines(records: list[dict[str, Any]]) -> str:
     machines = {json.dumps(record["machine"], sort_keys=True): record["machine"] for record in records}
     rows = [[name, value] for machine in machines.values() for name, value in machine.items()]
-    return _table(["", ""], rows)
+    return table(["", ""], rows)
 
 
 def _versions(records: list[dict[str, Any]]) -> str:
     versions = sorted({(name, version) for record in records for name, version in record["versions"].items()})
-    return _table(["package", "version"], [list(row) for row in versions])
+    return table(["package", "version"], [list(row) for row in versions])
 
 
 def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-
-
-def _table(headers: list[str], rows: list[list[Any]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

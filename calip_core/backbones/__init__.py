@@ -63,7 +63,7 @@ def _checkpoint(name: str | Path, download_root: str | Path | None) -> Path:
         return checkpoint_path(str(name))
     if name in clip.available_models():
         return download(str(name), download_root)
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_file() or isinstance(name, Path) or path.suffix:
         return path
     raise ValueError(

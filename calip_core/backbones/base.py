@@ -1,7 +1,7 @@
 """A backbone: pictures and sentences in, unit vectors of one joint space out."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -126,6 +126,7 @@ class Backbone:
         """Features of texts: float32 rows of unit length, on ``device``.
 
         Raises:
+            TypeError: ``prompts`` is a single text.
             ValueError: there are no prompts, or one is longer than the context.
         """
         if isinstance(prompts, str):
@@ -156,11 +157,25 @@ class Backbone:
 
     def _text_features(self, tokens: Int[Tensor, "p length"]) -> Float[Tensor, "p c"]:
         """Text attends backwards only, so the zeros after the end mark change nothing and need not be computed."""
-        encode: Callable[[Tensor], Tensor] = self.model.encode_text
+        if not self._reads_short_texts:
+            tokens = nn.functional.pad(tokens, (0, self.context_length - tokens.shape[1]))
+        features: Tensor = self.model.encode_text(tokens)
+        return features
+
+    @cached_property
+    def _reads_short_texts(self) -> bool:
+        """Some releases of clip insist on the whole context: the empty text, its two marks alone, tells.
+
+        The question is put apart from the work, so that an error of the work is never taken for the answer.
+        """
+        marks = torch.tensor([[VOCABULARY - 2, VOCABULARY - 1]], device=self.device)
         try:
-            return encode(tokens)
-        except RuntimeError:  # some releases of clip insist on the whole context
-            return encode(nn.functional.pad(tokens, (0, self.context_length - tokens.shape[1])))
+            self.model.encode_text(marks)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return False
+        return True
 
     def _check_images(self, images: Tensor) -> None:
         if len(images) == 0:

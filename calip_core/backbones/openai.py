@@ -5,15 +5,19 @@ Files are read as weights only: a checkpoint from a stranger cannot run code her
 
 import os
 import pickle
+import ssl
 import zipfile
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
 from calip_core.backbones.base import VOCABULARY
 from calip_core.clip_import import ClipModule, clip
+from calip_core.paths import check_writable
 
 _ALWAYS = ("visual.conv1.weight", "text_projection", "positional_embedding", "token_embedding.weight",
            "ln_final.weight", "logit_scale", "transformer.resblocks.0.attn.in_proj_weight")
@@ -31,10 +35,13 @@ def download(name: str, root: str | Path | None = None) -> Path:
     Raises:
         ValueError: the file is not what OpenAI published, and fetching it anew did not help.
         ConnectionError: it cannot be fetched.
+        OSError: the folder cannot be written.
     """
     url = clip.clip._MODELS[name]
     folder = Path(root) if root is not None else Path("~/.cache/clip").expanduser()
     target = folder / url.rsplit("/", 1)[-1]
+    if not target.exists():
+        check_writable(folder)
     try:
         return Path(clip.clip._download(url, os.fspath(folder)))
     except RuntimeError as error:  # clip compares checksums before and after its download
@@ -42,7 +49,7 @@ def download(name: str, root: str | Path | None = None) -> Path:
             f"{target} is not the checkpoint that OpenAI published as {name}, its SHA-256 differs ({error}): "
             "delete the file and try again"
         ) from error
-    except OSError as error:
+    except (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         found = "the file there has another SHA-256" if target.is_file() else "no file is there yet"
         raise ConnectionError(
             f"cannot fetch {name} from {url} into {folder} ({error}); {found}. Fetch it on a machine with a network "

@@ -1,24 +1,11 @@
 """The real photographs that come with scikit-image and scikit-learn: no download, each a class of its own."""
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image
-
 from calip_core.datasets.cards import load_card
+from calip_core.datasets.folder import PhotoFiles
 from calip_core.datasets.task import Split, Task
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Reads image number i from the i-th file."""
-
-    paths: tuple[Path, ...]
-
-    def __call__(self, index: int) -> Image.Image:
-        with Image.open(self.paths[index]) as image:
-            return image.convert("RGB")
 
 
 def load_photos() -> Task:
@@ -32,8 +19,9 @@ def load_photos() -> Task:
     """
     card = load_card("photos")
     photographs = card.photographs or ()
-    files = ImageFiles(tuple(package_file(photograph.file) for photograph in photographs))
-    nothing = ImageFiles(())
+    # As stored: what the packages' own functions give.
+    files = PhotoFiles(tuple(package_file(photograph.file) for photograph in photographs), upright=False)
+    nothing = PhotoFiles(())
     splits = {"train": Split(nothing, ()), "val": Split(nothing, ()), "test": Split(files, range(len(photographs)))}
     return card.task(splits)
 

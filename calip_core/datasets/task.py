@@ -11,6 +11,8 @@ from jaxtyping import Int, Int64
 from PIL import Image
 from torch.utils.data import Dataset
 
+from calip_core.prompts import check_template
+
 SPLITS = ("train", "val", "test")
 """The splits that every task has; one may be empty."""
 
@@ -63,7 +65,7 @@ class Task:
         title: for headings and tables.
         classnames: the name of class 0, 1, ... as it stands in a prompt. Two classes may share a name (ImageNet's own
             list has such pairs): that is legal and gives a ``UserWarning``, since no prompt can tell them apart.
-        templates: prompts with ``{}`` where the class name goes.
+        templates: prompts with one ``{}`` where the class name goes.
         splits: ``"train"``, ``"val"`` and ``"test"``.
         licence: of the images.
         source: where the images come from.
@@ -76,8 +78,8 @@ class Task:
         projection: for such a task, how clouds become images, in words.
 
     Raises:
-        ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
-            that is no class.
+        ValueError: no classes, an empty class name, no templates, a template without exactly one ``{}``, other splits,
+            or a label that is no class.
     """
 
     name: str
@@ -141,13 +143,9 @@ def check_templates(templates: Sequence[str], owner: str) -> None:
     """Refuse templates that cannot hold a class name.
 
     Raises:
-        ValueError: the list is empty, or a template has no ``{}``.
+        ValueError: the list is empty, or a template has not exactly one ``{}``.
     """
     if not templates:
         raise ValueError(f"{owner}: the list of templates is empty, expected at least one such as 'a photo of a {{}}.'")
     for template in templates:
-        if "{}" not in template:
-            raise ValueError(
-                f"{owner}: template {template!r} has no {{}}; write {{}} where the class name belongs, "
-                "as in 'a photo of a {}.'"
-            )
+        check_template(template, owner)

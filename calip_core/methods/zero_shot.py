@@ -5,7 +5,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import Head, Labels, Validation, fitted
+from calip_core.methods.base import Head, Labels, Validation, check_width, fitted
 from calip_core.tokens import ImageTokens
 
 
@@ -34,8 +34,15 @@ class ZeroShot(Head):
         return self
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """Cosines of pooled and text features, times s."""
-        return self.logit_scale * (tokens.pooled @ fitted(self._text).to(tokens.pooled).T)
+        """Cosines of pooled and text features, times s.
+
+        Raises:
+            RuntimeError: ``fit`` was not called.
+            ValueError: the features have another width than the text.
+        """
+        text = fitted(self._text).to(tokens.pooled)
+        check_width(tokens, text, self.name)
+        return self.logit_scale * (tokens.pooled @ text.T)
 
     def options(self) -> dict[str, Any]:
         """The logit scale."""

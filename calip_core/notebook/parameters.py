@@ -1,5 +1,6 @@
 """A chapter's parameters, checked in its first seconds: names, types, ranges, and choices."""
 
+import re
 from collections.abc import Iterable, MutableMapping
 from difflib import get_close_matches
 from functools import partial
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 _PLAIN = (str, int, float, bool, type(None), list, dict, tuple)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit"})
+_OPEN_CLIP = re.compile(r"open_clip:[^\s/:]+(/[^\s/:]+)?")
 _CHECKED = "_calip_parameters_checked"
 
 
@@ -23,15 +25,15 @@ def _suggest(name: str, choices: Iterable[str]) -> str:
 
 
 def _backbone(name: str) -> str:
-    """A name that ``load_backbone`` knows, ``open_clip:...``, or the path of a checkpoint that exists."""
+    """A name that ``load_backbone`` knows, one of open_clip's as it parses them, or the path of a checkpoint."""
     from calip_core.backbones import available_backbones
 
     names = tuple(available_backbones())
-    if name in names or name.startswith("open_clip:") or Path(name).expanduser().is_file():
+    if name in names or _OPEN_CLIP.fullmatch(name) or Path(name).expanduser().is_file():
         return name
     raise ValueError(
         f"is neither a backbone nor a checkpoint's file.{_suggest(name, names)} "
-        f"Choose one of {', '.join(names)}, open_clip:MODEL:WEIGHTS, or the path of a checkpoint."
+        f"Choose one of {', '.join(names)}, open_clip:MODEL/PRETRAINED, or the path of a checkpoint."
     )
 
 

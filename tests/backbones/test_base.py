@@ -82,8 +82,8 @@ def test_tokens_are_the_packages():
 
 
 def test_releases_of_clip_that_want_the_whole_context_get_it(monkeypatch):
-    backbone = backbone_of("vit")
-    expected, encode = backbone.encode_text(["x"]), backbone.model.encode_text
+    backbone, expected = backbone_of("vit"), backbone_of("vit").encode_text(["x"])
+    encode = backbone.model.encode_text
 
     def insists(tokens):
         if tokens.shape[1] != 16:
@@ -92,6 +92,20 @@ def test_releases_of_clip_that_want_the_whole_context_get_it(monkeypatch):
 
     monkeypatch.setattr(backbone.model, "encode_text", insists)
     torch.testing.assert_close(backbone.encode_text(["x"]), expected, rtol=0, atol=1e-6)
+
+
+def test_an_error_while_texts_are_read_is_not_taken_for_such_a_release(monkeypatch):
+    backbone, lengths = backbone_of("vit"), []
+    backbone.encode_text(["x"])
+
+    def fails(tokens):
+        lengths.append(tokens.shape[1])
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(backbone.model, "encode_text", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        backbone.encode_text(["a dog"])
+    assert lengths == [4]
 
 
 def test_preprocess_makes_what_encode_image_wants(family):

@@ -53,6 +53,11 @@ def test_pre_pool_changes_the_spatial_tokens_alone(checkpoint, family):
     assert not torch.allclose(joint.spatial, pre_pool.spatial, atol=0.1)
 
 
+def test_the_home_folder_may_be_a_tilde(checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    assert load_backbone(f"~/{checkpoint.name}", device="cpu").embed_dim == WIDTH
+
+
 @pytest.mark.parametrize("name", ["RN51", "ViT-B/17", "mini-resnet", ""])
 def test_an_unknown_name_lists_the_choices(name):
     with pytest.raises(ValueError, match=r"unknown backbone .*mini-rn, mini-vit, RN50, .*ViT-L/14@336px"):

@@ -185,9 +185,22 @@ def test_without_a_network_the_message_says_where_the_file_belongs(published, tm
 
 def test_an_unwritable_folder_is_named(published, tmp_path):
     published()
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="file"):
-        download("RN-test", tmp_path / "file" / "cache")
+    (tmp_path / "obstacle").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot write into this folder .*obstacle/cache") as caught:
+        download("RN-test", tmp_path / "obstacle" / "cache")
+    assert not isinstance(caught.value, ConnectionError)
+
+
+def test_a_full_disk_is_not_a_missing_network(published, tmp_path, monkeypatch):
+    published()
+
+    def full(url, root):
+        raise OSError(28, "No space left on device", root)
+
+    monkeypatch.setattr(clip.clip, "_download", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        download("RN-test", tmp_path / "cache")
+    assert not isinstance(caught.value, ConnectionError)
 
 
 def test_the_old_format_of_torch_is_read(checkpoint, tmp_path):

@@ -2,32 +2,37 @@
 
 import resource
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from calip_core.betas import beta_landscape, released_grid
+from calip_core.speed_records import Measurement
 from calip_core.tokens import CalipLogits
 
 CLASSES = 1000
 SAMPLED_POINTS = 20
 
 
-def run() -> None:
+def run() -> Iterator[Measurement]:
     beta2, beta3 = released_grid()
-    for images in (5_000, 50_000):
+    for images, goal, goal_gib in ((5_000, 1, None), (50_000, 10, 3)):
         logits, labels = random_logits(images)
         started = time.perf_counter()
         landscape = beta_landscape(logits, labels, beta2=beta2, beta3=beta3)
         ours = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        grid = f"{len(beta2)} x {len(beta3)} pairs"
-        print(f"  {images} images x {CLASSES} classes, {grid}: {ours:.2f} s, peak {peak:.2f} GiB of the process")
+        size = f"{images:,} images x {CLASSES:,} classes, {len(beta2)} x {len(beta3)} pairs"
+        yield Measurement(what=f"{size}: the landscape", value=ours, unit="s", goal=goal, better="lower")
+        yield Measurement(
+            what=f"{size}: peak memory of the process", value=peak, unit="GiB", goal=goal_gib, better="lower"
+        )
         if images == 5_000:
             a_point = released_point(logits, labels)
             loop = a_point * landscape.correct.size
-            print(f"  released loop: {1000 * a_point:.1f} ms a pair, {loop / 60:.0f} min for the grid")
-            print(f"  that is {loop / ours:.0f} times as long")
+            yield Measurement(what=f"{size}: one pair in the released loop", value=1000 * a_point, unit="ms")
+            yield Measurement(what=f"{size}: speed against the released loop", value=loop / ours, unit="times")
 
 
 def random_logits(images: int) -> tuple[CalipLogits, Tensor]:

@@ -1,10 +1,13 @@
 """Depth maps a second, against the published routine's steps and against writing the bytes of the maps."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from calip_core.pointclouds.projection import depth_maps
 from calip_core.speed import paired_seconds
+from calip_core.speed_records import Measurement
 from tests.reference import published_steps
 
 CLOUDS, POINTS = 256, 1024
@@ -12,7 +15,7 @@ BATCHES = (32, 256)  # the published routine is at its best in batches of about 
 VOXEL_CLOUDS = 8
 
 
-def run() -> None:
+def run() -> Iterator[Measurement]:
     """256 clouds of 1,024 points: PointCLIP's 6 views at 128 pixels, then PointCLIP V2's 10 views."""
     points = unit_clouds(CLOUDS, POINTS)
     for batch in BATCHES:
@@ -23,14 +26,17 @@ def run() -> None:
             "zeros": lambda: [torch.zeros(len(part), 6, 128, 128) for part in batches],  # noqa: B023
         })  # fmt: skip
         ours, published, zeros = (CLOUDS / seconds[name] for name in ("ours", "published steps", "zeros"))
-        print(
-            f"  batches of {batch}: {ours:.0f} clouds/s (goal on two cores: 2,000), {ours / published:.1f} times the "
-            f"published steps (goal: 3; {published:.0f} clouds/s); the maps' bytes alone, zeroed: {zeros:.0f} clouds/s"
+        size = f"6 views of 1,024 points at 128 pixels, batches of {batch}"
+        yield Measurement(what=size, value=ours, unit="clouds/s", goal=2000)
+        yield Measurement(
+            what=f"{size}: speed against the published steps", value=ours / published, unit="times", goal=3
         )
+        yield Measurement(what=f"{size}: the maps' bytes alone, zeroed", value=zeros, unit="clouds/s")
     gap = (depth_maps(points) - published_steps(points)).abs().max()
-    print(f"  largest difference of the two: {gap:.1e}")
+    yield Measurement(what="largest difference from the published steps", value=float(gap), unit="")
     voxels = paired_seconds({"ours": lambda: depth_maps(points[:VOXEL_CLOUDS], "pointclip_v2")}, repeats=3)
-    print(f"  PointCLIP V2, 10 views at 110 pixels: {VOXEL_CLOUDS / voxels['ours']:.0f} clouds/s")
+    v2 = VOXEL_CLOUDS / voxels["ours"]
+    yield Measurement(what="PointCLIP V2, 10 views at 110 pixels", value=v2, unit="clouds/s")
 
 
 def unit_clouds(clouds: int, points: int) -> Tensor:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from torch.nn.functional import normalize
 
 from calip_core.features import FeatureStore, Manifest
 from calip_core.features.shards import Shards, begin
+from calip_core.speed_records import Measurement
 
 GRID, WIDTH, CLASSES, SHARD = (7, 7), 1024, 100, 256  # 49 spatial tokens and the pooled one
 SIZES = (5_000, 50_000)
 MIB = 2**20
+NOISE = 0.01  # of what the features grew by: memory that grew with the images would show far above it
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,18 @@ class Streaming:
         return self.peak - self.before - self.logits
 
 
-def run() -> None:
+def run() -> Iterator[Measurement]:
     """5,000 and 50,000 images x 50 tokens x 1,024 channels, half precision, each in a process of its own."""
     found = [measure(images) for images in SIZES]
     for size in found:
-        print(
-            f"  {size.images} images, {size.features:.0f} MiB of features: {size.beyond:.0f} MiB beyond the "
-            f"{size.logits:.0f} MiB of the three logit arrays ({size.seconds:.0f} s, {CLASSES} classes)"
-        )
-    growth = found[-1].beyond - found[0].beyond
-    print(f"  ten times the images take {growth:+.0f} MiB beyond the logits (goal: none, but for noise)")
+        what = f"{size.images:,} images x {CLASSES} classes, {size.features:,.0f} MiB of features"
+        yield Measurement(what=f"{what}: memory beyond the three logit arrays", value=size.beyond, unit="MiB")
+        yield Measurement(what=f"{what}: time", value=size.seconds, unit="s")
+    growth, features = (getattr(found[-1], name) - getattr(found[0], name) for name in ("beyond", "features"))
+    yield Measurement(
+        what=f"growth of that memory from {SIZES[0]:,} to {SIZES[-1]:,} images", value=growth, unit="MiB",
+        goal=round(NOISE * features), better="lower",
+    )  # fmt: skip
 
 
 def measure(images: int) -> Streaming:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
 from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
@@ -10,6 +11,7 @@ from calip_core.methods import CalipFsConfig, TrainingOptions, make_method
 from calip_core.methods.recipes import published_recipe
 from calip_core.metrics import accuracy
 from calip_core.prompts import zero_shot_classifier
+from calip_core.speed_records import Measurement
 from calip_core.support import coop_support_and_val
 
 SHOTS, SEED = (1, 16), 1
@@ -17,13 +19,14 @@ TASK, BACKBONE = "mini-pairs", "mini-rn"
 PROFILED_EPOCHS = 4
 
 
-def run() -> None:
+def run() -> Iterator[Measurement]:
     """Accuracy, seconds a fit and what share of it are matrix products, for every trained head."""
     backbone, task = load_backbone(BACKBONE, precision="fp32"), load_task(TASK)
     splits = {name: encode_split(backbone, split, progress=False) for name, split in task.splits.items()}
     text = zero_shot_classifier(backbone, task.classnames, task.templates)
     test, labels = splits["test"]
-    print(f"  {TASK} with {BACKBONE}: zero-shot {accuracy(test.pooled @ text.T, labels):.2%}")
+    zero_shot = 100 * accuracy(test.pooled @ text.T, labels)
+    yield Measurement(what=f"{TASK} with {BACKBONE}: zero-shot accuracy", value=zero_shot, unit="%")
     for shots in SHOTS:
         drawn = coop_support_and_val(splits["train"][1], splits["val"][1], shots, SEED)
         support, val = (pick(*splits[name], rows) for name, rows in (("train", drawn.train), ("val", drawn.val)))
@@ -33,12 +36,13 @@ def run() -> None:
             started = time.perf_counter()
             head = make_method(name, **options).fit(**fit)
             seconds = time.perf_counter() - started
-            print(
-                f"  {shots:2} shots, {title}: {accuracy(head.logits(test), labels):.2%} in {seconds:.2f} s, "
-                f"{head.report.steps} steps, {head.report.samples_per_second:,.0f} samples/s, loss "
-                f"{head.report.losses[0]:.3f} -> {head.report.final_loss:.3f}, "
-                f"{product_share(name, options, support, text):.0%} matrix products"
-            )
+            of = f"{title}, {shots} shot{'s' * (shots > 1)}"
+            reached = 100 * accuracy(head.logits(test), labels)
+            products = 100 * product_share(name, options, support, text)
+            yield Measurement(what=f"{of}: accuracy", value=reached, unit="%")
+            yield Measurement(what=f"{of}: {head.report.steps:,} steps", value=seconds, unit="s")
+            yield Measurement(what=f"{of}: samples", value=head.report.samples_per_second, unit="samples/s")
+            yield Measurement(what=f"{of}: share of time in matrix products", value=products, unit="%")
 
 
 def heads(shots, backbone, classnames):

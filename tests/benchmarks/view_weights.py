@@ -1,12 +1,14 @@
 """The exact search for view weights against PointCLIP's: ten values for each of six weights, a million points."""
 
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from calip_core import view_weights
 from calip_core.metrics import accuracy
+from calip_core.speed_records import Measurement
 
 CLOUDS, CLASSES, VIEWS, STEPS = 2468, 40, 6, 10  # ModelNet40's test split, PointCLIP's views, its SEARCH.TIME at 10
 SEEDS = (0, 1, 2)
@@ -14,13 +16,14 @@ LINES_AT_ONCE = 2  # so many lines of the grid fit into a cache
 SAMPLED_POINTS, CHANNELS = 10, 1024
 
 
-def run() -> None:
+def run() -> Iterator[Measurement]:
     """Accuracy on the labels that are searched, and seconds, for three sets of logits."""
     point = published_point()
-    print(f"  published loop: {1000 * point:.1f} ms a point, {point * STEPS**VIEWS / 3600:.1f} h for {STEPS**VIEWS:,}")
+    yield Measurement(what="one point of the published loop", value=1000 * point, unit="ms")
+    hours = point * STEPS**VIEWS / 3600
+    yield Measurement(what=f"published loop, {STEPS**VIEWS:,} points at that pace", value=hours, unit="h")
     for seed in SEEDS:
         logits, labels = random_logits(seed)
-        alone = [accuracy(logits[:, view], labels) for view in range(VIEWS)]
         started = time.perf_counter()
         ours = view_weights.search(logits, labels)
         seconds = time.perf_counter() - started
@@ -29,11 +32,14 @@ def run() -> None:
         loop = time.perf_counter() - started
         best = accuracy(view_weights.fuse(logits.double(), grid), labels)
         same = accuracy(view_weights.fuse(logits, view_weights.uniform(VIEWS).weights), labels)
-        print(
-            f"  seed {seed}: views {min(alone):.1%} to {max(alone):.1%}, equal weights {same:.2%}; "
-            f"search {ours.accuracy:.2%} in {seconds:.2f} s (goal: 1 s); all {STEPS**VIEWS:,} points {best:.2%}, "
-            f"by exact lines in {loop:.0f} s"
-        )
+        of = f"{CLOUDS:,} clouds x {CLASSES} classes x {VIEWS} views, seed {seed}"
+        yield Measurement(what=f"{of}: exact search", value=seconds, unit="s", goal=1, better="lower")
+        yield Measurement(what=f"{of}: accuracy of equal weights", value=100 * same, unit="%")
+        yield Measurement(
+            what=f"{of}: accuracy found, with that of the best of {STEPS**VIEWS:,} points as the goal",
+            value=100 * ours.accuracy, unit="%", goal=100 * best,
+        )  # fmt: skip
+        yield Measurement(what=f"{of}: all points by exact lines", value=loop, unit="s")
 
 
 def random_logits(seed: int) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,7 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"classnames": None}, "class names stand in nothing"),
         ({"classnames_from": "a list"}, "expected exactly one"),
         ({"classnames": []}, "class names is empty"),
-        ({"templates": ["a photo"]}, "'a photo' has no {}"),
+        ({"templates": ["a photo"]}, "'a photo' needs exactly one {}"),
         ({"sizes": {"train": 1, "test": 2}}, r"sizes has \['test', 'train'\]"),
         ({"sizes": {"train": -1, "val": 0, "test": 2}}, "sizes.train"),
         ({"name": "cats"}, "must be that of its file, 'pets'"),

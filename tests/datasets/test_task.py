@@ -77,7 +77,7 @@ def test_a_split_travels_to_workers():
         ({"classnames": (), "labels": ()}, "class names is empty"),
         ({"classnames": ("cat", " ")}, "class 1 has the blank name ' '"),
         ({"templates": ()}, "templates is empty"),
-        ({"templates": ("a {}.", "a photo.")}, "'a photo.' has no {}"),
+        ({"templates": ("a {}.", "a photo.")}, "'a photo.' needs exactly one {}"),
         ({"labels": (0, 2)}, "number 1 has label 2, expected 0 to 1"),
         ({"labels": (-1,)}, "label -1"),
         ({"splits": ("train", "test")}, r"splits are \['test', 'train'\]"),
@@ -100,5 +100,7 @@ def test_distinct_class_names_are_not():
         make()
 
 
-def test_templates_may_hold_the_name_twice():
-    check_templates(["a {} is a {}."], "owner")
+def test_one_rule_for_templates_here_and_in_the_classifier():
+    check_templates(["a {}."], "owner")
+    with pytest.raises(ValueError, match="owner: the template 'a {} is a {}.' needs exactly one {}"):
+        check_templates(["a {} is a {}."], "owner")

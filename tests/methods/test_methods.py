@@ -12,6 +12,13 @@ def test_zero_shot_by_hand():
     assert logits[1, 2].item() == pytest.approx(3 * float(tokens.pooled[1] @ text[2]))
 
 
+def test_zero_shot_names_features_of_another_width():
+    tokens, text = random_features()
+    head = make_method("zero_shot").fit(None, None, text[:, :-1])
+    with pytest.raises(ValueError, match=r"zero_shot: image features are \d+ wide"):
+        head.logits(tokens)
+
+
 def test_calip_is_the_blend_of_its_terms():
     tokens, text = random_features()
     head = make_method("calip", beta1=2.0, beta2=0.3, beta3=0.4, config=CalipConfig.paper()).fit(None, None, text)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from calip_core.backbones.miniature.architecture import ARCHITECTURES, Architecture
 from calip_core.backbones.miniature.publish import publish
 from calip_core.backbones.miniature.trainer import Length, Recipe, Trainer
+from calip_core.paths import check_writable
 
 DEFAULT_SAMPLES = {"rn": 150_000, "vit": 240_000}
 """How many pictures the shipped weights saw: each in under 20 minutes on two cores."""
@@ -42,21 +43,39 @@ def train(
         on_point: called with every new point of the curve.
 
     Raises:
-        ValueError: an unknown ``arch``, or a length that is not above 0.
-        FileNotFoundError: ``resume`` without a checkpoint.
+        ValueError: an unknown ``arch``, a length that is not above 0,
+            ``resume`` without saying from which ``checkpoint``, or from a damaged one.
+        FileNotFoundError: ``resume``, and there is no file ``checkpoint``.
+        OSError: the folder of ``checkpoint`` cannot be written; it is tried before the work begins.
     """
+    if resume and checkpoint is None:
+        raise ValueError("resume needs to know from where: give the path of the checkpoint")
     if resume and checkpoint is not None:
         trainer = Trainer.load(checkpoint)
     else:
         if samples is None and minutes is None:
             samples = DEFAULT_SAMPLES.get(arch, 1)
         trainer = Trainer(Recipe(arch, seed), Length(samples, minutes))
+    if checkpoint is not None:
+        check_writable(checkpoint.parent)
     try:
         _loop(trainer, checkpoint, progress_bar, on_point)
-    finally:
-        if checkpoint is not None:  # also after Ctrl-C: nothing is lost
-            trainer.save(checkpoint)
+    except BaseException as error:  # Ctrl-C too: nothing is lost
+        _save_after(error, trainer, checkpoint)
+        raise
+    if checkpoint is not None:
+        trainer.save(checkpoint)
     return trainer
+
+
+def _save_after(error: BaseException, trainer: Trainer, checkpoint: Path | None) -> None:
+    """Keep the state of a run that ``error`` ends; what goes wrong with that is told beside it, not in its place."""
+    if checkpoint is None:
+        return
+    try:
+        trainer.save(checkpoint)
+    except Exception as failure:
+        error.add_note(f"the state of the run could not be kept either ({type(failure).__name__}: {failure})")
 
 
 def _loop(

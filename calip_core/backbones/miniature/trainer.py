@@ -163,14 +163,22 @@ class Trainer:
 
         Raises:
             FileNotFoundError: there is no checkpoint at ``path``.
+            ValueError: the file is damaged, or is no state of a training run.
         """
         if not path.exists():
             raise FileNotFoundError(f"no checkpoint at {path}: start without --resume")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        trainer = cls(Recipe(**state["recipe"]), Length(**state["length"]))
-        trainer.progress = Progress(**state["progress"])
-        trainer.model.load_state_dict(state["model"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            trainer = cls(Recipe(**state["recipe"]), Length(**state["length"]))
+            trainer.progress = Progress(**state["progress"])
+            trainer.model.load_state_dict(state["model"])
+            trainer.optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:  # torch and pickle raise many kinds, of damage and of other files' contents
+            reason = str(error).splitlines()[0] if str(error) else "no reason given"
+            raise ValueError(
+                f"{path} is not a usable state of a training run ({type(error).__name__}: {reason}): it is damaged, "
+                "from another version, or holds weights alone. Start without --resume, or give the .checkpoint file"
+            ) from error
         return trainer
 
 

@@ -43,6 +43,34 @@ def test_ctrl_c_loses_nothing(tmp_path, monkeypatch):
     assert torch.equal(resumed.model.visual.proj, straight.model.visual.proj)
 
 
+def test_an_unwritable_folder_is_found_before_the_first_step(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(Trainer, "step", lambda self: pytest.fail("training began"))
+    with pytest.raises(OSError, match="cannot write into this folder"):
+        module.main(["--arch", "vit", "--samples", "64", "--out", str(tmp_path / "file" / "mini.pt")])
+
+
+def test_a_failing_save_does_not_hide_why_the_run_ended(tmp_path, monkeypatch):
+    def broken(self, *arguments):
+        raise RuntimeError("the first error")
+
+    def full(self, path):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Trainer, "step", broken)
+    monkeypatch.setattr(Trainer, "save", full)
+    with pytest.raises(RuntimeError, match="the first error") as caught:
+        module.train("vit", samples=64, checkpoint=tmp_path / "run", progress_bar=False)
+    assert "disk full" in "".join(caught.value.__notes__)
+
+
+def test_to_resume_needs_a_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="resume needs to know from where"):
+        module.train("vit", samples=64, resume=True, progress_bar=False)
+    with pytest.raises(FileNotFoundError, match="without --resume"):
+        module.train("vit", samples=64, checkpoint=tmp_path / "absent", resume=True, progress_bar=False)
+
+
 def test_minutes_end_the_run():
     trainer = module.train("vit", minutes=0.02, progress_bar=False)
     assert trainer.done == 1 and trainer.progress.step >= 1

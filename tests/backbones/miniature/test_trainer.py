@@ -82,3 +82,18 @@ def test_logit_scale_stays_below_clips_bound():
 def test_no_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="without --resume"):
         Trainer.load(tmp_path / "nothing")
+
+
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    Trainer(SMALL, Length(samples=8)).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"run\.checkpoint is not a usable state .*without --resume"):
+        Trainer.load(path)
+
+
+def test_weights_are_no_state_of_a_run(tmp_path):
+    path = tmp_path / "mini.pt"
+    torch.save(Trainer(SMALL, Length(samples=8)).model.state_dict(), path)
+    with pytest.raises(ValueError, match=r"mini\.pt is not a usable state .*recipe.*weights alone"):
+        Trainer.load(path)

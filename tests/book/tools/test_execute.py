@@ -36,11 +36,11 @@ def test_the_library_the_data_the_weights_and_the_lock_file_count(root, name):
     assert tool.common_fingerprint(root) != before
 
 
-def test_a_moved_file_counts_and_a_cache_does_not(root):
+def test_a_moved_file_counts_and_a_cache_or_a_record_of_speeds_does_not(root):
     before = tool.common_fingerprint(root)
-    for cache in ["data/.cache/images.npy", "calip_core/__pycache__/a.pyc"]:
-        (root / cache).parent.mkdir(exist_ok=True)
-        (root / cache).write_text("anything")
+    for unread in ["data/.cache/images.npy", "calip_core/__pycache__/a.pyc", "data/benchmarks/machine.json"]:
+        (root / unread).parent.mkdir(exist_ok=True)
+        (root / unread).write_text("anything")
     assert tool.common_fingerprint(root) == before
     (root / "calip_core/a.py").rename(root / "calip_core/b/a.py")
     assert tool.common_fingerprint(root) != before

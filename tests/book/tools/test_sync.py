@@ -11,6 +11,10 @@ from book.tools.chapters import NOTEBOOKS, ChapterError, chapter_sources, reposi
 
 CHAPTER = '''# %% [markdown]
 # # A title
+#
+# :::{admonition} In this chapter
+# **You will learn** x. **Time**: a second. **You need** nothing.
+# :::
 
 # %% tags=["setup", "hide-input"]
 # setup
@@ -29,7 +33,20 @@ check_parameters(globals(), seed=Seed)
 
 # %%
 1 + seed
+
+# %% tags=["exercise"]
+...
+
+# %% tags=["exercise-check"]
+1
+
+# %% tags=["solution"]
+1
+
+# %% [markdown]
+# ## Further reading
 '''
+EXERCISE = CHAPTER[CHAPTER.index('# %% tags=["exercise"]') : CHAPTER.index("# %% [markdown]\n# ## Further")]
 
 
 @pytest.fixture
@@ -72,7 +89,7 @@ def test_ids_come_from_the_content_and_are_unique(folder, tmp_path_factory):
     (other / "00_x.py").write_text(CHAPTER.replace("# Text.", "# Other text."))
     sync.sync(other)
     assert len(set(before)) == len(before)
-    assert [a == b for a, b in zip(before, ids(other), strict=True)] == [True] * 4 + [False] + [True] * 2
+    assert [a == b for a, b in zip(before, ids(other), strict=True)] == [True] * 4 + [False] + [True] * 6
 
 
 @pytest.mark.parametrize(
@@ -101,7 +118,13 @@ def test_each_planted_fault_is_found_and_mended(folder, fault):
         ("seed: int = 0  # draws", "seed = 0  # draws", "not 'name: type = value'"),
         ("seed: int = 0  # draws", "seed: int = 0", "seed is not described"),
         ("seed=Seed", "", "does not check seed"),
-        ("# %%\n1 + seed\n\n#", '# %% tags=["exercise"]\n...\n\n#', "a check and a solution for every exercise"),
+        ("# %%\n1 + seed\n\n#", '# %% tags=["exercise"]\n...\n\n#', "a check and a solution for every one"),
+        (EXERCISE, "", "at least one exercise"),
+        (":::{admonition} In this chapter", ":::{note}", "does not say In this chapter"),
+        ("**You will learn** x.", "", "does not say **You will learn**"),
+        ("**Time**: a second.", "", "does not say **Time**"),
+        ("**You need** nothing.", "", "does not say **You need**"),
+        ("# ## Further reading", "# Further reading", "has no section '## Further reading'"),
         ("seed: int = 0", "\n".join(f"a{i}: int = 0  # a" for i in range(6)) + "\nseed: int = 0", "7 parameters"),
     ],
 )

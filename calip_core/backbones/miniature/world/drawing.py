@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from calip_core.backbones.miniature.world.scenes import (
-    MAX_DISTRACTORS,
     Objects,
     Scenes,
     object_is_distractor,
@@ -124,7 +123,7 @@ def _texture(
 
 def _paste_distractors(canvas: Float[Tensor, "n 3 h w"], scenes: Scenes) -> None:
     """Draw the small objects in windows that hold them, and blend those into the canvas, in place."""
-    n, resolution = len(scenes), canvas.shape[-1]
+    resolution = canvas.shape[-1]
     scene_of, slot_of = np.nonzero(object_is_distractor(scenes))
     if not len(scene_of):
         return
@@ -143,7 +142,6 @@ def _paste_distractors(canvas: Float[Tensor, "n 3 h w"], scenes: Scenes) -> None
         resolution,
     )
     pixels, alphas, colours = canvas.numpy(), coverage.unsqueeze(1).numpy(), rgb.numpy()
-    assert MAX_DISTRACTORS * n >= len(scene_of)
     for scene, x, y, alpha, colour in zip(scene_of, left, top, alphas, colours, strict=True):
         patch = pixels[scene, :, y : y + side, x : x + side]
         patch += alpha * (colour - patch)

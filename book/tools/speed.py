@@ -1,0 +1,63 @@
+"""The book's page on speed, from the records that ``make bench`` left: what was measured, beside what was aimed at."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from book.tools.markdown import table
+from calip_core.speed_records import SPEEDS_DIR, MachineSpeeds, Measurement, SpeedRun, all_speeds, missed
+
+_TITLE = "# Speed"
+_NOTHING = """\
+No machine has been measured for this copy of the book. `make bench` measures the one that it runs on and keeps a record
+in `data/benchmarks/`; the next `make book` shows it here.
+"""
+_HOW = """\
+`make bench` took these values and kept one record for each machine in `data/benchmarks/`. This page is made from those
+records. Alternatives that are compared took turns in one process, so a noisy machine slows all of them alike: their
+ratio says more than the seconds. A value without a goal is there for what it says, or to give a ratio its scale.
+"""
+
+
+def speed_page(folder: Path = SPEEDS_DIR) -> str:
+    """The page as MyST Markdown; without any record it says how to make one.
+
+    Raises:
+        ValueError: a file in the folder is not a record of speeds.
+    """
+    records = all_speeds(folder)
+    if not records:
+        return "\n\n".join([_TITLE, _NOTHING])
+    return "\n\n".join([_TITLE, _HOW, *(part for record in records for part in _machine(record))])
+
+
+def _machine(record: MachineSpeeds) -> Iterable[str]:
+    yield f"## {record.machine}"
+    yield _verdict([measurement for run in record.runs.values() for measurement in run.measurements])
+    for run in record.runs.values():
+        yield from _benchmark(run)
+
+
+def _verdict(measurements: list[Measurement]) -> str:
+    """How many goals there are, and every one that was missed."""
+    goals = sum(measurement.goal is not None for measurement in measurements)
+    failed = missed(measurements)
+    if not failed:
+        return f"All {goals} goals were reached on this machine." if goals else "No goal was set for these values."
+    lines = [f"- {_text(m.what)}: {m.measured_text}, where the goal was {m.goal_text}" for m in failed]
+    return "\n".join([f"**{len(failed)} of {goals} goals were missed on this machine:**", "", *lines])
+
+
+def _benchmark(run: SpeedRun) -> Iterable[str]:
+    yield f"### {_text(run.title).rstrip('.')}"
+    yield f"{run.date:%Y-%m-%d %H:%M} UTC, {run.threads} threads, torch {run.torch}, commit `{run.commit[:12]}`"
+    rows = [[_text(m.what), m.measured_text, m.goal_text or "–", _mark(m)] for m in run.measurements]
+    yield table(["what", "measured", "goal", ""], rows)
+
+
+def _mark(measurement: Measurement) -> str:
+    return {True: "reached", False: "**missed**", None: ""}[measurement.reached]
+
+
+def _text(words: str) -> str:
+    """Words that stay words in a table of Markdown."""
+    return words.replace("|", r"\|").replace("_", r"\_").replace("*", r"\*")

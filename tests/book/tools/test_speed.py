@@ -1,0 +1,60 @@
+"""The page on speed shows the records, and says where a goal was missed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from book.tools import render
+from book.tools.speed import speed_page
+from calip_core.speed_records import Measurement, SpeedRun, save_run
+
+RUN = SpeedRun(
+    title="Attention against a loop.",
+    date=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    commit="0123456789abcdef",
+    torch="2.9.9",
+    threads=2,
+    measurements=(
+        Measurement(what="speed of a_b", value=7.25, unit="times", goal=6),
+        Measurement(what="seconds", value=1.5, unit="s", goal=1, better="lower"),
+        Measurement(what="clouds", value=12345.6, unit="clouds/s"),
+    ),
+)
+
+
+def test_without_records_the_page_says_how_to_make_one(tmp_path: Path) -> None:
+    page = speed_page(tmp_path / "absent")
+    assert page.startswith("# Speed\n") and "`make bench`" in page and "|" not in page
+
+
+def test_measured_beside_goal_with_machine_and_date(tmp_path: Path) -> None:
+    save_run("attention", RUN, machine="A CPU, 2 cores", folder=tmp_path)
+    save_run("attention", RUN, machine="A GPU", folder=tmp_path)
+    page = speed_page(tmp_path)
+    assert "## A CPU, 2 cores" in page and "## A GPU" in page
+    assert page.count("2026-01-02 03:04 UTC, 2 threads, torch 2.9.9, commit `0123456789ab`") == 2
+    assert "| speed of a\\_b | 7.25 times | at least 6 times | reached |" in page
+    assert "| seconds | 1.5 s | at most 1 s | **missed** |" in page
+    assert "| clouds | 12,346 clouds/s | – |  |" in page
+
+
+def test_missed_goals_come_first_and_are_counted(tmp_path: Path) -> None:
+    save_run("attention", RUN, machine="A CPU", folder=tmp_path)
+    page = speed_page(tmp_path)
+    missed = "**1 of 2 goals were missed on this machine:**\n\n- seconds: 1.5 s, where the goal was at most 1 s"
+    assert 0 < page.index(missed) < page.index("### Attention against a loop\n")
+    good = RUN.model_copy(update={"measurements": RUN.measurements[:1]})
+    save_run("attention", good, machine="A CPU", folder=tmp_path)
+    assert "All 1 goals were reached" in speed_page(tmp_path)
+
+
+def test_a_damaged_record_stops_the_book_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr(render, "speed_page", lambda: speed_page(tmp_path))
+    monkeypatch.setattr(render, "_executed", lambda path: b"{}")
+    monkeypatch.setattr(render, "status_page", lambda records: "")
+    assert render.main() == 1
+    assert "a.json is not a record of speeds" in capsys.readouterr().err
