@@ -4,32 +4,31 @@ All heads see the same support images, the same few validation images and the sa
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int64
-from PIL import Image
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from torch import Tensor
-from torchvision import transforms
 
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split, Task
+from calip_core.drawn import DrawnImages, DrawnViews
 from calip_core.features import FeatureStore
 from calip_core.features.encode import OwnInput
 from calip_core.machine import commit, device_name, library_version, package_versions
 from calip_core.methods import Method, make_method
+from calip_core.methods.recipes import Recipe, fixed_recipe, published_recipe
 from calip_core.methods.registry import accepted_options
+from calip_core.methods.trained import TrainedHead
 from calip_core.metrics import correct_predictions, wilson_interval
 from calip_core.prompts import zero_shot_classifier
 from calip_core.records import Share, pack_hits, unpack_hits
-from calip_core.support import coop_support_and_val
+from calip_core.support import Short, coop_support, coop_support_and_val
 from calip_core.tokens import ImageTokens
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -37,9 +36,14 @@ SHOTS = (1, 2, 4, 8, 16)
 SEEDS = (1, 2, 3)
 """CoOp's draws, over which published tables average."""
 
-Hyperparameters = Literal["stated", "validation"]
+Hyperparameters = Literal["fixed", "published", "validation", "oracle"]
+"""Where a head's hyperparameters come from.
+
+"fixed": one rule for all data sets, by the number of shots alone (``methods.recipes``). "published": values published
+for the data set. "validation": as fixed, and what can be chosen is chosen on min(shots, 4) validation images a class.
+"oracle": the same on the *test* images: no result, but a bound on what choosing could gain.
+"""
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow")
-_CROP = (0.5, 1.0)  # share of the area that an augmented view keeps, as in Tip-Adapter's code
 
 
 class FewShotRecord(BaseModel):
@@ -50,17 +54,21 @@ class FewShotRecord(BaseModel):
         shots: support images of each class; seed: of the draw, and of the fit where it draws too.
         augmentations: augmented views of each support image; 0 means the image as it is.
         method, options: the head and what it was made with.
-        hyperparameters: "validation" where the head was given min(shots, 4) validation images a class to choose on,
-            "stated" where all was fixed beforehand.
+        nested: whether smaller support sets lie inside larger ones, which is another draw than CoOp's.
+        short: what was done with classes of fewer images than shots.
+        hyperparameters: where they come from (``Hyperparameters``); "oracle" has looked at test labels.
+        recipe: in words, where the values come from that were not given as options.
+        chosen_by: what the head has chosen, and on what; or that it has nothing to choose.
         parameters: numbers that the fit has found, text features left out.
         seconds: of the fit, encoding left out.
+        samples_per_second: rows that went forward and back while training; None where nothing is trained.
         low, high: ends of the 95 % Wilson interval of ``top1``.
         clip_top1: zero-shot accuracy on the same images.
         hits: which images were right (``records.pack_hits``).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     dataset: str
     split_source: str
     standin: bool
@@ -79,9 +87,14 @@ class FewShotRecord(BaseModel):
     augmentations: int = Field(ge=0)
     method: str
     options: dict[str, Any]
+    nested: bool
+    short: Short
     hyperparameters: Hyperparameters
+    recipe: str
+    chosen_by: str
     parameters: int = Field(ge=0)
     seconds: float = Field(ge=0)
+    samples_per_second: float | None
     top1: Share
     low: Share
     high: Share
@@ -103,70 +116,28 @@ class FewShotRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Features of some images; where ``views`` consecutive ones show one thing, they are classified as one."""
+    """Features of some images; where ``views`` consecutive ones show one thing, they are classified as one.
+
+    Attributes:
+        source: SHA-256 of what was encoded.
+        backbone: name of who encoded it; empty where nobody said.
+    """
 
     tokens: ImageTokens
     labels: Int64[np.ndarray, "n"]
     source: str
     views: int
+    backbone: str = ""
 
     @property
     def thing_labels(self) -> Int64[np.ndarray, "t"]:
         """One label a thing."""
         return self.labels[:: self.views]
 
-
-class DrawnImages(Split):
-    """Some images of a split, each as it is or in several augmented views: random crops, half of them mirrored.
-
-    Attributes:
-        views: rows of each drawn image.
-    """
-
-    def __init__(self, split: Split, indices: Sequence[int], augmentations: int = 0, seed: int = 0) -> None:
-        """Say which images.
-
-        Args:
-            split: a split of images.
-            indices: numbers of images in it.
-            augmentations: views of each; 0 takes the image as it is.
-            seed: of crops and mirrorings; view v of image i depends on (seed, i, v) alone.
-        """
-        self.views = max(1, augmentations)
-        read = partial(_view_of, split, list(indices), augmentations, seed)
-        super().__init__(read, np.repeat(split.labels[list(indices)], self.views))
-
-
-def _view_of(split: Split, indices: Sequence[int], augmentations: int, seed: int, row: int) -> Image.Image:
-    place, view = divmod(row, max(1, augmentations))
-    image = split[indices[place]][0]
-    if not augmentations:
-        return image
-    rng = np.random.default_rng((seed, indices[place], view))
-    state = torch.random.get_rng_state()
-    try:  # torchvision's crops draw from torch's own stream, which is given back as it was
-        torch.manual_seed(int(rng.integers(2**63)))
-        box = transforms.RandomResizedCrop.get_params(image, list(_CROP), [3 / 4, 4 / 3])
-    finally:
-        torch.random.set_rng_state(state)
-    top, left, height, width = box
-    cut = image.resize(image.size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
-    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
-
-
-class DrawnViews(Split):
-    """Some clouds of a split of views, each with all its views."""
-
-    def __init__(self, split: Split, indices: Sequence[int]) -> None:
-        """Say which: numbers of images in the split, the views of a cloud together."""
-        self._split, self._indices, self.views = split, list(indices), split.views
-        self.made_from = f"{getattr(split, 'made_from', '')} {self._indices}"
-        super().__init__(lambda row: split[self._indices[row]][0], split.labels[self._indices])
-
-    def encoder_input(self, index: int, resolution: int) -> Float[Tensor, "3 h w"]:
-        """As the split gives it."""
-        assert isinstance(self._split, OwnInput)
-        return self._split.encoder_input(self._indices[index], resolution)
+    @property
+    def shots(self) -> int:
+        """Things of the class that has most of them."""
+        return int(np.bincount(self.thing_labels).max())
 
 
 class FewShotBench:
@@ -205,10 +176,11 @@ class FewShotBench:
             raise ValueError(f"augmentations is {augmentations}, expected 0 or more for images, and 0 for clouds")
         self.task, self.backbone, self.limit, self.augmentations = task, backbone, limit, augmentations
         self._features, self._progress = features, progress
+        self._stores: dict[tuple[object, ...], tuple[FeatureStore, int]] = {}
         self.text = zero_shot_classifier(backbone, task.classnames, task.templates)
         store = self._store(task.splits["test"], "test", limit)
         self._weights, self._precision = store.manifest.weights, store.manifest.precision
-        self.test = _encoded(store, task.splits["test"].views, backbone.device)
+        self.test = self._encoded(store, task.splits["test"].views)
         self._clip_hits = self._hits(backbone.logit_scale * self.test.tokens.pooled @ self.text.T)
 
     def _store(self, split: Split, name: str, limit: int | None = None) -> FeatureStore:
@@ -217,32 +189,49 @@ class FewShotBench:
             progress=self._progress,
         )  # fmt: skip
 
-    def support(self, shots: int, seed: int, *, nested: bool = False) -> tuple[Encoded, Encoded | None]:
+    def _encoded(self, store: FeatureStore, views: int) -> Encoded:
+        tokens = store.tokens().to(self.backbone.device)
+        return Encoded(tokens, store.labels, store.manifest.source, views, self.backbone.name)
+
+    def support(
+        self, shots: int, seed: int, *, nested: bool = False, short: Short = "error", val: bool = True
+    ) -> tuple[Encoded, Encoded | None]:
         """The support set and, where the task has a val split, min(shots, 4) validation images a class.
 
         Args:
             shots: images of each class.
             seed: of the draw; published tables average over 1, 2 and 3.
             nested: make the set of 1 shot lie inside that of 2 shots, and so on; another draw than CoOp's.
+            short: what to do with a class of fewer images than shots, as ``support.coop_support`` has it.
+            val: whether the validation images are wanted too.
 
         Raises:
-            ValueError: a class has fewer images than shots.
+            ValueError: a class has fewer images than are to be drawn, and ``short`` is "error".
         """
-        train, val = self.task.splits["train"], self.task.splits["val"]
-        draw = partial(coop_support_and_val, classes=len(self.task.classnames), views=train.views, nested=nested)
-        drawn = draw(train.labels, val.labels if len(val) else train.labels, shots, seed)
-        support = self._drawn(train, drawn.train, f"support-{shots}-{seed}", self.augmentations, seed)
-        return support, self._drawn(val, drawn.val, f"val-{shots}-{seed}") if len(val) else None
+        wanted = val and len(self.task.splits["val"]) > 0
+        support = self._drawn("train", shots, seed, nested, short)
+        return support, self._drawn("val", shots, seed, nested, short) if wanted else None
 
-    def _drawn(
-        self, split: Split, indices: Int64[np.ndarray, "i"], name: str, augmentations: int = 0, seed: int = 0
-    ) -> Encoded:
-        chosen: Split = (
-            DrawnViews(split, indices.tolist())
-            if isinstance(split, OwnInput)
-            else DrawnImages(split, indices.tolist(), augmentations, seed)
-        )
-        return _encoded(self._store(chosen, name), chosen.views, self.backbone.device)
+    def _drawn(self, name: str, shots: int, seed: int, nested: bool, short: Short) -> Encoded:
+        """Drawn and encoded once a set; after that it is read from the disk."""
+        key = (name, shots, seed, nested, short)
+        if key not in self._stores:
+            chosen = self._chosen(name, shots, seed, nested, short)
+            title = f"{'support' if name == 'train' else name}-{shots}-{seed}"
+            self._stores[key] = self._store(chosen, title), chosen.views
+        return self._encoded(*self._stores[key])
+
+    def _chosen(self, name: str, shots: int, seed: int, nested: bool, short: Short) -> DrawnImages | DrawnViews:
+        split, train = self.task.splits[name], self.task.splits["train"]
+        how: dict[str, Any] = {"classes": len(self.task.classnames), "views": train.views}
+        how |= {"nested": nested, "short": short}
+        if name == "train":  # CoOp draws these first: the validation images need not even exist
+            indices = coop_support(train.labels, shots, seed, **how).tolist()
+        else:
+            indices = coop_support_and_val(train.labels, split.labels, shots, seed, **how).val.tolist()
+        if isinstance(split, OwnInput):
+            return DrawnViews(split, indices)
+        return DrawnImages(split, indices, self.augmentations if name == "train" else 0, seed)
 
     def run(
         self,
@@ -251,8 +240,9 @@ class FewShotBench:
         seed: int,
         *,
         options: Mapping[str, Any] | None = None,
-        hyperparameters: Hyperparameters = "stated",
+        hyperparameters: Hyperparameters = "fixed",
         nested: bool = False,
+        short: Short = "error",
     ) -> FewShotRecord:
         """Fit a head on a support set and measure it on the test images.
 
@@ -260,20 +250,40 @@ class FewShotBench:
             method: one of ``methods.METHODS``.
             shots: images of each class.
             seed: of the draw, and of the fit where the head has a seed.
-            options: of the head; its logit scale, seed, backbone, class names and numbers of views are filled in where
-                it has them.
-            hyperparameters: "validation" gives the head the validation images to choose on.
+            options: of the head; they go before what the recipe says. Its logit scale, seed, backbone, class names and
+                numbers of views are filled in where it has them.
+            hyperparameters: where the others come from. "validation" gives the head the validation images to choose
+                on, "oracle" the test images; only then does a head see test labels, and the record says so.
             nested: as for ``support``.
+            short: as for ``support``.
 
         Raises:
-            ValueError: unknown method or option, too few images, or no val split to choose on.
+            ValueError: unknown method, option or hyperparameters, too few images, no val split to choose on, or no
+                published values for this method, data set or number of shots.
         """
-        support, val = self.support(shots, seed, nested=nested)
-        if hyperparameters == "validation" and val is None:
-            raise ValueError(f"{self.task.name} has no val images to choose on: take hyperparameters='stated'")
+        if hyperparameters not in get_args(Hyperparameters):
+            choices = list(get_args(Hyperparameters))
+            raise ValueError(f"hyperparameters is {hyperparameters!r}, expected one of {choices}")
+        choosing = hyperparameters == "validation"
+        if choosing and not len(self.task.splits["val"]):
+            raise ValueError(f"{self.task.name} has no val images to choose on: take hyperparameters='fixed'")
+        recipe = self._recipe(method, shots, hyperparameters)
+        support, val = self.support(shots, seed, nested=nested, short=short, val=choosing)
+        judge = self.test if hyperparameters == "oracle" else val
         start = time.perf_counter()
-        head = self.fit(method, support, val if hyperparameters == "validation" else None, options, seed)
-        return self._record(head, support, shots, seed, hyperparameters, time.perf_counter() - start)
+        head = self.fit(method, support, judge, {**recipe.options, **(options or {})}, seed)
+        seconds = time.perf_counter() - start
+        drawn = {"shots": shots, "seed": seed, "nested": nested, "short": short, "support_set": support.source}
+        return self._record(head, hyperparameters=hyperparameters, recipe=recipe.source, seconds=seconds, **drawn)
+
+    def _recipe(self, method: str, shots: int, hyperparameters: Hyperparameters) -> Recipe:
+        accepted_options(method)  # an unknown method is named before anything is drawn
+        if hyperparameters != "published":
+            return fixed_recipe(method, shots)
+        task, backbone = self.task.name, self.backbone
+        return published_recipe(
+            method, dataset=task, shots=shots, backbone=backbone.name, logit_scale=backbone.logit_scale
+        )
 
     def fit(
         self,
@@ -288,13 +298,22 @@ class FewShotBench:
         Args:
             method: one of ``methods.METHODS``.
             support: of ``support``.
-            val: images to choose hyperparameters on; without them the stated ones are used.
-            options: as for ``run``.
+            val: images to choose hyperparameters on; without them fixed ones are used.
+            options: as for ``run``; what they leave open is "fixed", by the shots of the support set.
             seed: of the fit.
+
+        Raises:
+            ValueError: the support or validation features are from another backbone, or as the head's ``fit``.
         """
-        head = make_method(method, **self._filled_in(method, options or {}, seed))
+        for images in (support, val):
+            if images is not None:
+                self._check_backbone(images.backbone, "features")
+        recipe = fixed_recipe(method, support.shots).options
+        head = make_method(method, **self._filled_in(method, {**recipe, **(options or {})}, seed))
         chosen_on = None if val is None else (val.tokens, val.labels)
-        return head.fit(support.tokens, support.labels, self.text, chosen_on)
+        fitted = head.fit(support.tokens, support.labels, self.text, chosen_on)
+        fitted.features_of = self.backbone.name
+        return fitted
 
     def _filled_in(self, method: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
         known = {
@@ -309,40 +328,50 @@ class FewShotBench:
         return {name: value for name, value in known.items() if name in accepted} | dict(options)
 
     def accuracy(self, head: Method, images: Encoded | None = None) -> float:
-        """Share of images (clouds) that a head gets right; of the test images when ``images`` is left out."""
+        """Share of images (clouds) that a head gets right; of the test images when ``images`` is left out.
+
+        Raises:
+            ValueError: the head or the images are of another backbone.
+        """
         images = images or self.test
+        self._check_backbone(images.backbone, "features")
+        self._check_backbone(head.features_of or "", "a head")
         fused = head.logits(images.tokens).unflatten(0, (-1, images.views)).mean(dim=1)
         return float(correct_predictions(fused, images.thing_labels).mean())
 
+    def _check_backbone(self, name: str, what: str) -> None:
+        """Two backbones may be equally wide: only a name tells them apart."""
+        if name and name != self.backbone.name:
+            raise ValueError(f"{what} of {name} met a bench of {self.backbone.name}: encode all with one backbone")
+
     def encode(self, split: Split, name: str) -> Encoded:
         """Features of other images of the same classes, such as shifted ones."""
-        return _encoded(self._store(split, name, self.limit), split.views, self.backbone.device)
+        return self._encoded(self._store(split, name, self.limit), split.views)
 
     def _hits(self, logits: Float[Tensor, "n k"]) -> Bool[np.ndarray, "t"]:
         fused = logits.unflatten(0, (-1, self.test.views)).mean(dim=1)
         hits: Bool[np.ndarray, t] = correct_predictions(fused, self.test.thing_labels)
         return hits
 
-    def _record(
-        self, head: Method, support: Encoded, shots: int, seed: int, hyperparameters: Hyperparameters, seconds: float
-    ) -> FewShotRecord:
+    def _record(self, head: Method, **known: Any) -> FewShotRecord:
         task, hits = self.task, self._hits(head.logits(self.test.tokens))
         ends = wilson_interval(int(hits.sum()), len(hits))
         return FewShotRecord(
             dataset=task.name, split_source=task.split_source, standin=task.standin, projection=task.projection,
             images=len(hits), classes=len(task.classnames), limit=self.limit, image_set=self.test.source,
-            support_set=support.source, backbone=self.backbone.name, weights=self._weights,
-            precision=self._precision, device=device_name(self.backbone.device), shots=shots, seed=seed,
-            augmentations=self.augmentations, method=head.name, options=head.options(),
-            hyperparameters=hyperparameters, parameters=_count(head), seconds=seconds, top1=float(hits.mean()),
-            low=ends.low, high=ends.high, clip_top1=float(self._clip_hits.mean()), hits=pack_hits(hits),
+            backbone=self.backbone.name, weights=self._weights, precision=self._precision,
+            device=device_name(self.backbone.device), augmentations=self.augmentations, method=head.name,
+            options=head.options(), chosen_by=head.chosen_by, parameters=_count(head),
+            samples_per_second=_samples_per_second(head), top1=float(hits.mean()), low=ends.low, high=ends.high,
+            clip_top1=float(self._clip_hits.mean()), hits=pack_hits(hits),
             versions={"calip-core": library_version()} | package_versions(_PACKAGES), commit=commit(),
-            time=datetime.now(UTC),
+            time=datetime.now(UTC), **known,
         )  # fmt: skip
 
 
-def _encoded(store: FeatureStore, views: int, device: torch.device) -> Encoded:
-    return Encoded(store.tokens().to(device), store.labels, store.manifest.source, views)
+def _samples_per_second(head: Method) -> float | None:
+    report = head.report if isinstance(head, TrainedHead) else None
+    return report.samples_per_second if report else None
 
 
 def _count(head: Method) -> int:

@@ -44,7 +44,7 @@ def coop_support(
     without replacement. CoOp's draws for two numbers of shots have nothing to do with each other; ``nested`` ones do.
 
     Args:
-        labels: class numbers of all images of the split, in its order.
+        labels: class numbers of all images of the train split, in its order.
         shots: images a class.
         seed: of the draw, 0 or more; published tables average over 1, 2 and 3.
         classes: how many classes there must be; up to the largest label when left out.
@@ -62,7 +62,7 @@ def coop_support(
     """
     _check_draw(shots, seed, short)
     things = _things(labels, views)
-    return _draw(Random(seed), _by_class(things, classes), shots, views=views, nested=nested, short=short)
+    return _draw(Random(seed), _by_class(things, classes), shots, "train", views=views, nested=nested, short=short)
 
 
 def coop_support_and_val(
@@ -89,9 +89,9 @@ def coop_support_and_val(
     """
     _check_draw(shots, seed, short)
     rng, drawn = Random(seed), []
-    for split, count in ((labels, shots), (val_labels, min(shots, MOST_VAL_SHOTS))):
+    for name, split, count in (("train", labels, shots), ("val", val_labels, min(shots, MOST_VAL_SHOTS))):
         things = _by_class(_things(split, views), classes)
-        drawn.append(_draw(rng, things, count, views=views, nested=nested, short=short))
+        drawn.append(_draw(rng, things, count, name, views=views, nested=nested, short=short))
     return SupportSet(*drawn)
 
 
@@ -141,15 +141,16 @@ def _by_class(labels: Int64[np.ndarray, "t"], classes: int | None) -> dict[int, 
 
 
 def _draw(
-    rng: Random, by_class: dict[int, list[int]], shots: int, *, views: int, nested: bool, short: Short
+    rng: Random, by_class: dict[int, list[int]], shots: int, split: str, *, views: int, nested: bool, short: Short
 ) -> Indices:
     draw: Callable[[Random, list[int], int], list[int]] = _nested_shots if nested else _coop_shots
     drawn: list[int] = []
     for label, things in by_class.items():
         if len(things) < shots and short == "error":
             raise ValueError(
-                f"class {label} has {len(things)} images, fewer than {shots} shots: ask for fewer shots, or pass "
-                "short='take' to take what there is, short='repeat' to repeat images as CoOp's code does"
+                f"class {label} has {len(things)} images, fewer than {shots} shots, in the {split} split: ask "
+                "for fewer shots, or pass short='take' to take what there is, short='repeat' to repeat images as "
+                "CoOp's code does"
             )
         drawn += draw(rng, things, min(shots, len(things)) if short == "take" else shots)
     firsts = np.array(drawn, dtype=np.int64) * views

@@ -92,7 +92,7 @@ def test_choosing_needs_a_validation_split(backbone, root):
     bench = FewShotBench(task, backbone, features=root, progress=False)
     with pytest.raises(ValueError, match="no val images to choose on"):
         bench.run("gda", 2, seed=1, hyperparameters="validation")
-    assert bench.run("gda", 2, seed=1).hyperparameters == "stated"
+    assert bench.run("gda", 2, seed=1).hyperparameters == "fixed"
 
 
 def test_augmented_views_are_crops_that_depend_on_seed_image_and_view_alone(task):

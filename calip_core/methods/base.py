@@ -15,6 +15,17 @@ Validation = tuple[ImageTokens, Labels]
 """Tokens and labels of a validation set."""
 
 
+NOTHING = "nothing to choose"
+"""What heads without a hyperparameter to choose say of their choice."""
+
+
+class Head:
+    """Notes that every head carries; they mean what they mean for a ``Method``."""
+
+    chosen_by: str = NOTHING
+    features_of: str | None = None
+
+
 @runtime_checkable
 class Method(Protocol):
     """A classifier head on top of frozen CLIP features.
@@ -24,9 +35,14 @@ class Method(Protocol):
 
     Attributes:
         name: by which ``make_method`` makes it.
+        chosen_by: what the head has chosen and on what, in words; ``NOTHING`` where it has nothing to choose.
+        features_of: name of the backbone whose features it was fitted on, where whoever fitted it knows: bare tensors
+            do not carry it, and two backbones may be equally wide.
     """
 
     name: str
+    chosen_by: str
+    features_of: str | None
 
     def fit(
         self,
@@ -80,13 +96,15 @@ def check_support(
     """The support set of a head that learns from one.
 
     Raises:
-        ValueError: there is none, labels and images differ in number, a label is no class, a class has no image, or the
-            features have another width than the text: they are from another backbone.
+        ValueError: there is none, labels and images differ in number, a label is no class, a class has no image,
+            features or text are not finite, or the features have another width than the text. Equally wide features of
+            another backbone cannot be told apart here.
     """
     if tokens is None or labels is None or len(tokens) == 0:
         raise ValueError(f"{method} learns from a support set: give its tokens and labels")
     checked = np.asarray(checked_labels(tokens.pooled.new_zeros(len(tokens), len(text)), labels))
     check_width(tokens, text, method)
+    check_finite(tokens, text, method)
     lacking = sorted(set(range(len(text))) - set(checked.tolist()))
     if lacking:
         raise ValueError(
@@ -107,3 +125,19 @@ def check_width(tokens: ImageTokens, text: Float[Tensor, "k c"], method: str) ->
             f"{method}: image features are {tokens.pooled.shape[1]} wide and text features {text.shape[1]}: encode "
             "both with the same backbone"
         )
+
+
+def check_finite(tokens: ImageTokens, text: Float[Tensor, "k c"], method: str) -> None:
+    """Refuse features that are no numbers: a head fitted on them would be none either.
+
+    Raises:
+        ValueError: one is NaN or infinite; the message names the first image or class.
+    """
+    named = (("image", tokens.pooled), ("image", tokens.spatial.flatten(1)), ("class", text))
+    for what, rows in named:
+        bad = (~rows.isfinite().all(dim=1)).nonzero().flatten()
+        if len(bad):
+            raise ValueError(
+                f"{method}: the features of {what} {int(bad[0])} hold NaN or infinity, as do those of "
+                f"{len(bad) - 1} others: encode them again, in fp32 if half precision overflows"
+            )

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calip_core.attention import CalipConfig, calip_logits
-from calip_core.methods.base import Labels, Validation, fitted
+from calip_core.methods.base import Head, Labels, Validation, fitted
 from calip_core.tokens import CalipLogits, ImageTokens
 
 
-class Calip:
+class Calip(Head):
     """logits = beta1 s F_v F_t^T + beta2 s F_v F_t^aT + beta3 s F_v^a F_t^T (CALIP, section 3.2).
 
     Args:

@@ -8,13 +8,13 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core.methods.base import Labels, Validation, check_support, check_width
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width
 from calip_core.methods.lbfgs import minimise
 from calip_core.methods.validation import check_positive, check_weight, exact, single
 from calip_core.tokens import ImageTokens
 
 
-class Clap:
+class Clap(Head):
     """logits = s F_v w_k / |w_k| (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730).
 
     The weights minimise cross-entropy on the support set plus ``strength`` times the mean over classes of

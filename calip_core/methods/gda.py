@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from calip_core.methods.base import Labels, Validation, check_support, check_width, fitted
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
 from calip_core.methods.validation import best_ratio, check_positive, check_validation, check_weight, exact, single
 from calip_core.tokens import ImageTokens
 
@@ -26,7 +26,7 @@ SEARCHED = (1e-4, 1e2)
 _NO_SPREAD = 1e-12
 
 
-class Gda:
+class Gda(Head):
     """logits = s F_v F_t^T + alpha (F_v W^T + b) (Wang et al., ICLR 2024, arXiv 2402.04087).
 
     With class means mu_k and the shared precision P of the support set, W = mu P and b_k = -mu_k P mu_k^T / 2 - log K:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from calip_core.methods.base import Labels, Validation, check_support, check_width
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width
 from calip_core.methods.lbfgs import minimise
 from calip_core.methods.validation import check_positive, check_validation, exact, single
 from calip_core.metrics import accuracy
@@ -25,7 +25,7 @@ SEARCHED = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 BISECTIONS = 8
 
 
-class LinearProbe:
+class LinearProbe(Head):
     """L2-regularised multinomial logistic regression by L-BFGS, as CLIP's paper and CoOp's ``lpclip`` probe features.
 
     Its logits are log-odds of their own, on the scale on which zero-shot logits are log-odds too. The intercept is not

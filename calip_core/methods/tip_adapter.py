@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from calip_core.betas import LineLandscape, LinePlateau, line_landscape
-from calip_core.methods.base import Labels, Validation, check_support, check_width, fitted
+from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
 from calip_core.methods.validation import check_positive, check_validation, check_weight, single
 from calip_core.metrics import checked_labels
 from calip_core.paths import DATA_DIR
@@ -80,7 +80,7 @@ def published_tip(dataset: str, backbone: str = "RN50") -> PublishedTip:
     return table[dataset, backbone]
 
 
-class TipAdapter:
+class TipAdapter(Head):
     """logits = s F_v F_t^T + alpha exp(-beta (1 - F_v K^T)) V (Zhang et al., ECCV 2022, arXiv 2207.09519).
 
     The keys K are the support images' pooled features, the values V their labels, one-hot.

@@ -7,12 +7,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import check_width, fitted
+from calip_core.methods.base import Head, check_width, fitted
 from calip_core.methods.training import Forward, Support, TrainingOptions, TrainingReport, train, widened
 from calip_core.tokens import ImageTokens
 
 
-class TrainedHead:
+class TrainedHead(Head):
     """A head whose state is a dictionary of tensors, some of them learned.
 
     Args:

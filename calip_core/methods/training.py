@@ -21,7 +21,10 @@ Forward = Callable[[Int64[Tensor, " b"]], Float[Tensor, "b k"]]
 """Rows of the support set -> their logits, by the parameters as they are now."""
 
 COOP_EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}
-"""Epochs by shots in CoOp's scripts; ImageNet always gets 50 (CoOp's COOP.md)."""
+"""Epochs by shots in CoOp's scripts."""
+
+IMAGENET_EPOCHS = 50
+"""Epochs on ImageNet at any number of shots (CoOp's COOP.md)."""
 
 
 @dataclass(frozen=True)

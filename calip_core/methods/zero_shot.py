@@ -5,11 +5,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import Labels, Validation, fitted
+from calip_core.methods.base import Head, Labels, Validation, fitted
 from calip_core.tokens import ImageTokens
 
 
-class ZeroShot:
+class ZeroShot(Head):
     """logits = s F_v F_t^T (Radford et al., 2021, section 3.1).
 
     Args:

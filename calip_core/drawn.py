@@ -1,0 +1,169 @@
+"""Some images of a split as a split of their own: as they are, in augmented views, blurred, or as whole clouds."""
+
+import hashlib
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageFilter
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from calip_core.datasets.task import Split
+from calip_core.features.encode import OwnInput
+
+CROP = (0.5, 1.0)
+"""Share of the area that an augmented view keeps, as in Tip-Adapter's code."""
+
+_SHAPE = (3 / 4, 4 / 3)  # width over height of a crop
+_TRIES = 10
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom edge in pixels."""
+
+
+def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
+    """A random crop by the rule of torchvision's ``RandomResizedCrop``, drawn from a generator of one's own.
+
+    torchvision draws from torch's global generator, which threads that decode side by side would share.
+
+    Args:
+        rng: from which all numbers come.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+    """
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(*CROP)
+        shape = math.exp(rng.uniform(math.log(_SHAPE[0]), math.log(_SHAPE[1])))
+        w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return left, top, left + w, top + h
+    # No crop of these shapes fits: the largest one in the middle.
+    w, h = min(width, round(height * _SHAPE[1])), min(height, round(width / _SHAPE[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+@dataclass(frozen=True)
+class _Views:
+    """Reads images of a split, each in some views."""
+
+    split: Split
+    indices: tuple[int, ...]
+    augmentations: int
+    seed: int
+
+    @property
+    def paths(self) -> Sequence[Path] | None:
+        paths = self.split.paths
+        return None if paths is None else [paths[i] for i in self.indices for _ in range(max(1, self.augmentations))]
+
+    def __call__(self, row: int) -> Image.Image:
+        place, view = divmod(row, max(1, self.augmentations))
+        image = self.split[self.indices[place]][0]
+        return image if not self.augmentations else _augmented(image, (self.seed, self.indices[place], view))
+
+
+def _augmented(image: Image.Image, seed: tuple[int, ...]) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    cut = image.resize(image.size, Image.Resampling.BICUBIC, random_box(rng, *image.size))
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
+
+
+class DrawnImages(Split):
+    """Some images of a split, each as it is or in several augmented views: random crops, half of them mirrored.
+
+    Attributes:
+        views: rows of each drawn image.
+    """
+
+    def __init__(self, split: Split, indices: Sequence[int], augmentations: int = 0, seed: int = 0) -> None:
+        """Say which images.
+
+        Args:
+            split: a split of images.
+            indices: numbers of images in it.
+            augmentations: views of each; 0 takes the image as it is.
+            seed: of crops and mirrorings; view v of image i depends on (seed, i, v) alone.
+        """
+        self.views = max(1, augmentations)
+        read = _Views(split, tuple(indices), augmentations, seed)
+        super().__init__(read, np.repeat(split.labels[list(indices)], self.views))
+        if augmentations and read.paths is not None:  # files alone do not say which crops: a store must know
+            numbers = list(read.indices)
+            self.made_from = f"{augmentations} views of {numbers} by seed {seed}, rule {_rule()}"
+
+
+def _rule() -> str:
+    """A digest of the code that makes augmented views."""
+    text = inspect.getsource(random_box) + inspect.getsource(_augmented) + f"{CROP} {_SHAPE} {_TRIES}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class DrawnViews(Split):
+    """Some clouds of a split of views, each with all its views."""
+
+    def __init__(self, split: Split, indices: Sequence[int]) -> None:
+        """Say which: numbers of images in the split, the views of a cloud together."""
+        self._split, self._indices, self.views = split, list(indices), split.views
+        self.made_from = f"{getattr(split, 'made_from', '')} {self._indices}"
+        super().__init__(lambda row: split[self._indices[row]][0], split.labels[self._indices])
+
+    def encoder_input(self, index: int, resolution: int) -> Float[Tensor, "3 h w"]:
+        """As the split gives it."""
+        assert isinstance(self._split, OwnInput)
+        return self._split.encoder_input(self._indices[index], resolution)
+
+
+@dataclass(frozen=True)
+class _Blur:
+    split: Split
+    radius: float
+
+    def __call__(self, index: int) -> Image.Image:
+        return self.split[index][0].filter(ImageFilter.GaussianBlur(self.radius))
+
+
+class _BlurredImages(Split):
+    def __init__(self, split: Split, radius: float) -> None:
+        super().__init__(_Blur(split, radius), split.labels)
+        self.views = split.views
+
+
+class _BlurredViews(_BlurredImages):
+    """Views of clouds, whose encoder input is not their picture: the input itself is blurred."""
+
+    def __init__(self, split: Split, radius: float) -> None:
+        super().__init__(split, radius)
+        self._split, self._radius = split, radius
+        self.made_from = f"{getattr(split, 'made_from', '')} blurred {radius}"
+
+    def encoder_input(self, index: int, resolution: int) -> Float[Tensor, "3 h w"]:
+        assert isinstance(self._split, OwnInput)
+        given = self._split.encoder_input(index, resolution)
+        size = 2 * math.ceil(3 * self._radius) + 1  # three standard deviations to each side
+        blurred: Float[Tensor, "3 h w"] = gaussian_blur(given, [size, size], [self._radius, self._radius])
+        return blurred
+
+
+def blurred(split: Split, radius: float) -> Split:
+    """The same things in the same order, out of focus; views of clouds stay together.
+
+    Args:
+        split: labelled images, or views of clouds.
+        radius: standard deviation of a Gaussian, in pixels of the image, for views of clouds in pixels of what the
+            encoder takes; 0 gives the split itself.
+
+    Raises:
+        ValueError: the radius is negative or not finite.
+    """
+    if not 0 <= radius < math.inf:
+        raise ValueError(f"radius is {radius}, expected a finite number of pixels, 0 or more")
+    if radius == 0:
+        return split
+    return _BlurredViews(split, radius) if isinstance(split, OwnInput) else _BlurredImages(split, radius)

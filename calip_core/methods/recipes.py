@@ -1,0 +1,141 @@
+"""What heads are made with where nobody says otherwise: one fixed rule for all data sets, or what was published."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from calip_core.methods.calip_fs import CalipFs
+from calip_core.methods.clip_adapter import PUBLISHED_RATIO
+from calip_core.methods.tip_adapter import PUBLISHED_SCALE, published_tip
+from calip_core.methods.training import IMAGENET_EPOCHS, TrainingOptions
+from calip_core.selection import published as published_betas
+
+FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
+"""Epochs of CoOp, CLIP-Adapter and CALIP-FS by shots, for every data set: far fewer than published, so that a laptop
+can train them all. A number of shots that is not listed has the epochs of the next smaller one that is."""
+
+_SGD_HEADS = ("coop", "clip_adapter", "calip_fs")
+_EUROSAT_EPOCHS = 100
+
+# Why a head has no published values, and what its published code does instead.
+_NO_VALUES = {
+    "linear_probe": "CoOp's code searches its C on validation images",
+    "gda": "its code searches alpha on validation images",
+    "clap": "its code makes 300 epochs of SGD where this head goes to the minimum",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a head, and in words where they come from."""
+
+    options: dict[str, Any]
+    source: str
+
+
+def fixed_recipe(method: str, shots: int) -> Recipe:
+    """The options of every data set: a head's own defaults, and epochs by the number of shots alone.
+
+    Args:
+        method: one of ``METHODS``.
+        shots: images a class; of a support set with fewer in some classes, the most.
+
+    Raises:
+        ValueError: ``shots`` is below 1.
+    """
+    if shots < 1:
+        raise ValueError(f"shots is {shots}, expected at least one image a class")
+    if method not in _SGD_HEADS:
+        return Recipe({}, "this library's defaults")
+    epochs = FIXED_EPOCHS[max(listed for listed in FIXED_EPOCHS if listed <= shots)]
+    training = TrainingOptions.coop(epochs=epochs)
+    return Recipe({"training": training}, f"this library's defaults, {epochs} epochs at {shots} shots")
+
+
+def published_recipe(
+    method: str, *, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+) -> Recipe:
+    """The options that a head was published with for a data set and a number of shots.
+
+    Nothing is searched: Tip-Adapter's alpha and beta are those that its configuration starts from (``published_tip``),
+    alpha in proportion to the logit scale. CoOp states its schedule for any data set; so does CALIP-FS's one known
+    implementation, which is not its authors' (yuranusduke/CALIP).
+
+    Args:
+        method: one of ``METHODS``.
+        dataset: name of the task.
+        shots: images a class.
+        backbone: whose features the values are for.
+        logit_scale: of the head.
+
+    Raises:
+        ValueError: the method, the data set or the number of shots has no published values.
+    """
+    if method in _NO_VALUES:
+        raise ValueError(
+            f"{method} has no published values: {_NO_VALUES[method]}. Choose hyperparameters='validation' or 'fixed'"
+        )
+    known = _PUBLISHED.get(method)
+    if known is None:
+        return Recipe({}, "nothing to choose")
+    return known(_Asked(dataset, shots, backbone, logit_scale / PUBLISHED_SCALE))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    dataset: str
+    shots: int
+    backbone: str
+    scale: float
+
+    def coop(self) -> TrainingOptions:
+        if self.dataset == "imagenet":
+            return TrainingOptions.coop(epochs=IMAGENET_EPOCHS)
+        return TrainingOptions.coop(self.shots)
+
+
+def _coop(asked: _Asked) -> Recipe:
+    training = asked.coop()
+    return Recipe({"training": training}, f"CoOp's schedule: {training.epochs} epochs at {asked.shots} shots")
+
+
+def _clip_adapter(asked: _Asked) -> Recipe:
+    training = asked.coop()
+    options = {"ratio": PUBLISHED_RATIO, "training": training}
+    return Recipe(options, f"CLIP-Adapter's code, with CoOp's schedule: {training.epochs} epochs")
+
+
+def _tip_adapter(asked: _Asked) -> Recipe:
+    known = published_tip(asked.dataset, asked.backbone)
+    options = {
+        "alpha": known.alpha * asked.scale, "beta": known.beta,
+        "alpha_max": known.alpha_max * asked.scale, "beta_max": known.beta_max,
+    }  # fmt: skip
+    return Recipe(options, known.source)
+
+
+def _tip_adapter_f(asked: _Asked) -> Recipe:
+    recipe = _tip_adapter(asked)
+    epochs = {"epochs": _EUROSAT_EPOCHS} if asked.dataset == "eurosat" else {}
+    return Recipe({**recipe.options, "training": TrainingOptions.tip_adapter_f(**epochs)}, recipe.source)
+
+
+def _calip(asked: _Asked) -> Recipe:
+    known = published_betas(asked.dataset, asked.backbone)
+    return Recipe({"beta2": known.beta2, "beta3": known.beta3}, known.chosen_by)
+
+
+def _calip_fs(asked: _Asked) -> Recipe:
+    head = CalipFs.yuranusduke()
+    own = {name: value for name, value in head.options().items() if name not in ("seed", "progress")}
+    return Recipe(own, "yuranusduke/CALIP, which is not the authors' code")
+
+
+def _inter_view_adapter(asked: _Asked) -> Recipe:
+    return Recipe({}, "PointCLIP's code, without its normalisation layers and dropout")
+
+
+_PUBLISHED: dict[str, Callable[[_Asked], Recipe]] = {
+    "calip": _calip, "coop": _coop, "clip_adapter": _clip_adapter, "tip_adapter": _tip_adapter,
+    "tip_adapter_f": _tip_adapter_f, "calip_fs": _calip_fs, "inter_view_adapter": _inter_view_adapter,
+}  # fmt: skip
