@@ -22,7 +22,7 @@ from calip_core.features import FeatureStore
 from calip_core.features.encode import OwnInput
 from calip_core.machine import commit, device_name, library_version, package_versions
 from calip_core.methods import Method, make_method
-from calip_core.methods.recipes import Recipe, fixed_recipe, published_recipe
+from calip_core.methods.recipes import Recipe, choosing_recipe, fixed_recipe, published_recipe
 from calip_core.methods.registry import accepted_options
 from calip_core.methods.trained import TrainedHead
 from calip_core.metrics import correct_predictions, wilson_interval
@@ -278,8 +278,10 @@ class FewShotBench:
 
     def _recipe(self, method: str, shots: int, hyperparameters: Hyperparameters) -> Recipe:
         accepted_options(method)  # an unknown method is named before anything is drawn
-        if hyperparameters != "published":
+        if hyperparameters == "fixed":
             return fixed_recipe(method, shots)
+        if hyperparameters != "published":
+            return choosing_recipe(method, shots)
         task, backbone = self.task.name, self.backbone
         return published_recipe(
             method, dataset=task, shots=shots, backbone=backbone.name, logit_scale=backbone.logit_scale

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from calip_core.datasets import disk_datasets
 from calip_core.fewshot import FewShotRecord
+from calip_core.methods.recipes import published_training
 from calip_core.metrics import PairedTest, mcnemar
 from calip_core.paths import DATA_DIR
 from calip_core.records import RunRecord
@@ -358,11 +359,61 @@ def published_few_shot() -> tuple[PublishedFewShot, ...]:
 
 
 def mean_over_seeds(records: Iterable[FewShotRecord], dataset: str, backbone: str, method: str, shots: int) -> str:
-    """Measured mean of real data over its seeds, in per cent, with their number; empty where there is none."""
+    """Measured mean of real data over its seeds, to stand beside a published number; empty where there is none.
+
+    Seeds are averaged within one setting alone: the same images, weights, options and hyperparameters. Of several
+    settings the one that is nearest to the published recipe counts, the newest among equals.
+
+    Returns:
+        The mean in per cent, the number of seeds, and in words all that differs from the published recipe.
+    """
     asked = (dataset, backbone, method, shots)
-    found = {
-        record.seed: 100 * record.top1
-        for record in records
-        if (record.dataset, record.backbone, record.method, record.shots) == asked and not record.standin
-    }
-    return f"{sum(found.values()) / len(found):.2f} ({len(found)} seeds)" if found else ""
+    settings: dict[str, dict[int, FewShotRecord]] = {}
+    for record in sorted(records, key=lambda record: record.time):
+        if (record.dataset, record.backbone, record.method, record.shots) == asked and not record.standin:
+            own = settings.pop(_few_shot_setting(record), {}) | {record.seed: record}
+            settings[_few_shot_setting(record)] = own
+    if not settings:
+        return ""
+    group = min(reversed(settings.values()), key=lambda group: len(unlike_published(next(iter(group.values())))))
+    found = [100 * record.top1 for record in group.values()]
+    notes = [f"{len(found)} seed{'s' * (len(found) > 1)}", *unlike_published(next(iter(group.values())))]
+    return f"{sum(found) / len(found):.2f} ({'; '.join(notes)})"
+
+
+def _few_shot_setting(record: FewShotRecord) -> str:
+    """All that a record was asked for but its seed, in a form that can be compared."""
+    options = {name: value for name, value in record.options.items() if name not in ("seed", "progress")}
+    asked = (
+        record.split_source, record.image_set, record.limit, record.weights, record.precision, record.augmentations,
+        record.nested, record.short, record.hyperparameters, options,
+    )  # fmt: skip
+    return json.dumps(asked, sort_keys=True)
+
+
+_SEARCHING = {"linear_probe", "tip_adapter", "tip_adapter_f", "gda"}  # published code chooses on validation images
+
+
+def unlike_published(record: FewShotRecord) -> list[str]:
+    """In words, what a few-shot record does otherwise than the published measurements of its method.
+
+    Those use all test images, CoOp's draws, random crops, the published training, and either published values or, for
+    methods whose code searches, values chosen on validation images.
+    """
+    expected = "validation" if record.method in _SEARCHING else "published"
+    notes = [] if record.limit is None else [f"{record.images:,} test images"]
+    if record.hyperparameters != expected:
+        notes.append(f"{record.hyperparameters} hyperparameters")
+    notes += _unlike_training(record)
+    if not record.augmentations and record.projection is None and record.method not in ("zero_shot", "calip"):
+        notes.append("no random crops")
+    return notes + ["nested draws"] * record.nested + [f"short={record.short!r}"] * (record.short == "take")
+
+
+def _unlike_training(record: FewShotRecord) -> list[str]:
+    used = record.options.get("training")
+    known = published_training(record.method, record.dataset, record.shots)
+    if used is None or known is None:
+        return []
+    differ = {name: value for name, value in asdict(known).items() if used.get(name) != value}
+    return [f"{name} {used.get(name)}, published {value}" for name, value in differ.items()]

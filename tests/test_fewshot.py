@@ -1,5 +1,7 @@
 """Few-shot measurements: the same images for every head, drawn once, encoded once, counted once."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,9 @@ from PIL import Image
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split, Task
 from calip_core.fewshot import DrawnImages, FewShotBench
+from calip_core.methods import METHODS, TrainingOptions, save_method
+from calip_core.methods.recipes import FIXED_EPOCHS
+from calip_core.tokens import ImageTokens
 from tests.backbones.clips import random_clip
 from tests.test_benchmark import NAMES, cloud_task
 
@@ -125,3 +130,127 @@ def test_clouds_are_drawn_and_counted_whole(backbone, root):
     assert len(support.tokens) == 2 * 3 * 6 and (support.thing_labels == [0, 0, 1, 1, 2, 2]).all()
     record = bench.run("gda", 2, seed=1)
     assert record.images == 12 and record.projection == "pointclip, 40 points"
+
+
+def test_hyperparameters_come_from_where_the_record_says(bench, root):
+    fixed, chosen, oracle = (
+        bench.run("gda", 4, seed=1, hyperparameters=how) for how in ("fixed", "validation", "oracle")
+    )
+    assert [r.hyperparameters for r in (fixed, chosen, oracle)] == ["fixed", "validation", "oracle"]
+    assert "as there is no validation set" in fixed.chosen_by
+    assert "12 validation images" in chosen.chosen_by and "24 validation images" in oracle.chosen_by
+    assert oracle.top1 >= max(fixed.top1, chosen.top1) and fixed.support_set == oracle.support_set
+    with pytest.raises(ValueError, match="gda has no published values"):
+        bench.run("gda", 4, seed=1, hyperparameters="published")
+    with pytest.raises(ValueError, match="hyperparameters is 'stated', expected one of .'fixed', 'published'"):
+        bench.run("gda", 4, seed=1, hyperparameters="stated")
+
+
+def test_test_labels_are_seen_by_the_oracle_alone(bench, monkeypatch):
+    """Whatever is chosen otherwise stays the same when the test labels are others."""
+    wrong = dataclasses.replace(bench.test, labels=np.roll(bench.test.labels, 1))
+    states = {}
+    for labels in ("right", "wrong"):
+        heads = {}
+        for how in ("fixed", "validation", "oracle"):
+            for method in ("tip_adapter", "gda", "calip"):
+                monkeypatch.setattr(bench, "_record", lambda head, **known: head)
+                heads[how, method] = bench.run(method, 4, seed=1, hyperparameters=how).chosen_by
+        states[labels] = heads
+        monkeypatch.setattr(bench, "test", wrong)
+    same = {key for key in states["right"] if states["right"][key] == states["wrong"][key]}
+    assert {key for key in same if key[0] != "oracle"} == {key for key in states["right"] if key[0] != "oracle"}
+    assert any(key not in same for key in states["right"] if key[0] == "oracle")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_under_validation_every_head_chooses_or_says_that_it_has_nothing_to(bench, method):
+    said = bench.run(method, 2, seed=1, hyperparameters="validation", options=quick(method)).chosen_by
+    nothing = method in ("zero_shot", "coop", "clap", "inter_view_adapter")
+    assert said == "nothing to choose" if nothing else "6 validation images" in said
+
+
+def quick(method):
+    """Options that make the fit of a trained head short."""
+    trained = method in ("coop", "clip_adapter", "tip_adapter_f", "calip_fs", "inter_view_adapter")
+    context = {"context": 4} if method == "coop" else {}
+    return {"training": TrainingOptions(epochs=2), **context} if trained else {}
+
+
+def test_published_values_go_into_the_head_and_the_record(bench):
+    record = bench.run("clip_adapter", 1, seed=1, hyperparameters="published", options={"training": {"epochs": 2}})
+    assert record.options["ratio"] == 0.2 and record.options["training"]["epochs"] == 2
+    assert record.recipe == "CLIP-Adapter's code, with CoOp's schedule: 50 epochs"
+    assert record.samples_per_second > 0
+    with pytest.raises(ValueError, match="no published Tip-Adapter configuration for colours with random"):
+        bench.run("tip_adapter", 1, seed=1, hyperparameters="published")
+
+
+def test_fixed_training_goes_by_the_shots(bench):
+    support, _ = bench.support(2, seed=1)
+    assert bench.fit("clip_adapter", support).training.epochs == FIXED_EPOCHS[2]
+
+
+def test_a_class_with_fewer_images_is_refused_by_split_or_taken(bench, task, backbone, root):
+    with pytest.raises(ValueError, match="has 10 images, fewer than 12 shots, in the train split"):
+        bench.run("gda", 12, seed=1)
+    record = bench.run("gda", 12, seed=1, short="take", nested=True)
+    assert (record.short, record.nested) == ("take", True)
+    few = dataclasses.replace(task, splits={**task.splits, "val": Split(Coloured(1), np.arange(6) % 3)})
+    short = FewShotBench(few, backbone, features=root, progress=False)
+    assert short.run("gda", 4, seed=1).shots == 4  # no validation image is needed
+    with pytest.raises(ValueError, match="has 2 images, fewer than 4 shots, in the val split"):
+        short.run("gda", 4, seed=1, hyperparameters="validation")
+    assert "6 validation images" in short.run("gda", 4, seed=1, hyperparameters="validation", short="take").chosen_by
+
+
+def test_a_draw_is_decoded_once(task, backbone, root):
+    reads = []
+
+    def read(index):
+        reads.append(index)
+        return Coloured(0)(index)
+
+    counted = dataclasses.replace(task, splits={**task.splits, "train": Split(read, task.splits["train"].labels)})
+    bench = FewShotBench(counted, backbone, features=root, progress=False)
+    bench.run("gda", 2, seed=1)
+    before = len(reads)
+    bench.run("clap", 2, seed=1)
+    assert before > 0 and len(reads) == before
+    bench.run("gda", 2, seed=1, nested=True)
+    assert len(reads) > before
+
+
+def test_features_and_heads_of_another_backbone_are_refused(bench, task, root, tmp_path):
+    other = FewShotBench(
+        task, Backbone.from_clip("other", random_clip("vit"), precision="fp32"), features=root, progress=False
+    )
+    support, val = bench.support(2, seed=1)
+    head = bench.fit("gda", support, val)
+    assert head.features_of == "random"
+    with pytest.raises(ValueError, match="a head of random met a bench of other"):
+        other.accuracy(head)
+    with pytest.raises(ValueError, match="features of random met a bench of other"):
+        other.fit("gda", support)
+    with pytest.raises(ValueError, match="features of other met a bench of random"):
+        bench.accuracy(head, other.test)
+    with pytest.raises(ValueError, match="fitted on features of random, not of other"):
+        save_method(head, tmp_path / "head", backbone="other", classnames=NAMES)
+
+
+def test_bare_tokens_of_an_equally_wide_backbone_cannot_be_told_apart(bench):
+    """The documented limit: tokens carry no name, so only a bench and a saved head can compare it."""
+    support, _ = bench.support(2, seed=1)
+    head = bench.fit("gda", support)
+    noise = ImageTokens(torch.randn_like(support.tokens.pooled), support.tokens.spatial, support.tokens.grid)
+    assert head.logits(noise).shape == (6, 3)
+
+
+@pytest.mark.parametrize("method", ["calip_fs", "inter_view_adapter"])
+def test_trained_heads_learn_from_clouds(backbone, root, method):
+    task = cloud_task(root)
+    task.splits["train"] = task.splits["val"]
+    bench = FewShotBench(task, backbone, features=root, progress=False)
+    record = bench.run(method, 2, seed=1, options=quick(method))
+    assert record.images == 12 and record.parameters > 0
+    assert record.options.get("cloud_views", 6) == 6

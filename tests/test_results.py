@@ -3,11 +3,14 @@ import errno
 import json
 import multiprocessing
 import os
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
 
 from calip_core import results
+from calip_core.fewshot import FewShotRecord
+from calip_core.methods import TrainingOptions
 from calip_core.results import TornRecordWarning
 from tests.records import FIELDS, make_record
 
@@ -169,3 +172,71 @@ def test_every_published_table_has_one_value_a_column():
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))
         assert {len(row) for row in rows} == {len(rows[0])}, path.name
+
+
+def few(**changes):
+    """A few-shot record of a full test with the published recipe of CLIP-Adapter."""
+    training = asdict(TrainingOptions.coop(4))
+    options = {"ratio": 0.2, "training": training, "seed": changes.get("seed", 1)} | changes.pop("options", {})
+    shared = {name: FIELDS[name] for name in FIELDS if name in FewShotRecord.model_fields}
+    own = {
+        "method": "clip_adapter", "projection": None, "support_set": "s", "shots": 4, "seed": 1, "augmentations": 10,
+        "nested": False, "short": "error", "hyperparameters": "published", "recipe": "CoOp", "chosen_by": "given",
+        "parameters": 1, "samples_per_second": 1.0, "hits": "AAA=", "options": options,
+    }  # fmt: skip
+    return FewShotRecord(**(shared | own | changes))
+
+
+def mean(*records):
+    return results.mean_over_seeds(records, "eurosat", "RN50", "clip_adapter", 4)
+
+
+def test_measured_seeds_are_averaged_and_the_newest_of_each_counts():
+    later = few(seed=2, top1=0.68, time=FIELDS["time"] + timedelta(days=1))
+    assert mean(few(top1=0.5), later, few(seed=2, top1=0.6)) == "59.00 (2 seeds)"
+    assert mean() == "" and mean(few(standin=True)) == "" and mean(few(shots=8)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"limit": 1000, "images": 10}, "10 test images"),
+        ({"augmentations": 0}, "no random crops"),
+        ({"hyperparameters": "fixed"}, "fixed hyperparameters"),
+        ({"nested": True}, "nested draws"),
+        ({"short": "take"}, "short='take'"),
+        ({"options": {"training": asdict(TrainingOptions.coop(4, epochs=30))}}, "epochs 30, published 100"),
+    ],
+)
+def test_what_is_not_as_published_is_printed_and_never_mixed_with_what_is(changes, said):
+    unlike = few(seed=2, top1=0.9, **changes)
+    assert mean(unlike) == f"90.00 (1 seed; {said})"
+    assert mean(few(top1=0.5), unlike) == "50.00 (1 seed)"
+    assert mean(few(seed=1, top1=0.8, weights="other"), unlike) == "80.00 (1 seed)"
+
+
+def test_a_searching_head_is_as_published_where_it_searched_on_validation():
+    tip = {"method": "tip_adapter", "options": {"training": None}}
+    assert results.unlike_published(few(**tip, hyperparameters="validation")) == []
+    assert results.unlike_published(few(**tip, hyperparameters="oracle")) == ["oracle hyperparameters"]
+
+
+def test_published_few_shot_values_have_sources_and_known_numbers():
+    table = {(p.dataset, p.method, p.shots): p for p in results.published_few_shot()}
+    assert len(table) == len(results.published_few_shot()) and all(p.source for p in table.values())
+    assert table["imagenet", "tip_adapter_f", 16].top1 == pytest.approx(0.6551)
+    assert table["eurosat", "coop", 16].top1 == pytest.approx(0.8327)
+    assert {p.backbone for p in table.values()} == {"RN50"} and all(0 < p.top1 < 1 for p in table.values())
+
+
+def test_few_shot_records_are_kept_beside_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
+    assert results.load_few_shot() == []
+    results.append(few())
+    results.append(few(seed=2))
+    assert results.load_few_shot() == [few(), few(seed=2)] and results.load() == []
+    old = json.loads(few().model_dump_json()) | {"schema_version": 1, "hyperparameters": "stated"}
+    with (tmp_path / "fewshot.jsonl").open("a") as lines:
+        lines.write(json.dumps(old) + "\n")
+    with pytest.warns(results.OldRecordWarning, match="line 3, is a record of form 1, this version writes form 2"):
+        assert len(results.load_few_shot()) == 2

@@ -78,6 +78,10 @@ class Method(Protocol):
         """Become the fitted head whose ``state`` this is."""
         ...
 
+    def shapes(self) -> dict[str, str]:
+        """Names and dimensions of what ``state`` holds, such as "k c"; equal letters are equal, k is the classes."""
+        ...
+
 
 def fitted(text: Float[Tensor, "k c"] | None) -> Float[Tensor, "k c"]:
     """The text features of a fitted head.

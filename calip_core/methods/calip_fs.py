@@ -21,6 +21,7 @@ from calip_core.betas import beta_landscape
 from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions, uniform
+from calip_core.methods.validation import check_validation
 from calip_core.tokens import CalipLogits, ImageTokens
 
 PreInit = Literal["identity", "random"]
@@ -168,11 +169,31 @@ class CalipFs(TrainedHead):
             TrainingDivergedError: the head is then the last one with a finite loss.
         """
         support = Support.of(tokens, labels, text, self.name)
+        given = self.beta2 is not None and self.beta3 is not None
+        chosen_on = None if val is None or given else check_validation(val, text, self.name)
         state = self._first_state(support.text)
         self._learn(state, lambda rows: self._blend(self._terms(support.tokens[rows], state), state), support)
-        if val is not None and self.beta2 is None:
-            self._choose_betas(*val)
+        reason = "given" if given else "fixed, as there is no validation set"
+        if chosen_on is not None:
+            self._choose_betas(*chosen_on)
+            reason = f"exact landscape of {len(chosen_on[1])} validation images"
+        self.chosen_by = f"{reason}: {self._numbers()}"
         return self
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, the blend, and the matrices (and biases) of every projection."""
+        widths = ("c", *map(str, self.config.hidden))
+        layers = {"post": ("c", "c")}
+        for side in ("both",) if self.config.shared else ("s", "t"):
+            layers |= {f"{side}_hidden{i}": pair for i, pair in enumerate(pairwise(widths))}
+            layers |= {f"{side}_{role}": (widths[-1], "c") for role in _ROLES}
+        biases = {f"{name}_bias": outputs for name, (_, outputs) in layers.items() if self.config.bias}
+        matrices = {name: f"{outputs} {inputs}" for name, (inputs, outputs) in layers.items()}
+        return {"text": "k c", "betas": "3", **matrices, **biases}
+
+    def _numbers(self) -> str:
+        beta1, beta2, beta3 = self._state["betas"].tolist()
+        return f"beta1 = {beta1:g}, beta2 = {beta2:g}, beta3 = {beta3:g}"
 
     @torch.no_grad()
     def terms(self, tokens: ImageTokens) -> CalipLogits:
@@ -186,8 +207,9 @@ class CalipFs(TrainedHead):
         n, m, c = tokens.spatial.shape
         step = max(1, _CHUNK_ELEMENTS // (m * max(c, len(self._text()))))
         starts = range(0, n, step) if n else ()
-        parts = [self._terms(self._checked(tokens[i : i + step]), self._state) for i in starts]
-        return CalipLogits.cat(parts or [self._terms(check, self._state)])
+        state = self._placed(check)
+        parts = [self._terms(self._checked(tokens[i : i + step]), state) for i in starts]
+        return CalipLogits.cat(parts or [self._terms(check, state)])
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """The blend of the three."""

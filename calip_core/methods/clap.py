@@ -67,7 +67,7 @@ class Clap(Head):
             fit = cross_entropy(self.logit_scale * images @ normalize(weight, dim=1).T, target)
             return fit + self.strength * (prices * drift).mean()
 
-        weight = minimise(loss, start, iterations=self.iterations)
+        weight = minimise(loss, start, iterations=self.iterations, what=self.name)
         self._weight, self._prices = normalize(weight, dim=1).to(single(text)), prices.to(single(text))
         return self
 
@@ -100,6 +100,10 @@ class Clap(Head):
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take them back."""
         self._weight, self._prices = state["weight"], state["prices"]
+
+    def shapes(self) -> dict[str, str]:
+        """The weights and the penalties."""
+        return {"weight": "k c", "prices": "k"}
 
     def _fitted(self) -> Float[Tensor, "k c"]:
         if self._weight is None:

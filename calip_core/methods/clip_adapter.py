@@ -11,6 +11,7 @@ from torch.nn.functional import linear, normalize, relu
 from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions, uniform
+from calip_core.methods.validation import check_validation
 from calip_core.metrics import accuracy
 from calip_core.tokens import ImageTokens
 
@@ -76,16 +77,17 @@ class ClipAdapter(TrainedHead):
             TrainingDivergedError: the head is then the last one with a finite loss.
         """
         support = Support.of(tokens, labels, text, self.name)
-        if self.ratio is not None or val is None:
-            self._train(support, PUBLISHED_RATIO if self.ratio is None else self.ratio)
-            return self
-        best = -1.0
-        for ratio in self.ratios:
-            self._train(support, ratio)
-            score = accuracy(self.logits(val[0]), val[1])
-            if score > best:
-                best, chosen, report = score, self._state, self.report
-        self._state, self.report = chosen, report
+        if self.ratio is not None:
+            reason = "given"
+            self._train(support, self.ratio)
+        elif val is None:
+            reason = "published, as there is no validation set"
+            self._train(support, PUBLISHED_RATIO)
+        else:
+            chosen_on, val_labels = check_validation(val, text, self.name)
+            reason = f"best of {len(self.ratios)} on {len(val_labels)} validation images"
+            self._train_all(support, chosen_on, val_labels)
+        self.chosen_by = f"{reason}: {self._numbers()}"
         return self
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
@@ -96,12 +98,30 @@ class ClipAdapter(TrainedHead):
             ValueError: features of another width.
         """
         with torch.no_grad():
-            return self._logits(self._checked(tokens).pooled, self._state)
+            tokens = self._checked(tokens)
+            return self._logits(tokens.pooled, self._placed(tokens))
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments."""
         own = {"ratio": self.ratio, "ratios": list(self.ratios), "reduction": self.reduction}
         return {**own, **super().options()}
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, the two layers and the ratio."""
+        return {"text": "k c", "down": "h c", "up": "c h", "ratio": ""}
+
+    def _numbers(self) -> str:
+        return f"ratio = {float(self._state['ratio']):g}"
+
+    def _train_all(self, support: Support, tokens: ImageTokens, labels: Labels) -> None:
+        """Train with every ratio and keep the one that is best on validation."""
+        best = -1.0
+        for ratio in self.ratios:
+            self._train(support, ratio)
+            score = accuracy(self.logits(tokens), labels)
+            if score > best:
+                best, chosen, report = score, self._state, self.report
+        self._state, self.report = chosen, report
 
     def _train(self, support: Support, ratio: float) -> None:
         state = self._first_state(support.text, ratio)

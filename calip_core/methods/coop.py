@@ -110,7 +110,8 @@ class CoOp(TrainedHead):
             RuntimeError: the head has not been fitted.
             ValueError: features of another width.
         """
-        return self._logits(self._checked(tokens).pooled, self._state["text"])
+        tokens = self._checked(tokens)
+        return self._logits(tokens.pooled, self._placed(tokens)["text"])
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments but the backbone, which a fitted head does not need."""
@@ -119,6 +120,10 @@ class CoOp(TrainedHead):
             "class_specific": self.class_specific, "position": self.position, "init": self.init, "chunk": self.chunk,
         }  # fmt: skip
         return {**own, **super().options()}
+
+    def shapes(self) -> dict[str, str]:
+        """Features of the learned prompts, and the context, of as many vectors as the first words had."""
+        return {"text": "k c", "context": "k l d" if self.class_specific else "l d"}
 
     def _logits(self, pooled: Float[Tensor, "n c"], text: Float[Tensor, "k c"]) -> Float[Tensor, "n k"]:
         return self.logit_scale * pooled @ text.to(pooled).T

@@ -9,11 +9,16 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
-from calip_core.methods.validation import best_ratio, check_positive, check_validation, check_weight, exact, single
+from calip_core.methods.validation import (
+    PUBLISHED_SCALE,
+    best_ratio,
+    check_positive,
+    check_validation,
+    check_weight,
+    exact,
+    single,
+)
 from calip_core.tokens import ImageTokens
-
-PUBLISHED_SCALE = 100.0
-"""The published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
 
 FIXED_ALPHA = 0.1
 """Blend weight at the published scale where there is no validation set and none is given: the middle of the seven
@@ -76,7 +81,7 @@ class Gda(Head):
             self._chosen, self.chosen_by = self.alpha, f"given: alpha = {self.alpha:g}"
         elif val is None:
             self._chosen = FIXED_ALPHA * self.logit_scale / PUBLISHED_SCALE
-            self.chosen_by = f"stated in advance, as there is no validation set: alpha = {self._chosen:g}"
+            self.chosen_by = f"fixed, as there is no validation set: alpha = {self._chosen:g}"
         else:
             val_tokens, val_labels = check_validation(val, text, self.name)
             low, high = (end * self.logit_scale / PUBLISHED_SCALE for end in SEARCHED)
@@ -115,6 +120,10 @@ class Gda(Head):
         self._text, self._weight, self._bias = state["text"], state["weight"], state["bias"]
         self._chosen = float(state["alpha"])
         self.chosen_by = f"restored: alpha = {self._chosen:g}"
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, the discriminant and alpha."""
+        return {"text": "k c", "weight": "k c", "bias": "k", "alpha": ""}
 
     def _terms(self, tokens: ImageTokens) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         text = fitted(self._text)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import linear, normalize, relu
 
@@ -67,13 +67,13 @@ class InterViewAdapter(TrainedHead):
         """Train the adapter on the support set's clouds; nothing is chosen on the validation set.
 
         Raises:
-            ValueError: the support set is missing, lacks a class, is of another width than the text, or has no whole
-                number of clouds.
+            ValueError: the support set is missing, lacks a class, is of another width than the text, has no whole
+                number of clouds, or the views of a cloud have different labels.
             TrainingDivergedError: the head is then the last one with a finite loss.
         """
         rows = Support.of(tokens, labels, text, self.name)
-        clouds = Support(rows.tokens, rows.targets[:: self.cloud_views], rows.text)
         pooled = self._by_cloud(rows.tokens.pooled)
+        clouds = Support(rows.tokens, self._label_of_cloud(rows.targets), rows.text)
         state = self._first_state(rows.text)
         self._learn(state, lambda some: self._views(pooled[some], state).mean(dim=1), clouds)
         return self
@@ -86,11 +86,27 @@ class InterViewAdapter(TrainedHead):
             RuntimeError: the head has not been fitted.
             ValueError: features of another width, or no whole number of clouds.
         """
-        return self._views(self._by_cloud(self._checked(tokens).pooled), self._state).flatten(0, 1)
+        tokens = self._checked(tokens)
+        return self._views(self._by_cloud(tokens.pooled), self._placed(tokens)).flatten(0, 1)
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"cloud_views": self.cloud_views, "ratio": self.ratio, **super().options()}
+
+    def shapes(self) -> dict[str, str]:
+        """Text features and the two layers; j is the width of all views of a cloud together."""
+        return {"text": "k c", "gather": "c j", "spread": "j c"}
+
+    def _label_of_cloud(self, targets: Int64[Tensor, " n"]) -> Int64[Tensor, " p"]:
+        by_cloud = targets.view(-1, self.cloud_views)
+        mixed = (by_cloud != by_cloud[:, :1]).any(dim=1).nonzero().flatten()
+        if len(mixed):
+            cloud = int(mixed[0])
+            raise ValueError(
+                f"{self.name}: the {self.cloud_views} views of cloud {cloud} have labels {by_cloud[cloud].tolist()}, "
+                "expected one label: put the views of one cloud into consecutive rows, each with the cloud's label"
+            )
+        return by_cloud[:, 0]
 
     def _by_cloud(self, pooled: Float[Tensor, "n c"]) -> Float[Tensor, "p v c"]:
         if len(pooled) % self.cloud_views:

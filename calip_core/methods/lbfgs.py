@@ -1,5 +1,6 @@
 """Smooth losses brought to their minimum by L-BFGS: no learning rate, no epochs, no seed."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,9 +12,14 @@ from torch import Tensor
 Weights = Float64[Tensor, "k d"]
 
 
+class NotConvergedWarning(UserWarning):
+    """A search ended before it found the minimum: what was fitted is not quite what the equation says."""
+
+
 def minimise(
-    loss: Callable[[Weights], Tensor], start: Weights, *, iterations: int = 1000, tolerance: float = 1e-6
-) -> Weights:
+    loss: Callable[[Weights], Tensor], start: Weights,
+    *, iterations: int = 1000, tolerance: float = 1e-6, what: str = "L-BFGS",
+) -> Weights:  # fmt: skip
     """Where a loss has its minimum, as SciPy's L-BFGS-B finds it from ``start``.
 
     Args:
@@ -21,6 +27,13 @@ def minimise(
         start: the first weights, in float64, on the device that the loss computes on.
         iterations: at most so many.
         tolerance: it is found where no entry of the gradient is larger.
+        what: who asks, for messages.
+
+    Warns:
+        NotConvergedWarning: the search ended before the minimum; where it stopped is returned.
+
+    Raises:
+        ArithmeticError: the loss is no finite number where the search ended.
     """
 
     def value_and_gradient(flat: Float64[np.ndarray, "e"]) -> tuple[float, Float64[np.ndarray, "e"]]:
@@ -34,4 +47,13 @@ def minimise(
     # The third number ends a search whose loss no longer changes but for rounding.
     options = {"maxiter": iterations, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps}
     found = minimize(value_and_gradient, first, jac=True, method="L-BFGS-B", options=options)
+    steepest = float(np.abs(found.jac).max())
+    if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
+        raise ArithmeticError(f"{what}: the loss is {found.fun} after {found.nit} iterations: look for huge features")
+    if not found.success and steepest > tolerance:
+        warnings.warn(
+            f"{what}: stopped after {found.nit} iterations before the minimum ({found.message}): the largest entry of "
+            f"the gradient is {steepest:.2g}, expected at most {tolerance:g}: allow more iterations",
+            NotConvergedWarning, stacklevel=2,
+        )  # fmt: skip
     return torch.from_numpy(found.x).view(start.shape).to(start.device)

@@ -17,7 +17,11 @@ from calip_core.metrics import accuracy
 from calip_core.tokens import ImageTokens
 
 FIXED_C = 10.0
-"""C where there is no validation set and none is given: stated in advance, for every task."""
+"""C where there is no validation set and none is given: one value for every task.
+
+It was settled after looking at accuracies on the miniatures, so on these it may flatter; for other data it is fixed in
+advance.
+"""
 
 _TOLERANCE = 1e-4  # scikit-learn's own, with which CoOp's probe runs
 
@@ -66,7 +70,7 @@ class LinearProbe(Head):
         if self.C is not None:
             self._chosen, self.chosen_by = self.C, f"given: C = {self.C:g}"
         elif val is None:
-            self._chosen, self.chosen_by = FIXED_C, f"stated in advance, as there is no validation set: C = {FIXED_C:g}"
+            self._chosen, self.chosen_by = FIXED_C, f"fixed, as there is no validation set: C = {FIXED_C:g}"
         else:
             self._chosen = _searched_on(val, text, path)
             self.chosen_by = f"CoOp's search on {len(val[0])} validation images: C = {self._chosen:g}"
@@ -103,6 +107,10 @@ class LinearProbe(Head):
         self._weight, self._chosen = state["weight"], float(state["C"])
         self.chosen_by = f"restored: C = {self._chosen:g}"
 
+    def shapes(self) -> dict[str, str]:
+        """Weights and C."""
+        return {"weight": "k d", "C": ""}
+
     def _fitted(self) -> Float[Tensor, "k d"]:
         if self._weight is None:
             raise RuntimeError("this linear probe has no weights yet: call fit(tokens, labels, text) first")
@@ -126,7 +134,8 @@ class _Path:
         if C not in self._fits:
             smaller = [known for known in self._fits if known < C]
             start = self._fits[max(smaller)] if smaller else self._zero
-            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start, tolerance=_TOLERANCE)
+            what = f"linear_probe at C = {C:g}"
+            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start, tolerance=_TOLERANCE, what=what)
         return self._fits[C]
 
     def _loss(self, weight: Float64[Tensor, "k d"], C: float) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any
 
 from calip_core.methods.calip_fs import CalipFs
 from calip_core.methods.clip_adapter import PUBLISHED_RATIO
-from calip_core.methods.tip_adapter import PUBLISHED_SCALE, published_tip
-from calip_core.methods.training import IMAGENET_EPOCHS, TrainingOptions
+from calip_core.methods.tip_adapter import published_tip
+from calip_core.methods.training import COOP_EPOCHS, IMAGENET_EPOCHS, TrainingOptions
+from calip_core.methods.validation import PUBLISHED_SCALE
 from calip_core.selection import published as published_betas
 
 FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
@@ -15,7 +16,8 @@ FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
 can train them all. A number of shots that is not listed has the epochs of the next smaller one that is."""
 
 _SGD_HEADS = ("coop", "clip_adapter", "calip_fs")
-_EUROSAT_EPOCHS = 100
+_TIP_EPOCHS, _EUROSAT_EPOCHS = 20, 100  # of Tip-Adapter-F
+_FS_EPOCHS = 200  # of the known CALIP-FS, at any number of shots
 
 # Why a head has no published values, and what its published code does instead.
 _NO_VALUES = {
@@ -52,6 +54,18 @@ def fixed_recipe(method: str, shots: int) -> Recipe:
     return Recipe({"training": training}, f"this library's defaults, {epochs} epochs at {shots} shots")
 
 
+def choosing_recipe(method: str, shots: int) -> Recipe:
+    """The fixed recipe of a head that may choose on labelled images: whatever it can choose is left open.
+
+    Args:
+        method: one of ``METHODS``.
+        shots: as for ``fixed_recipe``.
+    """
+    fixed = fixed_recipe(method, shots)
+    open_weights = {"beta2": None, "beta3": None} if method == "calip" else {}
+    return Recipe({**fixed.options, **open_weights}, fixed.source)
+
+
 def published_recipe(
     method: str, *, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
 ) -> Recipe:
@@ -81,6 +95,17 @@ def published_recipe(
     return known(_Asked(dataset, shots, backbone, logit_scale / PUBLISHED_SCALE))
 
 
+def published_training(method: str, dataset: str, shots: int) -> TrainingOptions | None:
+    """How a head was trained for a data set where it was published; None where it is not trained, or nobody knows."""
+    if method == "tip_adapter_f":
+        return TrainingOptions.tip_adapter_f(_EUROSAT_EPOCHS if dataset == "eurosat" else _TIP_EPOCHS)
+    if method not in _SGD_HEADS:
+        return None
+    by_shots = IMAGENET_EPOCHS if dataset == "imagenet" else COOP_EPOCHS.get(shots)
+    epochs = _FS_EPOCHS if method == "calip_fs" else by_shots
+    return None if epochs is None else TrainingOptions.coop(epochs=epochs)
+
+
 @dataclass(frozen=True)
 class _Asked:
     dataset: str
@@ -88,19 +113,21 @@ class _Asked:
     backbone: str
     scale: float
 
-    def coop(self) -> TrainingOptions:
-        if self.dataset == "imagenet":
-            return TrainingOptions.coop(epochs=IMAGENET_EPOCHS)
-        return TrainingOptions.coop(self.shots)
+    def training(self, method: str) -> TrainingOptions:
+        known = published_training(method, self.dataset, self.shots)
+        if known is None:
+            listed = ", ".join(map(str, COOP_EPOCHS))
+            raise ValueError(f"{method} has no published number of epochs for {self.shots} shots, only for {listed}")
+        return known
 
 
 def _coop(asked: _Asked) -> Recipe:
-    training = asked.coop()
+    training = asked.training("coop")
     return Recipe({"training": training}, f"CoOp's schedule: {training.epochs} epochs at {asked.shots} shots")
 
 
 def _clip_adapter(asked: _Asked) -> Recipe:
-    training = asked.coop()
+    training = asked.training("clip_adapter")
     options = {"ratio": PUBLISHED_RATIO, "training": training}
     return Recipe(options, f"CLIP-Adapter's code, with CoOp's schedule: {training.epochs} epochs")
 
@@ -116,8 +143,7 @@ def _tip_adapter(asked: _Asked) -> Recipe:
 
 def _tip_adapter_f(asked: _Asked) -> Recipe:
     recipe = _tip_adapter(asked)
-    epochs = {"epochs": _EUROSAT_EPOCHS} if asked.dataset == "eurosat" else {}
-    return Recipe({**recipe.options, "training": TrainingOptions.tip_adapter_f(**epochs)}, recipe.source)
+    return Recipe({**recipe.options, "training": asked.training("tip_adapter_f")}, recipe.source)
 
 
 def _calip(asked: _Asked) -> Recipe:

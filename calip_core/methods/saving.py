@@ -1,13 +1,14 @@
 """Heads on disk: one safetensors file with the learned tensors, and in its header all that makes the head again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from calip_core.methods.base import Method
 from calip_core.methods.registry import make_method
@@ -52,8 +53,12 @@ def save_method(head: Method, path: Path, *, backbone: str, classnames: Sequence
 
     Raises:
         RuntimeError: the head has not been fitted.
+        ValueError: it was fitted on features of another backbone, or for another number of classes.
         OSError: the folder cannot be written.
     """
+    if head.features_of not in (None, backbone):
+        raise ValueError(f"this {head.name} was fitted on features of {head.features_of}, not of {backbone}: say so")
+    check_state(head.state(), head.shapes(), len(classnames), f"this {head.name}")
     header = Header(method=head.name, options=head.options(), backbone=backbone, classnames=tuple(classnames))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state().items()}
     with atomic_path(path) as temporary:
@@ -70,7 +75,9 @@ def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> Save
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or no saved head, or it was fitted for another backbone or other classes.
+        ValueError: the file is damaged or no saved head, its tensors do not fit its head, or it was fitted for another
+            backbone or other classes. Of a backbone the name is compared, and of bare tokens the width: equally wide
+            tokens of another backbone than the one that was said cannot be told apart.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no saved head {path}: check the path")
@@ -81,9 +88,38 @@ def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> Save
     except (SafetensorError, KeyError, json.JSONDecodeError, ValidationError) as error:
         raise ValueError(f"{path} is no saved head, or damaged ({error}): fit the head again and save it") from error
     _check_fits(path, header, backbone, tuple(classnames))
-    head = make_method(header.method, **header.options)
-    head.restore(tensors)
+    try:
+        head = make_method(header.method, **header.options)
+        check_state(tensors, head.shapes(), len(classnames), str(path))
+        head.restore(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no {header.method} of this version ({error}): fit the head again") from error
+    head.features_of = header.backbone
     return SavedHead(head, header)
+
+
+def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, str], classes: int, what: str) -> None:
+    """Compare the tensors of a head with the names and dimensions that it says it has.
+
+    Args:
+        state: tensors by name.
+        shapes: such as {"text": "k c"}: k is the number of classes, equal letters are equal, numbers are themselves.
+        classes: how many there must be.
+        what: whose tensors, for messages.
+
+    Raises:
+        ValueError: names are missing or unknown, or a shape does not fit.
+    """
+    if set(state) != set(shapes):
+        raise ValueError(f"{what} has tensors {sorted(state)}, expected {sorted(shapes)}")
+    sizes = {"k": classes}
+    for name, dims in shapes.items():
+        found, expected = tuple(state[name].shape), dims.split()
+        known = len(found) == len(expected)
+        for letter, size in zip(expected, found, strict=False):
+            known &= size == (int(letter) if letter.isdigit() else sizes.setdefault(letter, size))
+        if not known:
+            raise ValueError(f"{what}: tensor {name} has shape {found}, expected {expected} with {sizes}")
 
 
 def _check_fits(path: Path, header: Header, backbone: str, classnames: tuple[str, ...]) -> None:

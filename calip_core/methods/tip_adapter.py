@@ -20,16 +20,13 @@ from torch.nn.functional import normalize, one_hot
 
 from calip_core.betas import LineLandscape, LinePlateau, line_landscape
 from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
-from calip_core.methods.validation import check_positive, check_validation, check_weight, single
+from calip_core.methods.validation import PUBLISHED_SCALE, check_positive, check_validation, check_weight, single
 from calip_core.metrics import checked_labels
 from calip_core.paths import DATA_DIR
 from calip_core.tokens import ImageTokens
 
 BETA_STEPS = 200
 """The published search tries so many sharpnesses, and 20 weights for each."""
-
-PUBLISHED_SCALE = 100.0
-"""Published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
 
 _PUBLISHED = DATA_DIR / "published" / "tip_adapter.csv"
 _BLOCK = 5  # neighbouring sharpnesses whose extremes decide together which images are worth a closer look
@@ -113,16 +110,7 @@ class TipAdapter(Head):
         views: int = 1,
         logit_scale: float = 100.0,
     ) -> None:
-        if (alpha is None) != (beta is None):
-            raise ValueError(f"{self.name}: alpha is {alpha} and beta {beta}, expected both, or None for both")
-        if alpha is not None and beta is not None:
-            check_weight("alpha", alpha, self.name)
-            check_weight("beta", beta, self.name)
-        for name, value in (("alpha_max", alpha_max), ("beta_max", beta_max), ("logit_scale", logit_scale)):
-            if value is not None:
-                check_positive(name, value, self.name)
-        if views < 1:
-            raise ValueError(f"{self.name}: views is {views}, expected at least 1")
+        check_cache(self.name, alpha, beta, alpha_max, beta_max, views, logit_scale)
         self.alpha, self.beta, self.alpha_max, self.beta_max = alpha, beta, alpha_max, beta_max
         self.views, self.logit_scale = views, logit_scale
         self.chosen_by = "not fitted yet"
@@ -150,8 +138,7 @@ class TipAdapter(Head):
         if self.alpha is not None and self.beta is not None:
             self._chosen, reason = (self.alpha, self.beta), "given"
         elif val is None:
-            start, scale = published_tip("imagenet"), self.logit_scale / PUBLISHED_SCALE
-            self._chosen = (start.alpha * scale, start.beta)
+            self._chosen = first_blend(self.logit_scale)
             reason = "published for ImageNet, as there is no validation set"
         else:
             choice = self._search(*check_validation(val, text, self.name), values)
@@ -194,12 +181,16 @@ class TipAdapter(Head):
         self._chosen = (alpha, beta)
         self.chosen_by = f"restored: alpha = {alpha:g}, beta = {beta:g}"
 
+    def shapes(self) -> dict[str, str]:
+        """Text features, keys, their labels, alpha and beta."""
+        return {"text": "k c", "keys": "s c", "values": "s", "alpha_beta": "2"}
+
     def _search(
         self, tokens: ImageTokens, labels: Int[np.ndarray, "n"], values: Int[np.ndarray, "s"]
     ) -> "TipChoice":
-        alpha_max = self.alpha_max or published_tip("imagenet").alpha_max * self.logit_scale / PUBLISHED_SCALE
         terms = self._clip(tokens), self._affinity(tokens)
-        return tip_search(*terms, values, labels, betas=searched_betas(self.beta_max), alpha_max=alpha_max)
+        end = last_alpha(self.alpha_max, self.logit_scale)
+        return tip_search(*terms, values, labels, betas=searched_betas(self.beta_max), alpha_max=end)
 
     def _clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         text = fitted(self._text)
@@ -213,10 +204,45 @@ class TipAdapter(Head):
         return images @ self._keys.to(images).T
 
 
+def check_cache(
+    method: str, alpha: float | None, beta: float | None, alpha_max: float | None, beta_max: float, views: int,
+    logit_scale: float,
+) -> None:  # fmt: skip
+    """Refuse options that no cache can have.
+
+    Raises:
+        ValueError: only one of alpha and beta is given, or a number is out of range.
+    """
+    if (alpha is None) != (beta is None):
+        raise ValueError(f"{method}: alpha is {alpha} and beta {beta}, expected both, or None for both")
+    if alpha is not None and beta is not None:
+        check_weight("alpha", alpha, method)
+        check_weight("beta", beta, method)
+    for name, value in (("alpha_max", alpha_max), ("beta_max", beta_max), ("logit_scale", logit_scale)):
+        if value is not None:
+            check_positive(name, value, method)
+    if views < 1:
+        raise ValueError(f"{method}: views is {views}, expected at least 1")
+
+
+def first_blend(logit_scale: float) -> tuple[float, float]:
+    """Alpha and beta that the published code starts from on ImageNet, alpha in proportion to the logit scale."""
+    start = published_tip("imagenet")
+    return start.alpha * logit_scale / PUBLISHED_SCALE, start.beta
+
+
+def last_alpha(given: float | None, logit_scale: float) -> float:
+    """How far alpha is searched: as given, else as published for ImageNet, in proportion to the logit scale."""
+    return given or published_tip("imagenet").alpha_max * logit_scale / PUBLISHED_SCALE
+
+
 def mean_of_views(
     features: Float[Tensor, "n c"], labels: Int[np.ndarray, "n"], views: int
 ) -> tuple[Float[Tensor, "s c"], Int[np.ndarray, "s"]]:
     """One feature of unit length an image, the mean over its views, and one label.
+
+    The published code takes the mean of features of the length that the encoder gives them; the mean here is of unit
+    vectors, so that no view counts more for being longer.
 
     Args:
         features: ``views`` consecutive rows an image.
@@ -280,7 +306,7 @@ def tip_search(
 
     Args:
         clip: zero-shot logits, float32 or float64.
-        affinity: cosines of the images and the keys.
+        affinity: products of the images and the keys: cosines, unless keys have learned to be longer.
         key_labels: "s" class numbers of the keys.
         labels: "n" class numbers of *these* images. Give a validation split: on test labels the accuracy is an
             oracle's.
@@ -321,6 +347,14 @@ def _votes(nearness: Float[Tensor, "m n k"], beta: float) -> Float[Tensor, "n k"
     return (nearness * beta).exp_().sum(dim=0)
 
 
+def _extremes(
+    nearness: Float[Tensor, "m n k"], low: float, high: float
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
+    """Above and below which the votes cannot come from one sharpness to the other: each key's vote rises or falls."""
+    ends = (nearness * low).exp_(), (nearness * high).exp_()
+    return torch.maximum(*ends).sum(dim=0), torch.minimum(*ends).sum(dim=0)
+
+
 def _plateaus(
     clip: Float[Tensor, "n k"],
     nearness: Float[Tensor, "m n k"],
@@ -329,17 +363,20 @@ def _plateaus(
     alpha_max: float,
 ) -> Iterator[LinePlateau]:
     """The best stretch of alpha at every sharpness. Most images need one look for a whole block of sharpnesses."""
+    falls = not (nearness > 0).any()  # so it is for keys of unit length
     soft = _votes(nearness, betas[0])
     for start in range(0, len(betas), _BLOCK):
         block = betas[start : start + _BLOCK]
-        sharp = _votes(nearness, block[-1])
+        if falls:
+            sharp = _votes(nearness, block[-1])
+        else:
+            soft, sharp = _extremes(nearness, block[0], block[-1])
         sure, contested = _verdicts(clip, soft, sharp, target, alpha_max)
         images = contested.nonzero().flatten()
         logits, near, own = clip[images], nearness[:, images], target[images]
         for beta in block:
             yield _landscape(logits, _votes(near, beta), own, sure, len(target), alpha_max).best()
-        # The votes fall with the sharpness: this block's last are above all of the next.
-        soft = sharp
+        soft = sharp  # where votes fall with the sharpness, this block's last are above all of the next
 
 
 def _verdicts(

@@ -7,9 +7,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import Head, check_width, fitted
+from calip_core.methods.base import NOTHING, Head, check_width, fitted
 from calip_core.methods.training import Forward, Support, TrainingOptions, TrainingReport, train, widened
 from calip_core.tokens import ImageTokens
+
+_CHOSEN = {"betas", "blend", "ratio"}  # of a state: numbers that were given or chosen, in float64
 
 
 class TrainedHead(Head):
@@ -24,6 +26,7 @@ class TrainedHead(Head):
 
     Attributes:
         report: of the training run; None before it, and for a head that was loaded.
+        profile: set it to have the next fit measure its share of matrix products, which makes short steps slower.
     """
 
     name: str
@@ -40,6 +43,7 @@ class TrainedHead(Head):
         self.training = TrainingOptions.of(training, default)
         self.seed, self.logit_scale, self.progress = seed, logit_scale, progress
         self.report: TrainingReport | None = None
+        self.profile = False
         self._state: dict[str, Tensor] = {}
 
     def options(self) -> dict[str, Any]:
@@ -61,6 +65,8 @@ class TrainedHead(Head):
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take them back."""
         self._state = dict(state)
+        numbers = self._numbers()
+        self.chosen_by = f"restored: {numbers}" if numbers else NOTHING
 
     def _text(self) -> Float[Tensor, "k c"]:
         return fitted(self._state.get("text"))
@@ -70,6 +76,18 @@ class TrainedHead(Head):
         check_width(tokens, self._text(), self.name)
         return widened(tokens)
 
+    def _numbers(self) -> str:
+        """The chosen numbers of the state in words; empty where there is nothing to choose."""
+        return ""
+
+    def _placed(self, tokens: ImageTokens) -> dict[str, Tensor]:
+        """The state where the tokens are and as they are; numbers that were chosen keep their precision."""
+        like = tokens.pooled
+        return {
+            name: tensor.to(like) if tensor.is_floating_point() and name not in _CHOSEN else tensor.to(like.device)
+            for name, tensor in self._state.items()
+        }
+
     def _learn(self, state: dict[str, Tensor], forward: Forward, support: Support) -> None:
         """Train the tensors of a state that require gradients, and keep it: also if training diverges."""
         self._state, self.report = state, None
@@ -77,7 +95,7 @@ class TrainedHead(Head):
         try:
             self.report = train(
                 learned, forward, support.targets, self.training,
-                seed=self.seed, what=self.name, progress=self.progress,
+                seed=self.seed, what=self.name, progress=self.progress, profile=self.profile,
             )  # fmt: skip
         finally:
             self._state = {name: tensor.detach() for name, tensor in state.items()}

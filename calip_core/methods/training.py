@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from calip_core.methods.base import Labels, check_support
+from calip_core.methods.profiling import product_share
 from calip_core.tokens import ImageTokens
 
 Optimizer = Literal["sgd", "adamw"]
@@ -37,7 +38,8 @@ class TrainingOptions:
         epochs: passes over the rows of the support set. Augmented views are rows too: ten views of every image make an
             epoch ten times as long.
         batch_size: rows a step.
-        warmup_epochs: epochs at ``warmup_rate`` before the cosine starts.
+        warmup_epochs: epochs at ``warmup_rate`` before the cosine starts, fewer than ``epochs``. Left out, one; none
+            where there is only one epoch.
         warmup_rate: constant learning rate of the warm-up.
         weight_decay: pull towards zero, as the optimizer of that name defines it.
         momentum: of SGD.
@@ -52,7 +54,7 @@ class TrainingOptions:
     learning_rate: float = 0.002
     epochs: int = 200
     batch_size: int = 32
-    warmup_epochs: int = 1
+    warmup_epochs: int | None = None
     warmup_rate: float = 1e-5
     weight_decay: float = 5e-4
     momentum: float = 0.9
@@ -68,7 +70,9 @@ class TrainingOptions:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.warmup_epochs < self.epochs:
+        if self.warmup_epochs is None:
+            object.__setattr__(self, "warmup_epochs", min(1, self.epochs - 1))
+        if not 0 <= self._warmup < self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, expected 0 to {self.epochs - 1}: fewer than epochs, which is "
                 f"{self.epochs}"
@@ -78,6 +82,10 @@ class TrainingOptions:
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0 and below 1")
+
+    @property
+    def _warmup(self) -> int:
+        return self.warmup_epochs or 0
 
     @classmethod
     def coop(cls, shots: int = 16, *, epochs: int | None = None) -> "TrainingOptions":
@@ -114,7 +122,7 @@ class TrainingOptions:
 
     def rate(self, step: int, steps_an_epoch: int) -> float:
         """Learning rate of step 0, 1, ...: constant in the warm-up, then half a cosine from its highest towards 0."""
-        warm, steps = self.warmup_epochs * steps_an_epoch, self.epochs * steps_an_epoch
+        warm, steps = self._warmup * steps_an_epoch, self.epochs * steps_an_epoch
         if step < warm:
             return self.warmup_rate
         return self.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
@@ -129,12 +137,15 @@ class TrainingReport:
         seconds: of the whole loop.
         samples_per_second: rows that went forward and back, a second.
         losses: mean cross-entropy of every epoch, in nats.
+        product_share: share of the processor's time that went into matrix products, from 0 to 1; None where it was not
+            measured.
     """
 
     steps: int
     seconds: float
     samples_per_second: float
     losses: tuple[float, ...]
+    product_share: float | None = None
 
     @property
     def final_loss(self) -> float:
@@ -202,6 +213,7 @@ def train(
     seed: int,
     what: str = "training",
     progress: bool = False,
+    profile: bool = False,
 ) -> TrainingReport:
     """Minimise the cross-entropy of ``forward``'s logits in place; nothing but ``parameters`` gets a gradient.
 
@@ -213,35 +225,67 @@ def train(
         seed: of the order of the rows; the global generators are neither read nor set.
         what: who trains, for the progress bar and messages.
         progress: whether to show a bar.
+        profile: whether to measure the share of matrix products, which makes short steps slower.
 
     Raises:
         TrainingDivergedError: the loss is NaN or infinite; ``parameters`` are those that last gave a finite one.
     """
-    tensors = list(parameters.values())
-    good = [tensor.detach().clone() for tensor in tensors]
-    optimizer = _optimizer(tensors, options)
+    run = _Run(list(parameters.values()), forward, targets, options, what)
     rng = np.random.default_rng(seed)
-    steps_an_epoch = math.ceil(len(targets) / options.batch_size)
-    losses, step, rate, started = [], 0, 0.0, time.perf_counter()
-    for _ in tqdm(range(options.epochs), desc=what, unit="epoch", disable=not progress, leave=False):
-        total = 0.0
-        order = torch.from_numpy(rng.permutation(len(targets))).to(targets.device)
-        for rows in order.split(options.batch_size):
-            loss = cross_entropy(forward(rows), targets[rows], label_smoothing=options.label_smoothing)
-            value = loss.item()
-            if not math.isfinite(value):
-                _restore(tensors, good)
-                raise TrainingDivergedError(what, step, rate, value)
-            _copy(tensors, good)
-            rate = options.rate(step, steps_an_epoch)
-            _update(optimizer, tensors, torch.autograd.grad(loss, tensors), rate)
-            total, step = total + value * len(rows), step + 1
-        losses.append(total / len(targets))
-    if not all(tensor.isfinite().all() for tensor in tensors):
-        _restore(tensors, good)
-        raise TrainingDivergedError(what, step, rate, math.nan)
+    losses, started = [], time.perf_counter()
+    with product_share(profile) as share:
+        for _ in tqdm(range(options.epochs), desc=what, unit="epoch", disable=not progress, leave=False):
+            order = torch.from_numpy(rng.permutation(len(targets))).to(targets.device)
+            losses.append(run.epoch(order))
+        run.check_last_update(order[-options.batch_size :])
     seconds = time.perf_counter() - started
-    return TrainingReport(step, seconds, options.epochs * len(targets) / seconds, tuple(losses))
+    speed = options.epochs * len(targets) / seconds
+    return TrainingReport(run.step, seconds, speed, tuple(losses), share.value)
+
+
+class _Run:
+    """The steps of one training run, and the parameters that last gave a finite loss."""
+
+    def __init__(
+        self, tensors: list[Tensor], forward: Forward, targets: Int64[Tensor, " n"], options: TrainingOptions, what: str
+    ) -> None:
+        self.tensors, self.forward, self.targets, self.options, self.what = tensors, forward, targets, options, what
+        self.good = [tensor.detach().clone() for tensor in tensors]
+        self.optimizer = _optimizer(tensors, options)
+        self.steps_an_epoch = math.ceil(len(targets) / options.batch_size)
+        self.step, self.rate = 0, 0.0
+
+    def epoch(self, order: Int64[Tensor, " n"]) -> float:
+        """One pass over the rows; the mean loss."""
+        total = 0.0
+        for rows in order.split(self.options.batch_size):
+            loss = self._loss(rows)
+            value = self._finite(loss)
+            _copy(self.tensors, self.good)
+            self.rate = self.options.rate(self.step, self.steps_an_epoch)
+            _update(self.optimizer, self.tensors, torch.autograd.grad(loss, self.tensors), self.rate)
+            total, self.step = total + value * len(rows), self.step + 1
+        return total / len(order)
+
+    @torch.no_grad()
+    def check_last_update(self, rows: Int64[Tensor, " b"]) -> None:
+        """No loss follows the last update: look at the parameters, and at the loss of some rows."""
+        if not all(tensor.isfinite().all() for tensor in self.tensors):
+            self._diverged(math.nan)
+        self._finite(self._loss(rows))
+
+    def _loss(self, rows: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        return cross_entropy(self.forward(rows), self.targets[rows], label_smoothing=self.options.label_smoothing)
+
+    def _finite(self, loss: Float[Tensor, ""]) -> float:
+        value = loss.item()
+        if not math.isfinite(value):
+            self._diverged(value)
+        return value
+
+    def _diverged(self, loss: float) -> NoReturn:
+        _copy(self.good, self.tensors)
+        raise TrainingDivergedError(self.what, self.step, self.rate, loss)
 
 
 def uniform(
@@ -271,12 +315,6 @@ def _update(
 
 
 @torch.no_grad()
-def _copy(tensors: list[Tensor], good: list[Tensor]) -> None:
-    for tensor, kept in zip(tensors, good, strict=True):
-        kept.copy_(tensor)
-
-
-@torch.no_grad()
-def _restore(tensors: list[Tensor], good: list[Tensor]) -> None:
-    for tensor, kept in zip(tensors, good, strict=True):
-        tensor.copy_(kept)
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    for new, old in zip(source, target, strict=True):
+        old.copy_(new)

@@ -8,9 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from calip_core.betas import LinePlateau, line_landscape
-from calip_core.methods.base import Validation, check_width
+from calip_core.methods.base import Validation, check_finite, check_width
 from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens
+
+PUBLISHED_SCALE = 100.0
+"""Published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
 
 
 def single(features: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
@@ -29,13 +32,14 @@ def check_validation(
     """The validation set of a head that chooses on one; unlike a support set it may lack classes.
 
     Raises:
-        ValueError: it is empty, labels and images differ in number, a label is no class, or the features have another
-            width than the text.
+        ValueError: it is empty, labels and images differ in number, a label is no class, features are not finite, or
+            they have another width than the text.
     """
     tokens, labels = val
     if len(tokens) == 0:
         raise ValueError(f"{method}: the validation set has no images: give some, or None to choose nothing on it")
     check_width(tokens, text, method)
+    check_finite(tokens, text, method)
     return tokens, np.asarray(checked_labels(tokens.pooled.new_zeros(len(tokens), len(text)), labels))
 
 

@@ -35,7 +35,7 @@ class ZeroShot(Head):
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Cosines of pooled and text features, times s."""
-        return self.logit_scale * (tokens.pooled @ fitted(self._text).T)
+        return self.logit_scale * (tokens.pooled @ fitted(self._text).to(tokens.pooled).T)
 
     def options(self) -> dict[str, Any]:
         """The logit scale."""
@@ -48,3 +48,7 @@ class ZeroShot(Head):
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take the text features back."""
         self._text = state["text"]
+
+    def shapes(self) -> dict[str, str]:
+        """The text features."""
+        return {"text": "k c"}

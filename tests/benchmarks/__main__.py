@@ -8,6 +8,7 @@ from calip_core.speed import machine
 from tests.benchmarks import (
     attention,
     encoding,
+    few_shots,
     landscape,
     projection,
     rendering,
@@ -20,6 +21,7 @@ from tests.benchmarks import (
 BENCHMARKS = {
     "attention": attention.run,
     "encoding": encoding.run,
+    "few_shots": few_shots.run,
     "landscape": landscape.run,
     "projection": projection.run,
     "rendering": rendering.run,

@@ -1,22 +1,20 @@
 """How long heads take to learn a miniature task from a few shots, with the published recipes, and what they reach."""
 
+import dataclasses
 import time
-
-import numpy as np
-import torch
-from torch.profiler import ProfilerActivity, profile
 
 from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
 from calip_core.features.encode import encode_split
 from calip_core.methods import CalipFsConfig, TrainingOptions, make_method
+from calip_core.methods.recipes import published_recipe
 from calip_core.metrics import accuracy
 from calip_core.prompts import zero_shot_classifier
+from calip_core.support import coop_support_and_val
 
 SHOTS, SEED = (1, 16), 1
 TASK, BACKBONE = "mini-pairs", "mini-rn"
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
-ATTENTION = "aten::_scaled_dot_product"  # fused, products and all
+PROFILED_EPOCHS = 4
 
 
 def run() -> None:
@@ -27,8 +25,9 @@ def run() -> None:
     test, labels = splits["test"]
     print(f"  {TASK} with {BACKBONE}: zero-shot {accuracy(test.pooled @ text.T, labels):.2%}")
     for shots in SHOTS:
-        support = draw(*splits["train"], shots)
-        fit = {"tokens": support[0], "labels": support[1], "text": text, "val": draw(*splits["val"], min(shots, 4))}
+        drawn = coop_support_and_val(splits["train"][1], splits["val"][1], shots, SEED)
+        support, val = (pick(*splits[name], rows) for name, rows in (("train", drawn.train), ("val", drawn.val)))
+        fit = {"tokens": support[0], "labels": support[1], "text": text, "val": val}
         for title, name, options in heads(shots, backbone, task.classnames):
             options = {"seed": SEED, "logit_scale": backbone.logit_scale, **options}
             started = time.perf_counter()
@@ -45,28 +44,23 @@ def run() -> None:
 def heads(shots, backbone, classnames):
     """Title, name and options of what is measured."""
     recipe = TrainingOptions.coop(shots)
-    known = {"beta2": 0.08, "beta3": 0.02, "config": CalipFsConfig.yuranusduke(), "training": recipe}
+    known = published_recipe("calip_fs", dataset=TASK, shots=shots).options
     yield "CLIP-Adapter", "clip_adapter", {"training": recipe}
     yield "Tip-Adapter-F", "tip_adapter_f", {}
     yield "CALIP-FS", "calip_fs", {"training": recipe}
     yield "CALIP-FS from CALIP", "calip_fs", {"training": recipe, "config": CalipFsConfig.from_calip()}
-    yield "CALIP-FS of yuranusduke", "calip_fs", {**known, "logit_scale": 1 / 0.07}
+    yield "CALIP-FS of yuranusduke", "calip_fs", known
     yield "CoOp", "coop", {"training": recipe, "backbone": backbone, "classnames": classnames}
 
 
-def draw(tokens, labels, shots):
-    """So many images of each class."""
-    rng = np.random.default_rng(SEED)
-    chosen = [rng.permutation(np.flatnonzero(labels == k))[:shots] for k in np.unique(labels)]
-    rows = np.concatenate(chosen)
-    return tokens[torch.from_numpy(rows)], labels[rows]
+def pick(tokens, labels, rows):
+    """Some images of a split."""
+    return tokens[rows.tolist()], labels[rows]
 
 
 def product_share(name, options, support, text) -> float:
-    """Share of a few epochs' processor time that goes into matrix products, fused attention included."""
-    short = {**options, "training": TrainingOptions(epochs=4)}
-    with profile(activities=[ProfilerActivity.CPU]) as measured:
-        make_method(name, **short).fit(*support, text)
-    events = measured.key_averages()
-    products = sum(e.self_cpu_time_total for e in events if e.key in PRODUCTS or e.key.startswith(ATTENTION))
-    return products / sum(e.self_cpu_time_total for e in events)
+    """Share of a few epochs' processor time that goes into matrix products, with the head's own optimiser and batch."""
+    recipe = make_method(name, **options).training
+    head = make_method(name, **{**options, "training": dataclasses.replace(recipe, epochs=PROFILED_EPOCHS)})
+    head.profile = True
+    return head.fit(*support, text).report.product_share

@@ -1,8 +1,11 @@
 """Heads on disk come back as they were, and are not believed when they do not fit."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from calip_core.attention import CalipConfig
@@ -18,7 +21,7 @@ HEADS = {
     "linear_probe": {"C": 3.0},
     "tip_adapter": {"alpha_max": 2.0, "views": 2, "logit_scale": 7.0},
     "gda": {"logit_scale": 7.0},
-    "clap": {"strength": 4.0, "logit_scale": 7.0, "iterations": 20},
+    "clap": {"strength": 4.0, "logit_scale": 7.0},
 }
 SHORT = TrainingOptions(epochs=2, learning_rate=0.01)
 TRAINED = {
@@ -26,13 +29,13 @@ TRAINED = {
     "clip_adapter": {"ratios": (0.3, 0.5), "training": SHORT},
     "coop": {"context": 4, "position": "middle", "classnames": NAMES, "training": SHORT},
     "inter_view_adapter": {"cloud_views": 2, "ratio": 0.4, "training": SHORT},
-    "tip_adapter_f": {"alpha": 2.0, "training": SHORT},
+    "tip_adapter_f": {"alpha": 2.0, "beta": 3.0, "training": SHORT},
 }
 
 
 @pytest.fixture
 def saved(tmp_path):
-    _, text = random_features()
+    _, text = random_features(k=3)
     head = make_method("calip", **HEADS["calip"]).fit(None, None, text)
     save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     return tmp_path / "head.safetensors"
@@ -40,20 +43,21 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_comes_back_with_identical_logits(name, tmp_path):
-    tokens, text = random_features(n=20)
-    labels = np.repeat(np.arange(10) % 5, 2)
+    tokens, text = random_features(n=20, k=3)
+    labels = np.repeat(np.arange(10) % 3, 2)
     head = make_method(name, **HEADS[name]).fit(tokens, labels, text, val=(tokens, labels))
     save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     back = load_method(tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
     assert back.header.method == name
     assert back.head.options() == head.options()
     assert torch.equal(back.head.logits(tokens), head.logits(tokens))
+    assert back.head.features_of == "RN50"
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_trained_head_comes_back_with_identical_logits_and_without_a_backbone(name, tmp_path):
     tokens, text = random_features(n=6, c=WIDTH, k=3, dtype=torch.float32)
-    labels = np.array([0, 1, 2, 0, 1, 2])
+    labels = np.array([0, 0, 1, 1, 2, 2])
     encoder = {"backbone": Backbone.from_clip("small", random_clip("rn"), precision="fp32")} if name == "coop" else {}
     head = make_method(name, **TRAINED[name], **encoder).fit(tokens, labels, text, (tokens, labels))
     save_method(head, tmp_path / "head.safetensors", backbone="small", classnames=NAMES)
@@ -91,3 +95,40 @@ def test_damaged_and_foreign_files_are_named(saved, tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="no saved head, or damaged"):
         load_method(tmp_path / "other.safetensors", **fits)
+
+
+def test_a_head_is_saved_for_its_own_classes_and_backbone_alone(tmp_path):
+    tokens, text = random_features(n=6, k=3)
+    head = make_method("gda").fit(tokens, np.arange(6) % 3, text)
+    with pytest.raises(ValueError, match=r"this gda: tensor text has shape .3, 8., expected .'k', 'c'. with .'k': 2"):
+        save_method(head, tmp_path / "x", backbone="RN50", classnames=NAMES[:2])
+    head.features_of = "ViT-B/16"
+    with pytest.raises(ValueError, match="fitted on features of ViT-B/16, not of RN50"):
+        save_method(head, tmp_path / "x", backbone="RN50", classnames=NAMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def rewritten(path, tensors=(), **changes):
+    """The saved head with other tensors or header fields."""
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["calip_head"]) | changes
+        state = {name: file.get_tensor(name) for name in file.keys()} | dict(tensors)  # noqa: SIM118
+    kept = {name: tensor for name, tensor in state.items() if tensor is not None}
+    save_file(kept, path, metadata={"calip_head": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "changes", "said"),
+    [
+        ({"text": torch.zeros(4, 8)}, {}, r"tensor text has shape .4, 8., expected .'k', 'c'. with .'k': 3"),
+        ({"text": None}, {}, r"has tensors .'betas'., expected .'betas', 'text'."),
+        ({"more": torch.zeros(1)}, {}, r"has tensors .'betas', 'more', 'text'."),
+        ({"betas": torch.zeros(3)}, {}, r"tensor betas has shape .3,., expected .'2'."),
+        ({}, {"options": {"gamma": 1}}, "unexpected keyword argument 'gamma'"),
+        ({}, {"method": "clip"}, "method is 'clip', expected one of"),
+    ],
+)
+def test_a_file_that_does_not_fit_its_head_is_named(saved, tensors, changes, said):
+    rewritten(saved, tensors, **changes)
+    with pytest.raises(ValueError, match=rf"head.safetensors holds no \w+ of this version .*{said}"):
+        load_method(saved, backbone="RN50", classnames=NAMES)

@@ -1,15 +1,19 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from calip_core.methods import TipAdapterF, TrainingOptions
+from calip_core.methods import TipAdapter, TipAdapterF, TrainingOptions
+from calip_core.methods.tip_adapter import searched_betas
 from calip_core.metrics import accuracy
+from calip_core.tokens import ImageTokens
 from tests.methods.few_shots import LABELS, informative, random_support
 
 STILL = TrainingOptions(learning_rate=1e-30, epochs=1, warmup_epochs=0)
 SHORT = TrainingOptions.tip_adapter_f(epochs=3)
+GENERATOR = torch.Generator().manual_seed(0)
 
 
 def reference(pooled, text, keys, labels, alpha, beta, scale):
@@ -45,15 +49,43 @@ def test_validation_chooses_a_pair_no_grid_point_beats():
     options = {"training": SHORT, "logit_scale": 5.0, "alpha_max": 4.0, "beta_max": 3.0, "beta_steps": 4}
     chosen = TipAdapterF(**options).fit(task.support, task.labels, task.text, task.val)
     keys, best = chosen.state()["keys"], 0.0
-    for beta in np.linspace(0.1, 3.0, 4):
+    for beta in searched_betas(3.0, 4):
         for alpha in np.linspace(0, 4, 81):
             logits = reference(task.val[0].pooled, task.text, keys, task.labels, alpha, beta, 5.0)
             best = max(best, accuracy(torch.from_numpy(logits), task.val[1]))
     assert accuracy(chosen.logits(task.val[0]), task.val[1]) >= best
 
 
-def test_a_given_weight_is_not_searched():
+def test_given_weights_are_not_searched():
     task = informative(shots=2)
-    fit = {"tokens": task.support, "labels": task.labels, "text": task.text, "val": task.val}
-    assert TipAdapterF(beta=2.5, training=SHORT).fit(**fit).state()["blend"][1] == 2.5
-    assert TipAdapterF(alpha=0.5, training=SHORT).fit(**fit).state()["blend"][0] == 0.5
+    head = TipAdapterF(alpha=0.5, beta=2.5, training=SHORT).fit(task.support, task.labels, task.text, task.val)
+    assert head.state()["blend"].tolist() == [0.5, 2.5]
+    assert head.chosen_by == "given: alpha = 0.5, beta = 2.5"
+
+
+def test_weights_are_in_proportion_to_the_logit_scale_as_those_of_tip_adapter():
+    task = informative(shots=2)
+    fit = task.support, task.labels, task.text
+    still, scale = TrainingOptions(learning_rate=1e-30, epochs=1), 14.0
+    frozen = TipAdapter(logit_scale=scale).fit(*fit)
+    head = TipAdapterF(logit_scale=scale, training=still).fit(*fit)
+    assert head.state()["blend"].tolist() == list(frozen.chosen)
+    searched = TipAdapterF(logit_scale=scale, training=still).fit(*fit, task.val)
+    chosen = TipAdapter(logit_scale=scale).fit(*fit, task.val).chosen
+    assert searched.state()["blend"].tolist() == pytest.approx(chosen, rel=1e-4)
+    assert searched.chosen_by.startswith("exact search on 24 validation images")
+
+
+def test_views_make_one_key_an_image_and_a_row_each():
+    task = informative(shots=2)
+    views = ImageTokens.cat([task.support[[i]] for i in range(12) for _ in range(2)])
+    noisy = torch.nn.functional.normalize(views.pooled + 0.3 * torch.randn(24, 24, generator=GENERATOR), dim=1)
+    views, labels = ImageTokens(noisy, views.spatial, views.grid), np.repeat(task.labels, 2)
+    head = TipAdapterF(views=2, training=STILL).fit(views, labels, task.text)
+    mean = torch.nn.functional.normalize(noisy.view(12, 2, 24).mean(dim=1), dim=1)
+    torch.testing.assert_close(head.state()["keys"], mean)
+    assert head.state()["classes"].tolist() == task.labels.tolist()
+    trained = TipAdapterF(views=2, training=dataclasses.replace(SHORT, batch_size=8)).fit(views, labels, task.text)
+    assert trained.report.steps == 3 * 3
+    with pytest.raises(ValueError, match=r"the 2 views of support image 0 have labels .5, 0."):
+        TipAdapterF(views=2, training=STILL).fit(views, np.roll(labels, 1), task.text)

@@ -128,7 +128,7 @@ def test_a_bad_last_update_is_found_too():
         ({"eps": math.inf}, "eps is inf"),
         ({"epochs": 0}, "epochs is 0, expected at least 1"),
         ({"batch_size": 0}, "batch_size is 0, expected at least 1"),
-        ({"epochs": 1}, "warmup_epochs is 1, expected 0 to 0: fewer than epochs, which is 1"),
+        ({"epochs": 1, "warmup_epochs": 1}, "warmup_epochs is 1, expected 0 to 0: fewer than epochs, which is 1"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
         ({"momentum": 1.0}, "momentum is 1.0, expected at least 0 and below 1"),
         ({"label_smoothing": 1.5}, "label_smoothing is 1.5"),
@@ -138,6 +138,32 @@ def test_a_bad_last_update_is_found_too():
 def test_options_out_of_range_are_named(options, said):
     with pytest.raises(ValueError, match=said):
         TrainingOptions(**options)
+
+
+def test_a_warm_up_is_one_epoch_unless_there_is_only_one():
+    assert TrainingOptions().warmup_epochs == 1 and TrainingOptions(epochs=1).warmup_epochs == 0
+    _, report = trained(TrainingOptions(learning_rate=0.1, epochs=1))
+    assert report.steps == 1
+
+
+def test_a_last_update_to_finite_parameters_of_an_infinite_loss_is_found_too():
+    """The parameters stay finite, and what they give does not: cosines of huge vectors overflow."""
+    start = torch.full((3, 4), 0.1, dtype=torch.float32).requires_grad_()
+    options = TrainingOptions(learning_rate=1e30, epochs=1, batch_size=12, weight_decay=0.0)
+
+    def forward(rows):
+        return FEATURES[rows].float() @ start.T * start.square().sum()
+
+    with pytest.raises(TrainingDivergedError, match="the loss at step 1 is"):
+        train({"w": start}, forward, TARGETS, options, seed=0)
+    assert torch.equal(start, torch.full((3, 4), 0.1))
+
+
+def test_the_share_of_matrix_products_is_measured_on_request():
+    assert trained(SHORT)[1].product_share is None
+    w = weights()
+    report = train({"w": w}, lambda rows: FEATURES[rows] @ w.T, TARGETS, SHORT, seed=0, profile=True)
+    assert 0 < report.product_share < 1
 
 
 def test_published_recipes():
