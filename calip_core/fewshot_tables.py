@@ -1,16 +1,12 @@
-"""What few-shot records say together: who leads over the draws, and how they differ from what was published."""
+"""What few-shot measurements say together: who leads, and whether the draws could have made it so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from calip_core.fewshot import SEEDS, FewShotRecord
 from calip_core.metrics import mean_interval
-
-_PUBLISHED_VIEWS = {"tip_adapter": 10, "tip_adapter_f": 10}
-"""Augmented views of a support image; the other published recipes crop and mirror anew in every epoch."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +50,3 @@ def leader(accuracy: Mapping[str, Float[np.ndarray, "draws"]]) -> Leader:
         return Leader(first, mean, "", 0.0, float("nan"))
     lead, half = mean_interval(np.asarray(accuracy[first]) - np.asarray(accuracy[others[0]]))
     return Leader(first, mean, others[0], lead, half)
-
-
-def differences(records: Sequence[FewShotRecord], epochs: int | None = None) -> tuple[str, ...]:
-    """In what the records of one setting differ from the published procedure, in words; empty where in nothing known.
-
-    Args:
-        records: of one method, data set and number of shots, one a draw.
-        epochs: of the published recipe, if it trains.
-    """
-    first = records[0]
-    own = (first.options.get("training") or {}).get("epochs")
-    seeds = sorted({record.seed for record in records})
-    views = _PUBLISHED_VIEWS.get(first.method)
-    found = [
-        (first.hyperparameters != "published", f"hyperparameters {first.hyperparameters}"),
-        (seeds != list(SEEDS), f"draws {', '.join(map(str, seeds))}"),
-        (first.limit is not None, f"at most {first.limit} test images"),
-        (views is not None and first.augmentations != views, f"{first.augmentations} augmented views, not {views}"),
-        (views is None and not first.augmentations, "no crop and mirroring"),
-        (None not in (own, epochs) and own != epochs, f"{own} epochs, not {epochs}"),
-    ]
-    return tuple(words for differs, words in found if differs)
