@@ -143,7 +143,7 @@ prose(
 # $$ Q_s = F_s W_q^\top,\; K_s = F_s W_k^\top,\; V_s = F_s W_v^\top, \qquad
 #    Q_t = F_t W_q'^\top,\; K_t = F_t W_k'^\top,\; V_t = F_t W_v'^\top. $$ (eq-fs-roles-learnt)
 #
-# With an index, $K$ and $V$ are keys and values; $K$ alone stays the number of classes.
+# With an index, $K$ and $V$ are keys and values; $K$ alone stays the number of classes, and $V$ alone that of views.
 #
 # **Steps 3 and 4: the same attention, both ways**, with a scale $c$ that is one over a temperature. One matrix follows,
 # $W_p$, the same in both directions. It brings what was collected back into the space where cosines mean something:
@@ -189,9 +189,8 @@ eye = torch.eye(f_t.shape[1]).to(f_t)
 plain = make_method("calip_fs", config=CalipFsConfig(scale=2.0), logit_scale=scale)
 plain.restore({"text": f_t, "betas": torch.ones(3), **dict.fromkeys(ROLES, eye)})
 ours = plain.terms(few)
-chapter_3 = calip_logits(
-    few, f_t, CalipConfig.official(), scale
-)  # temperature one half
+# Its temperatures are one half
+chapter_3 = calip_logits(few, f_t, CalipConfig.official(), scale)
 gaps = {
     "CLIP": (ours.clip - chapter_3.clip).abs().max(),
     "text attended": (ours.text_attended - chapter_3.text_attended).abs().max(),
@@ -286,26 +285,26 @@ prose(
 # The oldest idea: forget the texts, and draw straight borders between the support images' features
 # {cite:p}`radford2021clip`.
 #
-# $$ \ell = F_v W^\top + b, \qquad \min_{W, b}\; \sum_{i \le S} \mathrm{CE}(\ell_i, y_i) + \tfrac{1}{2 c_r} \lVert W \rVert^2. $$ (eq-fs-probe)
+# $$ \ell = F_v W^\top + w_0, \qquad \min_{W, w_0}\; \sum_{i \le S} \mathrm{CE}(\ell_i, y_i) + \tfrac{1}{2 c_r} \lVert W \rVert^2. $$ (eq-fs-probe)
 #
-# *Learnt*: $W$ and $b$, $K(C + 1)$ numbers. *Recipe*: L-BFGS to the minimum; $c_r$ is searched over seven powers of ten and
-# refined in eight bisections, on validation images (CoOp's `lpclip/linear_probe.py`). Without them it is 10 here, this
-# library's own value. *It fails* where images are few: it starts from nothing, and one image says little about a class.
+# *Learnt*: $W$ and $w_0$, $K(C + 1)$ numbers. *Recipe*: L-BFGS to the minimum; $c_r$, which codes call `C`, is searched
+# over seven powers of ten and refined in eight bisections, on validation images (CoOp's `lpclip/linear_probe.py`).
+# Without them it is 10 here, this library's own value. *It fails* where images are few: it starts from nothing, and one image says little about a class.
 
 # %%
 heads["linear probe", 1] = bench.fit("linear_probe", support)
-W = heads["linear probe", 1].state()["weight"]  # the last column is b
+W = heads["linear probe", 1].state()["weight"]  # the last column is w_0
 agree("linear probe", f_v @ W[:, :-1].T + W[:, -1], W)
 
 # %% [markdown]
 # ### CoOp
 #
-# Keep CLIP's classifier and learn the *prompt* {cite:p}`zhou2022coop`. Vectors $v_1 \dots v_L$ stand where the words of a
+# Keep CLIP's classifier and learn the *prompt* {cite:p}`zhou2022coop`. Vectors $v_1 \dots v_{16}$ stand where the words of a
 # template stood, and $T$ is the frozen text encoder:
 #
-# $$ \ell_k = s\, F_v\, T(v_1, \dots, v_L, \text{name}_k)^\top. $$ (eq-fs-coop)
+# $$ \ell_k = s\, F_v\, T(v_1, \dots, v_{16}, \text{name}_k)^\top. $$ (eq-fs-coop)
 #
-# *Learnt*: the $L = 16$ context vectors, shared by all classes. *Recipe*: SGD 0.002, batches of 32, half a cosine, 50 to
+# *Learnt*: the 16 context vectors, shared by all classes. *Recipe*: SGD 0.002, batches of 32, half a cosine, 50 to
 # 200 epochs by shots, first vectors from $\mathcal{N}(0, 0.02)$, the last step's model (CoOp's `configs/trainers/CoOp`,
 # `COOP.md`). Its users report that published numbers cannot be repeated exactly (CoOp's issues 24, 45, 55, 88). *It
 # fails* where time is short: every step goes back through the text encoder, with all classes.
@@ -381,12 +380,12 @@ agree("Tip-Adapter-F", scale * f_v @ f_t.T + a * vote, w["keys"])
 # ### GDA
 #
 # No training either. Take each class for a Gaussian, all with one covariance $\Sigma$; Bayes' rule then *is* a linear
-# classifier. It is added to zero-shot CLIP, with a weight $g$ chosen on validation {cite:p}`wang2024gda`:
+# classifier. It is added to zero-shot CLIP, with a weight $\gamma$ chosen on validation {cite:p}`wang2024gda`:
 #
-# $$ \ell = s\, F_v F_t^\top + g\, \bigl(F_v \Sigma^{-1} \mu_k^\top - \tfrac{1}{2}\, \mu_k \Sigma^{-1} \mu_k^\top\bigr)_{k \le K}. $$ (eq-fs-gda)
+# $$ \ell = s\, F_v F_t^\top + \gamma\, \bigl(F_v \Sigma^{-1} \mu_k^\top - \tfrac{1}{2}\, \mu_k \Sigma^{-1} \mu_k^\top\bigr)_{k \le K}. $$ (eq-fs-gda)
 #
 # *Learnt*: nothing by gradients; means $\mu_k$ and $\Sigma$ are computed. $\Sigma^{-1}$ is shrunk, as $S$ images cannot
-# fill $C \times C$ numbers. *Recipe*: seven values of $g$ are published; here all between their ends are searched at once,
+# fill $C \times C$ numbers. *Recipe*: seven values of $\gamma$ are published; here all between their ends are searched at once,
 # and without validation images it is their middle. *It fails* at one shot: one image a class has no spread to measure, and
 # the head stays zero-shot.
 
@@ -403,11 +402,11 @@ agree("GDA", scale * f_v @ f_t.T + w["alpha"] * (f_v @ w["weight"].T + w["bias"]
 #
 # $$ \ell_k = s\, F_v \frac{w_k^\top}{\lVert w_k \rVert}, \qquad
 #    \min_w\; \tfrac{1}{S} \sum_{i \le S} \mathrm{CE}(\ell_i, y_i)
-#    + \tfrac{p}{K} \sum_{k \le K} \lambda_k \lVert w_k - F_{t,k} \rVert^2. $$ (eq-fs-clap)
+#    + \tfrac{\rho}{K} \sum_{k \le K} \lambda_k \lVert w_k - F_{t,k} \rVert^2. $$ (eq-fs-clap)
 #
 # $\lambda_k$ is the mean zero-shot probability of class $k$ on its own support images: where the text already knows the
 # class, leaving it costs more. *Learnt*: $w$, $K \times C$ numbers. *Recipe*: nothing is chosen on validation; the released
-# code makes 300 epochs of SGD, here L-BFGS goes to the minimum. $p$ is this library's own value. *It fails* where images
+# code makes 300 epochs of SGD, here L-BFGS goes to the minimum. $\rho$ is this library's own value. *It fails* where images
 # are many and the texts good: the price holds it back.
 
 # %%
@@ -422,8 +421,9 @@ agree("CLAP", scale * f_v @ w["weight"].T, w["weight"])
 # %% [markdown]
 # ### Whose values are whose
 #
-# Fixed values that are this library's own, not a paper's: the linear probe's penalty ($c_r = 10$), CLAP's strength $p$,
-# the middle of GDA's published weights, the fixed numbers of epochs, and all that was listed for CALIP-FS. The probe's
+# Fixed values that are this library's own, not a paper's: the linear probe's penalty ($c_r = 10$), CLAP's strength $\rho$,
+# the middle of GDA's published weights, the four ratios that CLIP-Adapter may choose from, the fixed numbers of epochs, and
+# all that was listed for CALIP-FS. The probe's
 # penalty and CLAP's strength were settled after looking at accuracies on the miniatures, so on these they may flatter.
 # Tip-Adapter's fixed $a$ and $b$ are what its ImageNet configuration starts from.
 #
@@ -493,7 +493,7 @@ MAY_CHOOSE = {
     "CLIP-Adapter": "r",
     "Tip-Adapter": "a, b",
     "Tip-Adapter-F": "a, b",
-    "GDA": "g",
+    "GDA": "γ",
     "CLAP": "nothing",
     "CALIP-FS": "β₂, β₃",
 }
@@ -606,10 +606,10 @@ show(
     caption=f"At {most} shots. Bars: from the worst draw to the best.",
 )
 slowest, fastest = max(seconds, key=seconds.get), min(seconds, key=seconds.get)
+further = 100 * (means[slowest][-1] - means[fastest][-1])
 prose(
     f"{slowest} takes {seconds[slowest] / max(seconds[fastest], 1e-9):,.0f} times as long "
-    f"as {fastest}, and is {100 * (means[slowest][-1] - means[fastest][-1]):+.1f} points "
-    "from it."
+    f"as {fastest}, and is {abs(further):.1f} points {'better' if further > 0 else 'worse'}."
 )
 
 # %% [markdown]
@@ -977,10 +977,10 @@ table(
 # PointCLIP's adapter {cite:p}`zhang2022pointclip` knows which rows belong together. It joins the features of all $V$ views
 # to one feature of the whole cloud and hands that back to each view $v$. With unit length after the mixture,
 #
-# $$ \ell_v = s\, \bigl(r\, \mathrm{relu}(W_v\, h) + (1 - r)\, F_{v}\bigr) F_t^\top, \qquad
-#    h = \mathrm{relu}\bigl(W\, [F_{1}, \dots, F_{V}]\bigr). $$ (eq-fs-inter-view)
+# $$ \ell_v = s\, \bigl(r\, \mathrm{relu}(U_v\, h) + (1 - r)\, F_{v}\bigr) F_t^\top, \qquad
+#    h = \mathrm{relu}\bigl(U\, [F_{1}, \dots, F_{V}]\bigr). $$ (eq-fs-inter-view)
 #
-# *Learnt*: $W$ ($C \times VC$) and $V$ matrices $W_v$ ($C \times C$). *Recipe*: SGD 0.01, 250 epochs, label smoothing 0.2,
+# *Learnt*: $U$ ($C \times VC$) and $V$ matrices $U_v$ ($C \times C$). *Recipe*: SGD 0.01, 250 epochs, label smoothing 0.2,
 # $r = 0.6$; the published code has normalisation layers and dropout besides. *The leak*: it keeps the epoch that is best
 # on the test set. Here it is the last, and all heads below train for the same number of epochs.
 
