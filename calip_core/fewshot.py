@@ -294,6 +294,8 @@ class FewShotBench:
         val: Encoded | None = None,
         options: Mapping[str, Any] | None = None,
         seed: int = 1,
+        *,
+        profile: bool = False,
     ) -> Method:
         """A head fitted on a support set.
 
@@ -303,6 +305,8 @@ class FewShotBench:
             val: images to choose hyperparameters on; without them fixed ones are used.
             options: as for ``run``; what they leave open is "fixed", by the shots of the support set.
             seed: of the fit.
+            profile: whether ``head.report`` of a trained head shall say what share of the time went into matrix
+                products (``product_share``). Measuring slows short steps down.
 
         Raises:
             ValueError: the support or validation features are from another backbone, or as the head's ``fit``.
@@ -312,6 +316,8 @@ class FewShotBench:
                 self._check_backbone(images.backbone, "features")
         recipe = fixed_recipe(method, support.shots).options
         head = make_method(method, **self._filled_in(method, {**recipe, **(options or {})}, seed))
+        if isinstance(head, TrainedHead):
+            head.profile = profile
         chosen_on = None if val is None else (val.tokens, val.labels)
         fitted = head.fit(support.tokens, support.labels, self.text, chosen_on)
         fitted.features_of = self.backbone.name

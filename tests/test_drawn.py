@@ -93,7 +93,8 @@ def test_blurred_images_and_clouds_stay_what_they_are(split, tmp_path):
     assert np.asarray(out_of_focus[1][0]).std() < 0.5 * np.asarray(split[1][0]).std()
     clouds = cloud_task(tmp_path).splits["test"]
     changed = blurred(clouds, 3.0)
-    assert changed.views == clouds.views == 6 and isinstance(changed, OwnInput) and not isinstance(out_of_focus, OwnInput)
+    assert changed.views == clouds.views == 6
+    assert isinstance(changed, OwnInput) and not isinstance(out_of_focus, OwnInput)
     before, after = (x.encoder_input(7, 32) for x in (clouds, changed))
     assert before.shape == after.shape and after.std() < before.std()
     assert changed.made_from != blurred(clouds, 2.0).made_from != clouds.made_from

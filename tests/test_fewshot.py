@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from calip_core.backbones.base import Backbone
+from calip_core.datasets import load_task
+from calip_core.datasets.standins import write_standin
 from calip_core.datasets.task import Split, Task
 from calip_core.fewshot import DrawnImages, FewShotBench
 from calip_core.methods import METHODS, TrainingOptions, save_method
@@ -132,7 +134,8 @@ def test_clouds_are_drawn_and_counted_whole(backbone, root):
     assert record.images == 12 and record.projection == "pointclip, 40 points"
 
 
-def test_hyperparameters_come_from_where_the_record_says(bench, root):
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_hyperparameters_come_from_where_the_record_says(bench):
     fixed, chosen, oracle = (
         bench.run("gda", 4, seed=1, hyperparameters=how) for how in ("fixed", "validation", "oracle")
     )
@@ -154,7 +157,6 @@ def test_test_labels_are_seen_by_the_oracle_alone(bench, monkeypatch):
         heads = {}
         for how in ("fixed", "validation", "oracle"):
             for method in ("tip_adapter", "gda", "calip"):
-                monkeypatch.setattr(bench, "_record", lambda head, **known: head)
                 heads[how, method] = bench.run(method, 4, seed=1, hyperparameters=how).chosen_by
         states[labels] = heads
         monkeypatch.setattr(bench, "test", wrong)
@@ -188,7 +190,9 @@ def test_published_values_go_into_the_head_and_the_record(bench):
 
 def test_fixed_training_goes_by_the_shots(bench):
     support, _ = bench.support(2, seed=1)
-    assert bench.fit("clip_adapter", support).training.epochs == FIXED_EPOCHS[2]
+    head = bench.fit("clip_adapter", support, profile=True)
+    assert head.training.epochs == FIXED_EPOCHS[2]
+    assert head.report.samples_per_second > 0 and 0 < head.report.product_share < 1
 
 
 def test_a_class_with_fewer_images_is_refused_by_split_or_taken(bench, task, backbone, root):
@@ -254,3 +258,17 @@ def test_trained_heads_learn_from_clouds(backbone, root, method):
     record = bench.run(method, 2, seed=1, options=quick(method))
     assert record.images == 12 and record.parameters > 0
     assert record.options.get("cloud_views", 6) == 6
+
+
+@pytest.mark.parametrize("dataset", ["modelnet40", "scanobjectnn"])
+def test_heads_are_fitted_on_the_loaders_of_point_clouds(dataset, backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    write_standin(dataset, tmp_path, classes=3, images=10)
+    task = load_task(dataset, tmp_path, views="pointclip", points=64)
+    bench = FewShotBench(task, backbone, features=tmp_path, progress=False)
+    for method in ("calip_fs", "inter_view_adapter"):
+        record = bench.run(method, 2, seed=1, options=quick(method))
+        assert (record.dataset, record.standin, record.projection) == (dataset, True, "pointclip, 64 points")
+        assert record.images == len(task.splits["test"]) // 6 and record.parameters > 0
+    options = {"hyperparameters": "validation", "short": "take", "options": quick("calip_fs")}
+    assert "landscape of" in bench.run("calip_fs", 2, seed=1, **options).chosen_by

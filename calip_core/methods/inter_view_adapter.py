@@ -53,8 +53,7 @@ class InterViewAdapter(TrainedHead):
             raise ValueError(f"cloud_views is {cloud_views}, expected at least 1: how many rows belong to one cloud")
         if not 0 <= ratio <= 1:
             raise ValueError(f"ratio is {ratio}, expected a share from 0 to 1 such as {PUBLISHED_RATIO}")
-        published = TrainingOptions(learning_rate=0.01, epochs=250, label_smoothing=0.2)
-        super().__init__(training, published, seed=seed, logit_scale=logit_scale, progress=progress)
+        super().__init__(training, TrainingOptions.pointclip(), seed=seed, logit_scale=logit_scale, progress=progress)
         self.cloud_views, self.ratio = cloud_views, ratio
 
     def fit(

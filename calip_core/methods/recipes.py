@@ -6,14 +6,16 @@ from typing import Any
 
 from calip_core.methods.calip_fs import CalipFs
 from calip_core.methods.clip_adapter import PUBLISHED_RATIO
+from calip_core.methods.inter_view_adapter import PUBLISHED_RATIO as POINTCLIP_RATIO
 from calip_core.methods.tip_adapter import published_tip
 from calip_core.methods.training import COOP_EPOCHS, IMAGENET_EPOCHS, TrainingOptions
 from calip_core.methods.validation import PUBLISHED_SCALE
 from calip_core.selection import published as published_betas
 
 FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
-"""Epochs of CoOp, CLIP-Adapter and CALIP-FS by shots, for every data set: far fewer than published, so that a laptop
-can train them all. A number of shots that is not listed has the epochs of the next smaller one that is."""
+"""Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every data set: far fewer than
+published, so that a laptop can train them all. Tip-Adapter-F keeps its published 20. A number of shots that is not
+listed has the epochs of the next smaller one that is."""
 
 _SGD_HEADS = ("coop", "clip_adapter", "calip_fs")
 _TIP_EPOCHS, _EUROSAT_EPOCHS = 20, 100  # of Tip-Adapter-F
@@ -47,10 +49,13 @@ def fixed_recipe(method: str, shots: int) -> Recipe:
     """
     if shots < 1:
         raise ValueError(f"shots is {shots}, expected at least one image a class")
-    if method not in _SGD_HEADS:
-        return Recipe({}, "this library's defaults")
     epochs = FIXED_EPOCHS[max(listed for listed in FIXED_EPOCHS if listed <= shots)]
-    training = TrainingOptions.coop(epochs=epochs)
+    if method in _SGD_HEADS:
+        training = TrainingOptions.coop(epochs=epochs)
+    elif method == "inter_view_adapter":
+        training = TrainingOptions.pointclip(epochs)
+    else:
+        return Recipe({}, "this library's defaults")
     return Recipe({"training": training}, f"this library's defaults, {epochs} epochs at {shots} shots")
 
 
@@ -99,6 +104,8 @@ def published_training(method: str, dataset: str, shots: int) -> TrainingOptions
     """How a head was trained for a data set where it was published; None where it is not trained, or nobody knows."""
     if method == "tip_adapter_f":
         return TrainingOptions.tip_adapter_f(_EUROSAT_EPOCHS if dataset == "eurosat" else _TIP_EPOCHS)
+    if method == "inter_view_adapter":
+        return TrainingOptions.pointclip()
     if method not in _SGD_HEADS:
         return None
     by_shots = IMAGENET_EPOCHS if dataset == "imagenet" else COOP_EPOCHS.get(shots)
@@ -158,7 +165,8 @@ def _calip_fs(asked: _Asked) -> Recipe:
 
 
 def _inter_view_adapter(asked: _Asked) -> Recipe:
-    return Recipe({}, "PointCLIP's code, without its normalisation layers and dropout")
+    options = {"ratio": POINTCLIP_RATIO, "training": asked.training("inter_view_adapter")}
+    return Recipe(options, "PointCLIP's code, without its normalisation layers and dropout")
 
 
 _PUBLISHED: dict[str, Callable[[_Asked], Recipe]] = {

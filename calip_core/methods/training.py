@@ -116,6 +116,14 @@ class TrainingOptions:
         )
 
     @classmethod
+    def pointclip(cls, epochs: int = 250) -> "TrainingOptions":
+        """The recipe of PointCLIP's inter-view adapter: SGD 0.01, batches of 32 clouds, label smoothing 0.2.
+
+        Source: PointCLIP's configs.
+        """
+        return cls(learning_rate=0.01, epochs=epochs, label_smoothing=0.2)
+
+    @classmethod
     def of(cls, options: "TrainingOptions | Mapping[str, Any] | None", default: "TrainingOptions") -> "TrainingOptions":
         """Options as an object, by their fields as a saved head has them, or the default."""
         return cls(**options) if isinstance(options, Mapping) else options or default

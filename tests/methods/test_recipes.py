@@ -17,7 +17,7 @@ def published(method, dataset="eurosat", shots=4, **more):
 def test_fixed_values_make_every_head_by_the_shots_alone(method, shots):
     recipe = fixed_recipe(method, shots)
     made = make_method(method, **recipe.options)
-    if method in ("coop", "clip_adapter", "calip_fs"):
+    if method in ("coop", "clip_adapter", "calip_fs", "inter_view_adapter"):
         assert made.training.epochs == FIXED_EPOCHS[{3: 2, 50: 16}.get(shots, shots)]
         assert f"{made.training.epochs} epochs at {shots} shots" in recipe.source
     else:

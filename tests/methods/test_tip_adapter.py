@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
+from calip_core.betas import line_landscape
 from calip_core.datasets.cards import available_cards
 from calip_core.methods import make_method
 from calip_core.methods.tip_adapter import (
@@ -110,6 +111,20 @@ def test_the_search_is_at_least_as_good_as_the_published_grid():
         head = make_method("tip_adapter").fit(support, y, text, val=(val, labels))
         assert head.chosen == pytest.approx((choice.alpha, choice.beta), rel=1e-4)
         assert accuracy(head.logits(val), labels) == pytest.approx(choice.accuracy)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_exact_search_holds_for_keys_that_are_longer_than_one(seed):
+    """Trained keys are: a vote may then rise with the sharpness, and no block may drop an image for it."""
+    (tokens, labels), (val, val_labels), _, text = synthetic_task(shots=3, seed=seed, val_each=6)
+    keys = 1.6 * tokens.pooled + 0.1
+    clip, affinity = 8 * val.pooled @ text.T, val.pooled @ keys.T
+    assert (affinity > 1).any()
+    betas = searched_betas(8.0, 30)
+    found = tip_search(clip, affinity, labels, val_labels, betas=betas, alpha_max=4.0)
+    values = torch.nn.functional.one_hot(torch.from_numpy(labels)).float()
+    lines = [line_landscape(clip, ((affinity - 1) * b).exp() @ values, val_labels, low=0.0, high=4.0) for b in betas]
+    assert found.accuracy == max(line.best().accuracy for line in lines)
 
 
 def test_the_published_ladder():
