@@ -859,7 +859,7 @@ ABLATIONS = {
     "pool: mean": {"config": CalipFsConfig(pooling="mean")},
     "pool: maximum": {"config": CalipFsConfig(pooling="max")},
     "ten times the learning rate": {"training": replace(fixed, learning_rate=0.02)},
-    "four times the epochs": {"training": replace(fixed, epochs=4 * fixed.epochs)},
+    "twice the epochs": {"training": replace(fixed, epochs=2 * fixed.epochs)},
     "hidden layer of 32, random start": {
         "config": CalipFsConfig(hidden=(32,), pre_init="random")
     },

@@ -1,5 +1,6 @@
 """What share of a training run's time goes into matrix products: the rest is what a faster product cannot help."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ def product_share(wanted: bool) -> Iterator[ProductShare]:
     if not wanted:
         yield share
         return
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports each start and stop on stderr
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as measured:
         yield share
     events = measured.key_averages()
