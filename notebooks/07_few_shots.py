@@ -1004,6 +1004,22 @@ cloud_records = {
 }
 cloud_free = cloud_bench.run("calip", cloud_shots, 1)
 
+# The adapter's equation, on the views of two clouds
+cloud_support, _ = cloud_bench.support(cloud_shots, seed=1)
+adapter = cloud_bench.fit(
+    "inter_view_adapter",
+    cloud_support,
+    options={"training": replace(smooth, epochs=2)},
+)
+w, r, views = adapter.state(), adapter.ratio, cloud_bench.test.views
+two_clouds = cloud_bench.test.tokens[: 2 * views].to(torch.float32)
+F = two_clouds.pooled.unflatten(0, (2, views))
+h = torch.relu(F.flatten(1) @ w["gather"].T)
+told = torch.relu(h @ w["spread"].T).view(F.shape)
+mixed = torch.nn.functional.normalize(r * told + (1 - r) * F, dim=-1).flatten(0, 1)
+by_hand = adapter.logit_scale * mixed @ cloud_bench.text.float().T
+torch.testing.assert_close(by_hand, adapter.logits(two_clouds), rtol=1e-3, atol=2e-3)
+
 # %% tags=["hide-input"]
 cloud_shares = {
     label: np.array([record.top1 for record in runs])
