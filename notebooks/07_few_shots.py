@@ -933,7 +933,8 @@ VIEWS = 5
 cropped = FewShotBench(
     task, clip_model, limit=samples, augmentations=VIEWS, progress=False
 )
-fifth = {"training": replace(fixed, epochs=max(1, fixed.epochs // VIEWS))}
+fewer = replace(fixed, epochs=max(1, fixed.epochs // VIEWS), warmup_epochs=None)
+fifth = {"training": fewer}
 with_views = {
     label: [
         cropped.run(METHODS[label][0], middle, seed, options=options)
