@@ -1222,7 +1222,7 @@ prose(
     )
     + f"- On clouds, where zero-shot CLIP has {cloud_free.clip_top1:.1%}, {cloud_shots} "
     f"shots buy up to {cloud_best:+.1f} points; on `{dataset}`, where it has "
-    f"{zero_shot:.1%}, {rank[0]} gains {image_best:+.1f} at as many."
+    f"{zero_shot:.1%}, {rank[0]}, best at {most} shots, gains {image_best:+.1f} at as many."
 )
 
 # %% [markdown]
