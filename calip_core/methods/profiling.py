@@ -30,7 +30,7 @@ def product_share(wanted: bool) -> Iterator[ProductShare]:
     if not wanted:
         yield share
         return
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports each start and stop on stderr
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler writes lines of its own to the terminal otherwise
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as measured:
         yield share
     events = measured.key_averages()

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from calip_core.methods import METHODS, make_method
-from calip_core.methods.lbfgs import NotConvergedWarning, minimise
 from calip_core.tokens import ImageTokens
 
 # F_v = (0.6, 0.8); two tokens along the axes, which are the classes' text features too; s = 10.
@@ -72,17 +71,3 @@ def test_logits_are_those_worked_out_by_hand(name):
     np.testing.assert_allclose(logits[0].numpy(), expected, rtol=1e-6)
     if name == "inter_view_adapter":
         np.testing.assert_allclose(logits[1].numpy(), [10, 0], atol=1e-12)
-
-
-def test_a_search_that_stops_before_the_minimum_says_so():
-    start = torch.tensor([[3.0, -2.0]], dtype=torch.float64)
-
-    def valley(weights):
-        x, y = weights[0]
-        return (1 - x) ** 2 + 100 * (y - x**2) ** 2
-
-    with pytest.warns(NotConvergedWarning, match="head: stopped after 2 iterations before the minimum .*: the largest"):
-        minimise(valley, start, iterations=2, what="head")
-    torch.testing.assert_close(minimise(valley, start), torch.ones_like(start), rtol=1e-3, atol=1e-3)
-    with pytest.raises(ArithmeticError, match="head: the loss is nan"):
-        minimise(lambda weights: valley(weights) * torch.nan, start, what="head")
