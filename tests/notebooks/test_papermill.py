@@ -55,7 +55,7 @@ def test_chapter_7_measures_what_it_was_asked(tmp_path, monkeypatch):
     assert {(record.dataset, record.backbone, record.seed, record.limit) for record in records} == {
         ("digits", "mini-vit", 1, 60)
     }
-    assert {record.shots for record in records} == {1, 2} and len({record.method for record in records}) == 8
+    assert {record.shots for record in records} == {1, 2} and len({record.method for record in records}) == 10
 
 
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)
