@@ -52,9 +52,9 @@ def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
         if folder.is_dir():
             return name
         raise ValueError(f"names a folder that is not there: {folder}. Give {own}PATH an existing folder.")
-    elsewhere = _OTHER_CHAPTER[kind] if name in available_tasks() else "is not a dataset."
-    choices = f"Choose one of {', '.join(names)}, or {own}PATH for your own {kind}."
-    raise ValueError(f"{elsewhere}{_suggest(name, available_tasks())} {choices}")
+    known = name in available_tasks()
+    fault = _OTHER_CHAPTER[kind] if known else f"is not a dataset.{_suggest(name, available_tasks())}"
+    raise ValueError(f"{fault} Choose one of {', '.join(names)}, or {own}PATH for your own {kind}.")
 
 
 _OTHER_CHAPTER = {

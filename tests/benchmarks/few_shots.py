@@ -40,7 +40,7 @@ def measure(bench: FewShotBench) -> Iterator[Measurement]:
             goal=100 * records[0].clip_top1,
         )  # fmt: skip
     yield Measurement(
-        what=f"{TASK} with {BACKBONE}: {len(METHODS)} heads x {len(SHOTS)} numbers of shots x {len(SEEDS)} draws, fixed "
-        "recipe, from cached tokens", value=time.perf_counter() - began, unit="s", goal=60 * GOAL_MINUTES,
+        what=f"{TASK} with {BACKBONE}: {len(METHODS)} heads x {len(SHOTS)} numbers of shots x {len(SEEDS)} draws, "
+        "fixed recipe, from cached tokens", value=time.perf_counter() - began, unit="s", goal=60 * GOAL_MINUTES,
         better="lower",
     )  # fmt: skip
