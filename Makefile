@@ -45,8 +45,10 @@ lock: $(INSTALLED)  ## renew constraints.txt, for every platform and Python at o
 clean:  ## remove what was built; the environment stays (rm -r .venv removes that)
 	rm -rf book/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
+# The two variables pin what builds the package: pip < 25.3 reads the first where it builds, later ones the second.
 # The stamp is written last, so an installation that was cut short is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt
 	@python=$$(sh book/tools/find_python.sh $(PYTHON)) && set -x && "$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lock]'
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lock]'
 	@touch $@

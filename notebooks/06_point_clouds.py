@@ -37,15 +37,15 @@ backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or 
 views: str = "bright_voxels"  # a view set, or "pointclip, 512 points"
 protocol: str = "validation"  # how to blend, or with a config: "fixed, paper"
 seed: int = 0  # draws clouds, points, turns, noise, orders, and resamples
-samples: int = 400  # at most so many test clouds, and as many validation clouds
+samples: int = 400  # at most so many test and validation clouds; 0: all of them
 
 # %%
 from calip_core import benchmark, selection
 from calip_core.notebook import (
+    AtLeast,
     BackboneName,
     Choice,
     CloudTaskName,
-    Count,
     ProjectionName,
     Seed,
     check_parameters,
@@ -60,7 +60,7 @@ check_parameters(
         "fixed", "validation", "label-free", "oracle", then=benchmark.CONFIGS
     ),
     seed=Seed,
-    samples=Count,
+    samples=AtLeast(0),
 )
 
 # %% [markdown]
@@ -91,6 +91,7 @@ from calip_core.pointclouds.projection import depth_maps
 from calip_core.speed import paired_seconds
 
 plots.style()
+limit = samples or None
 clip_model = load_backbone(backbone)
 projection = Projection.parse(views)
 view_name, points = projection.views, projection.points
@@ -260,7 +261,7 @@ measured = {
         "fixed",
         seed,
         config=config,
-        limit=samples,
+        limit=limit,
         progress=False,
     )
     for name in sets
@@ -294,7 +295,7 @@ def logits_of(task, split, model) -> tuple:
         model,
         task.splits[split],
         name=f"{task.name}-{split}",
-        limit=samples,
+        limit=limit,
         seed=seed,
         progress=False,
     )
@@ -395,7 +396,7 @@ prose(
 # landscape and every protocol of chapter 4 apply to clouds unchanged.
 
 # %%
-few = min(samples, 200)
+few = min(200, samples or 200)
 tokens, token_labels = encode_split(
     clip_model, test, limit=few, seed=seed, progress=False
 )
@@ -517,7 +518,7 @@ record = benchmark.run(
     blending,
     seed,
     config=config,
-    limit=samples,
+    limit=limit,
     progress=False,
 )
 results.append(record)
@@ -624,7 +625,7 @@ for how, weighting in dict.fromkeys(ways):
         how,
         seed,
         config=config,
-        limit=samples,
+        limit=limit,
         view_weighting=weighting,
         control_repeats=10,
         progress=False,

@@ -2,19 +2,23 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import jupytext
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from book.tools import install_missing
-from book.tools.chapters import ROOT, project, repository_url
+from book.tools.chapters import ROOT, chapter_sources, project, repository_url, tags
 
+BUILT_WITH_THE_LOCK = "PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt "
+OTHER_ADDRESS = "its set-up cell has another address"
 FIND_PYTHON = ROOT / "book/tools/find_python.sh"
 
 
@@ -38,6 +42,11 @@ def drift(table, environment, makefile, constraints):
         found.append(f"environment.yml lists packages of its own: {sorted(map(str, extra))}")
     if not isinstance(last, dict) or last["pip"] != ["-c constraints.txt", "-e .[test]"]:
         found.append("environment.yml does not install this project with its lock file")
+    if f"#   {BUILT_WITH_THE_LOCK}conda env create -f environment.yml\n" not in environment:
+        found.append("environment.yml does not say how to build this project with its lock file")
+    makefile = makefile.replace("\\\n", "")
+    if not re.search(rf"^\t{BUILT_WITH_THE_LOCK}\s*\S+ -m pip install", makefile, re.MULTILINE):
+        found.append("the Makefile does not build this project with its lock file")
     installs = re.findall(r"pip install .*", makefile)
     if len(installs) != 1 or not re.search(r"-c constraints\.txt -e '\.\[test,lock\]'$", installs[0]):
         found.append("the Makefile does not install this project with its lock file")
@@ -59,7 +68,11 @@ def test_everything_installs_from_the_one_list():
         (1, "python>=3.11", "python>=3.12", "another Python"),
         (1, "  - make\n", "  - make\n  - numpy\n", "packages of its own: ['numpy']"),
         (1, "-e .[test]", "torch", "does not install this project"),
+        (1, "PIP_BUILD_CONSTRAINT=constraints.txt ", "", "does not say how to build"),
         (2, "-c constraints.txt ", "", "Makefile does not install"),
+        (2, "PIP_CONSTRAINT=constraints.txt ", "", "Makefile does not build"),
+        (2, "PIP_BUILD_CONSTRAINT=constraints.txt ", "", "Makefile does not build"),
+        (3, "\nsetuptools==", "\nnot-setuptools==", "setuptools is not in constraints.txt"),
         (3, "\ntorch==", "\nnot-torch==", "torch is not in constraints.txt"),
     ],
 )
@@ -76,15 +89,91 @@ def test_a_dependency_that_is_not_locked_is_found():
     assert drift(*changed) == ["left-pad is not in constraints.txt: make lock"]
 
 
+def test_what_builds_the_package_is_among_what_is_locked():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        table = tomllib.load(file)
+    assert set(table["build-system"]["requires"]) <= set(table["project"]["optional-dependencies"]["lock"])
+
+
 def test_the_lock_file_names_no_place_to_install_from():
     assert not re.search(r"://|--", (ROOT / "constraints.txt").read_text(encoding="utf-8"))
 
 
+def other_places_of_the_url(root, url):
+    """Files that say where the repository is, though they should read it or are another's copy.
+
+    The set-up cell of a chapter is written by `make sync`, so it holds the address and must hold this one; CITATION.cff
+    cannot read anything and must repeat it. Prose may link to it.
+    """
+    code = [*root.glob("book/**/*.py"), *root.glob("calip_core/**/*.py"), root / "Makefile"]
+    found = [path.name for path in code if "_build" not in path.parts and url in path.read_text(encoding="utf-8")]
+    for source in chapter_sources(root / "notebooks"):
+        chapter = jupytext.read(source, fmt="py:percent")
+        setup = [cell for cell in chapter.cells if "setup" in tags(cell)]
+        if re.findall(r'_url = "(.*)"', "".join(cell.source for cell in setup)) != [url]:
+            found.append(f"{source.name}: {OTHER_ADDRESS}")
+        code_cells = [cell for cell in chapter.cells if cell.cell_type == "code" and "setup" not in tags(cell)]
+        found += [source.name for cell in code_cells if url in cell.source]
+    cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))["repository-code"]
+    return found + [f"CITATION.cff: {cited}"] * (cited != url)
+
+
 def test_the_repositorys_url_is_written_in_one_place():
-    """Every other mention is derived (notebooks) or reads pyproject.toml; prose may link to it."""
-    sources = [*ROOT.glob("book/**/*.py"), *ROOT.glob("calip_core/**/*.py"), ROOT / "Makefile"]
-    holders = [path.name for path in sources if "_build" not in path.parts and repository_url() in path.read_text()]
-    assert holders == []
+    assert other_places_of_the_url(ROOT, repository_url()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("CITATION.cff", "{url}", "https://example.org/fork", "CITATION.cff: https://example.org/fork"),
+        ("Makefile", "VENV :=", "URL := {url}\nVENV :=", "Makefile"),
+        ("book/conf.py", "import tomllib", 'import tomllib\nURL = "{url}"', "conf.py"),
+        ("calip_core/paths.py", "import os", 'import os\nURL = "{url}"', "paths.py"),
+        ("notebooks/00_start.py", "{url}", "https://example.org/fork", f"00_start.py: {OTHER_ADDRESS}"),
+        ("notebooks/00_start.py", "import numpy as np", 'import numpy as np\nhome = "{url}"', "00_start.py"),
+    ],
+)
+def test_each_planted_address_is_found(tmp_path, name, old, new, said):
+    kept = ("CITATION.cff", "Makefile", "book/conf.py", "calip_core/paths.py", "notebooks/00_start.py")
+    for path in kept:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    url, text = repository_url(), (ROOT / name).read_text(encoding="utf-8")
+    assert other_places_of_the_url(tmp_path, url) == [] and old.format(url=url) in text
+    (tmp_path / name).write_text(text.replace(old.format(url=url), new.format(url=url), 1), encoding="utf-8")
+    assert other_places_of_the_url(tmp_path, url) == [said]
+
+
+TINY_LIBRARY = """\
+def tried():
+    return 1
+
+
+def not_tried(x):
+    x += 1
+    x += 2
+    return x
+"""
+
+
+@pytest.mark.parametrize("also", ["", "; tiny.not_tried(1)"], ids=["too little is tried", "all is tried"])
+def test_too_low_a_coverage_fails_make_tests_command(tmp_path, also):
+    """A tiny library under the very tables of pyproject.toml, with the options that the Makefile gives."""
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    tables = "".join(re.findall(r"^\[tool\.coverage\..*?(?=^\[tool\.(?!coverage))", settings, re.MULTILINE | re.DOTALL))
+    assert "fail_under = 90" in tables
+    options = re.search(r"-m pytest (--cov.*) --nbmake", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    (tmp_path / "calip_core").mkdir()
+    (tmp_path / "calip_core/__init__.py").write_text(TINY_LIBRARY)
+    (tmp_path / "test_tiny.py").write_text(f"import calip_core as tiny\n\ndef test(): tiny.tried(){also}\n")
+    (tmp_path / "pyproject.toml").write_text(tables)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("COV", "PYTEST"))}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options[1].split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env=environment | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    said = done.stdout + done.stderr
+    assert "1 passed" in said and "Required test coverage of 90" in said, said
+    assert (done.returncode, "not reached" in said) == ((0, False) if also else (1, True)), said
 
 
 def find_python(*arguments, path):

@@ -68,18 +68,24 @@ def shifted(split: Split, name: str, strength: float, seed: int = 0) -> Split:
     """The split with every picture changed, in the same order and with the same labels.
 
     Args:
-        split: labelled pictures.
+        split: labelled pictures; no depth maps of point clouds.
         name: one of ``SHIFTS``.
         strength: from 0, unchanged, to 1 (not included).
         seed: of all randomness; a picture's change depends on this and on its number alone.
 
     Raises:
-        ValueError: unknown name, or a strength outside its range.
+        ValueError: unknown name, a strength outside its range, or a split of point clouds, whose views belong together
+            and go to the encoder by a road of their own.
     """
     if name not in SHIFTS:
         raise ValueError(f"shift is {name!r}, expected one of {', '.join(SHIFTS)}")
     if not 0 <= strength < 1:
         raise ValueError(f"strength is {strength}, expected at least 0 and less than 1")
+    if split.views > 1 or hasattr(split, "encoder_input"):
+        raise ValueError(
+            f"the split holds depth maps of point clouds, {split.views} to a cloud, expected pictures that stand for "
+            "themselves: a shift changes every picture for itself. Shift a split of an image task instead"
+        )
     return Split(_ShiftedImages(split, SHIFTS[name], strength, seed), split.labels)
 
 

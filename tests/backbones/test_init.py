@@ -6,7 +6,7 @@ import torch
 
 from calip_core.backbones import available_backbones, load_backbone
 from calip_core.clip_import import clip
-from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images
+from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images, save_as_shipped
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -43,6 +43,33 @@ def test_one_of_openais_names_is_fetched_and_loaded(checkpoint, family, tmp_path
     images = random_images(family)
     expected = load_backbone(checkpoint, device="cpu", precision="fp32").encode_image(images)
     assert torch.equal(backbone.encode_image(images).spatial, expected.spatial)
+
+
+@pytest.fixture(scope="module", params=["archive", "weights"])
+def shipped(request, family, tmp_path_factory):
+    path = tmp_path_factory.mktemp(f"{family}-{request.param}") / "shipped.pt"
+    save_as_shipped(family, request.param, path)
+    held = torch.jit.load(path).state_dict() if request.param == "archive" else torch.load(path, weights_only=True)
+    assert held["text_projection"].dtype == held["visual.conv1.weight"].dtype == torch.float16
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")  # the package says that one of the two is no archive
+def test_files_as_openai_ships_them_load_by_path_and_by_name(shipped, family, tmp_path, monkeypatch):
+    digest = hashlib.sha256(shipped.read_bytes()).hexdigest()
+    monkeypatch.setitem(clip.clip._MODELS, "RN50", f"https://nowhere.invalid/{digest}/RN50.pt")
+    (tmp_path / "RN50.pt").write_bytes(shipped.read_bytes())  # as after a download: nothing is fetched
+    by_path = load_backbone(shipped, device="cpu", precision="fp32")
+    by_name = load_backbone("RN50", device="cpu", precision="fp32", download_root=tmp_path)
+    images = random_images(family)
+    with torch.no_grad():
+        expected = clip.load(str(shipped), device="cpu")[0].encode_image(images)
+    tokens = by_path.encode_image(images)
+    assert tokens.spatial.dtype == torch.float32 and by_name.grid == GRIDS[family]
+    assert torch.equal(by_name.encode_image(images).spatial, tokens.spatial)
+    assert torch.equal(by_name.encode_image(images).pooled, tokens.pooled)
+    expected = torch.nn.functional.normalize(expected, dim=-1)
+    torch.testing.assert_close(torch.nn.functional.normalize(tokens.pooled, dim=-1), expected, rtol=0, atol=1e-5)
 
 
 def test_pre_pool_changes_the_spatial_tokens_alone(checkpoint, family):

@@ -5,27 +5,10 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
 
 from calip_core.backbones.openai import download, load_clip
 from calip_core.clip_import import clip
-from tests.backbones.clips import FAMILIES, random_clip, random_images
-
-
-class Archive(nn.Module):
-    """Weights under CLIP's names, and the three numbers that OpenAI's TorchScript archives hold beside them."""
-
-    def __init__(self, model):
-        super().__init__()
-        for name, child in model.named_children():
-            self.add_module(name, child)
-        for name, parameter in model.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
-        for name, value in (("input_resolution", 64), ("context_length", 16), ("vocab_size", 49408)):
-            self.register_buffer(name, torch.tensor(value))
-
-    def forward(self, image):
-        return self.visual(image)
+from tests.backbones.clips import FAMILIES, Archive, random_clip, random_images
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -12,6 +12,8 @@ from playwright.sync_api import BrowserContext, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Figures in three dimensions need WebGL; without a graphics card it is drawn by the processor, if one asks for that.
+_ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 _MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
@@ -25,8 +27,7 @@ def built_book() -> Path:
     return ROOT / "book" / "_build" / "html"
 
 
-@pytest.fixture(scope="session")
-def browser_path() -> str:
+def find_browser() -> str:
     """The system's Chromium. Without one the test is skipped, but never where CI=true."""
     found = next(filter(None, map(shutil.which, _BROWSERS)), _MAC if Path(_MAC).exists() else None)
     if found is None:
@@ -37,11 +38,16 @@ def browser_path() -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    return find_browser()
+
+
 @pytest.fixture(scope="module")
 def offline(browser_path: str) -> Iterator[BrowserContext]:
     """A browser's context in which every request but one for a file is refused."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=browser_path, args=_ARGUMENTS)
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         context.set_default_timeout(120_000)  # a page holds megabytes of figures, and the machine may be busy
         context.route("**/*", lambda route: route.continue_() if _is_local(route.request.url) else route.abort())

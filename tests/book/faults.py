@@ -108,6 +108,15 @@ _LOOK = r"""() => {
     if (e.complete && !e.naturalWidth) found.push(`image did not load: ${e.src.slice(0, 90)}`);
   for (const e of document.querySelectorAll(".calip-interactive"))
     if (!e.querySelector(".main-svg")) found.push("an interactive figure was not drawn");
+  // Plotly makes an empty .main-svg even where WebGL fails, and puts words in place of the scene.
+  for (const e of document.querySelectorAll(".calip-interactive")) {
+    const traces = e.querySelector("[role=img]")?._fullData ?? [];
+    const drawn = [...e.querySelectorAll("canvas")].some(c => c.width && c.height);
+    if (traces.some(t => t.type === "scatter3d") && !drawn)
+      found.push("an interactive figure has no canvas for its points");
+    if (e.textContent.includes("WebGL is not supported"))
+      found.push("an interactive figure was not drawn: WebGL is not supported");
+  }
   return found;
 }"""
 

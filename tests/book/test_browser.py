@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import BrowserContext, Locator, Page
 
 from tests.book.faults import faults_in_browser, pages
+
+_REDRAWN = 500  # milliseconds that plotly has for it
 
 
 def test_no_page_has_a_fault(built_book: Path, offline: BrowserContext) -> None:
@@ -20,6 +22,49 @@ def test_the_search_finds(built_book: Path, offline: BrowserContext) -> None:
     page.close()
 
 
+@pytest.mark.parametrize("chapter", ["03_calip_attention", "06_point_clouds"])
+def test_a_step_of_a_slider_shows_another_trace(built_book: Path, offline: BrowserContext, chapter: str) -> None:
+    page, figure = _open_figure(built_book, offline, chapter, ".slider-container")
+    before, picture = _shown(figure), figure.screenshot()
+    rail = figure.locator(".slider-rail-touch-rect").bounding_box()
+    assert rail is not None
+    page.mouse.click(rail["x"] + rail["width"] - 2, rail["y"] + rail["height"] / 2)
+    page.wait_for_timeout(_REDRAWN)
+    after = _shown(figure)
+    assert before == [0] and len(after) == 1 and after != before
+    assert figure.screenshot() != picture
+    page.close()
+
+
+def test_an_entry_of_a_menu_shows_another_trace(built_book: Path, offline: BrowserContext) -> None:
+    page, figure = _open_figure(built_book, offline, "06_point_clouds", ".updatemenu-container")
+    before, picture = _shown(figure), figure.locator("canvas").first.screenshot()
+    figure.locator(".updatemenu-header").click()
+    figure.locator(".updatemenu-dropdown-button").nth(1).click()
+    page.wait_for_timeout(_REDRAWN)
+    assert (before, _shown(figure)) == ([0], [1])
+    assert figure.locator("canvas").first.screenshot() != picture
+    page.close()
+
+
+def _open_figure(book: Path, context: BrowserContext, chapter: str, part: str) -> tuple[Page, Locator]:
+    """A chapter's page, and the first of its interactive figures that has such a part, in view."""
+    page = context.new_page()
+    page.goto((book / "notebooks" / f"{chapter}.html").as_uri(), wait_until="load")
+    figure = page.locator(".calip-interactive", has=page.locator(part)).first
+    figure.scroll_into_view_if_needed()
+    page.wait_for_timeout(_REDRAWN)
+    return page, figure
+
+
+def _shown(figure: Locator) -> list[int]:
+    """Numbers of the traces that plotly shows."""
+    shown: list[int] = figure.locator("[role=img]").first.evaluate(
+        "box => box._fullData.flatMap((trace, number) => trace.visible === true ? [number] : [])"
+    )
+    return shown
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(built_book: Path, offline: BrowserContext, scheme: str) -> None:
     page = offline.new_page()
@@ -28,6 +73,14 @@ def test_text_stands_out_from_its_ground(built_book: Path, offline: BrowserConte
     ratio = page.evaluate(_CONTRAST)
     page.close()
     assert ratio >= 7
+
+
+def _figure(content: str, kind: str = "heatmap") -> str:
+    """An interactive figure as plotly leaves it, with ``content`` in it and one trace."""
+    return (
+        f'<figure class="calip-interactive"><div role="img"><svg class="main-svg"></svg>{content}</div></figure>'
+        f'<script>document.querySelector("[role=img]")._fullData = [{{ type: "{kind}" }}]</script>'
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,6 +96,9 @@ def test_text_stands_out_from_its_ground(built_book: Path, offline: BrowserConte
         ('<div style="width:600px">wide</div>', "wider than a phone"),
         ('<img alt="a dog" src="gone.png">', "did not load"),
         ('<figure class="calip-interactive"></figure>', "not drawn"),
+        (_figure("<p>WebGL is not supported by your browser</p>"), "WebGL is not supported"),
+        (_figure("<p>points</p>", "scatter3d"), "no canvas"),
+        (_figure('<canvas width="0"></canvas>', "scatter3d"), "no canvas"),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path: Path, offline: BrowserContext, body: str, complaint: str) -> None:

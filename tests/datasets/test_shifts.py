@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from calip_core.datasets import load_task
 from calip_core.datasets.shifts import CELLS, SHIFTS, shifted
 from calip_core.datasets.task import Split
 
@@ -59,6 +60,13 @@ def test_noise_has_the_standard_deviation_asked_for() -> None:
 def test_coarse_loses_detail(split: Split) -> None:
     values = np.asarray(shifted(split, "coarse", 0.6)[0][0], dtype=float)
     assert np.abs(np.diff(values, axis=1)).max() < 200, "no sharp edge is left"
+
+
+def test_clouds_are_refused_rather_than_taken_for_pictures() -> None:
+    for views in ("pointclip", "bright_voxels"):
+        clouds = load_task("mini-solids", views=views).splits["test"]
+        with pytest.raises(ValueError, match=f"maps of point clouds, {clouds.views} to a cloud, expected pictures"):
+            shifted(clouds, "noisy", 0.1)
 
 
 def test_bad_input_is_named(split: Split) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from book.tools.chapters import NOTEBOOKS
 from calip_core import results
+from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
 from calip_core.pointclouds.solids import SolidClouds
 
@@ -36,6 +37,14 @@ def test_chapter_6_runs_on_clouds_with_fewer_points_than_it_would_try(tmp_path):
     (record,) = results.load(tmp_path / "runs.jsonl")
     assert (record.projection, record.protocol, record.config) == ("pointclip, 700 points", "fixed", "paper")
     assert "points of a cloud: CLIP is worst at" in shown and "2048 (" not in shown
+
+
+def test_chapter_6_takes_every_cloud_when_asked_for_0(tmp_path):
+    """`samples: all` of a sweep."""
+    write_standin("modelnet40", tmp_path / "data", classes=3, images=10, layout="hdf5")
+    run(tmp_path, dataset="modelnet40", views="pointclip", protocol="fixed", samples=0)
+    (record,) = results.load(tmp_path / "runs.jsonl")
+    assert record.limit is None and record.images == len(load_task("modelnet40", views="pointclip").splits["test"]) / 6
 
 
 def test_chapter_6_runs_on_a_stand_in(tmp_path):
