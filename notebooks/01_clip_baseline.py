@@ -326,8 +326,10 @@ logits = s * F_v @ F_t.T  # N x K
 # %%
 text = zero_shot_classifier(clip_model, task.classnames, [template])
 head = make_method("zero_shot", logit_scale=s).fit(None, None, text)
-torch.testing.assert_close(text, F_t)
-torch.testing.assert_close(head.logits(tokens), logits)
+# In bf16 the last digits depend on how long the longest prompt of a batch is.
+rounding = {"rtol": 0, "atol": 0.01}
+torch.testing.assert_close(text, F_t, **rounding)
+torch.testing.assert_close(head.logits(tokens), s * F_v @ text.T)
 
 # %%
 hits = metrics.correct_predictions(logits, labels)
@@ -446,7 +448,9 @@ vectors = torch.stack(
 )
 ensemble = normalize(vectors.mean(dim=0), dim=1)  # vectors: T x K x C
 torch.testing.assert_close(
-    ensemble, zero_shot_classifier(clip_model, task.classnames, templates)
+    ensemble,
+    zero_shot_classifier(clip_model, task.classnames, templates),
+    **rounding,
 )
 
 

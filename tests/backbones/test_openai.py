@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
 from calip_core.backbones.openai import download, load_clip
 from calip_core.clip_import import clip

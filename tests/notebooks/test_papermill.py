@@ -3,6 +3,7 @@
 import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
 from book.tools.chapters import NOTEBOOKS, chapter_sources, parameters, read_chapter
 from calip_core import results
@@ -18,8 +19,17 @@ def run(chapter, out, **values):
     ("chapter", "values"),
     [
         ("00_start", {"backbone": "mini-vit", "dataset": "digits", "seed": 3, "samples": 100}),
+        ("01_clip_baseline", {"backbone": "mini-vit", "dataset": "digits", "samples": 40}),
+        ("02_spatial_tokens", {"backbone": "mini-vit", "dataset": "digits", "samples": 40, "examples": 1}),
+        ("03_calip_attention", {"backbone": "mini-vit", "dataset": "digits", "samples": 40}),
         ("03_calip_attention", {"backbone": "mini-vit", "dataset": "mini-textures", "seed": 1, "samples": 200}),
+        ("04_blending", {"backbone": "mini-vit", "dataset": "digits", "samples": 60}),
+        # Photographs have a test split alone.
+        ("01_clip_baseline", {"backbone": "mini-rn", "dataset": "photos", "samples": 20}),
+        ("02_spatial_tokens", {"backbone": "mini-rn", "dataset": "photos", "samples": 20, "examples": 1}),
+        ("03_calip_attention", {"backbone": "mini-rn", "dataset": "photos", "samples": 20}),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{value['backbone']}-{value['dataset']}",
 )
 def test_a_chapter_runs_with_other_parameters(chapter, values, tmp_path):
     notebook = run(chapter, tmp_path, **values)
@@ -27,6 +37,20 @@ def test_a_chapter_runs_with_other_parameters(chapter, values, tmp_path):
     assert all(cell.execution_count for cell in code)
     shown = "".join(str(output) for cell in code for output in cell.outputs)
     assert values["dataset"] in shown and values["backbone"] in shown
+
+
+def test_appendix_b_runs_on_ones_own_folder(tmp_path):
+    for name, colour in (("red_thing", "red"), ("blue_thing", "blue")):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(6):
+            image = Image.new("RGB", (150, 120), "white")
+            image.paste(colour, (10 * number, 20, 10 * number + 60, 90))
+            image.save(tmp_path / "mine" / name / f"{number}.png")
+    notebook = run("B_your_own_images", tmp_path, folder=str(tmp_path / "mine"), backbone="mini-vit")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    shown = "".join(str(output) for cell in code for output in cell.outputs)
+    assert "red thing" in shown and "blue thing" in shown and "mini-vit" in shown
 
 
 def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
