@@ -365,7 +365,7 @@ table(
             f"{speed.loop / speed.images * 1e3:.1f}",
             f"{speed.loop / speed.ours:.1f}",
         ],
-        ["`calip_logits`", f"{speed.ours / speed.images * 1e3:.1f}", "1.0"],
+        ["calip_logits", f"{speed.ours / speed.images * 1e3:.1f}", "1.0"],
         [
             "the two bare products",
             f"{speed.products / speed.images * 1e3:.1f}",

@@ -6,7 +6,7 @@
 # **You will learn** how a cloud of points becomes pictures that CLIP can classify, what CLIP sees in such pictures, what
 # CALIP's attention adds, how to weight the views, and how fragile all of it is.
 #
-# **Time**: two to three minutes on a laptop's processor with the miniatures. ModelNet40 with RN50 takes minutes on a GPU.
+# **Time**: two to three minutes on a laptop's processor with the miniatures.
 #
 # **You need** chapters 3 to 5.
 # :::

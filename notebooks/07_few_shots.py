@@ -7,8 +7,7 @@
 # class; what each gains and costs on the same images; what is left without a validation set, and when the test images
 # change; and when to use which.
 #
-# **Time**: about three minutes on a laptop's processor with the miniatures. With RN50 and a dataset of a hundred
-# classes, minutes on a GPU.
+# **Time**: about three minutes on a laptop's processor with the miniatures.
 #
 # **You need** chapters 3 and 4.
 # :::

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 _DPI = 160  # two pixels for each CSS pixel (matplotlib and browsers count 80 to the inch here): sharp on any screen
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
+_BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) ")
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
 
 
@@ -58,7 +59,7 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str], *, caption: str
             raise ValueError(f"row {number} of the table has {len(row)} cells, expected {len(headers)}: {list(row)!r}")
     head = "".join(f'<th scope="col">{_text(h)}</th>' for h in headers)
     body = "".join(
-        f'<tr><th scope="row">{_text(row[0])}</th>' + "".join(f"<td>{_text(cell)}</td>" for cell in row[1:]) + "</tr>"
+        f'<tr><th scope="row">{_text(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows
     )
     _display(
@@ -138,6 +139,11 @@ def _on_colab() -> bool:
 def _text(value: Any) -> str:
     """Escaped text in which ``$...$`` became mathematics as Sphinx marks it and Jupyter also reads it."""
     return _MATH.sub(r'<span class="math notranslate nohighlight">\\(\1\\)</span>', escape(str(value), quote=False))
+
+
+def _cell(value: Any) -> str:
+    """The same, and a number that is not parted from its unit or its uncertainty at the end of a line."""
+    return _text(_BEFORE_UNIT.sub("\u00a0", str(value)))
 
 
 def _caption(tag: str, text: str) -> str:

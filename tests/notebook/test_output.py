@@ -86,6 +86,13 @@ def test_a_table_names_its_columns_and_rows_and_escapes_text(shown):
     assert len(shown[0]["text/plain"].splitlines()) == 4
 
 
+def test_a_number_stays_with_its_unit_and_its_uncertainty(shown):
+    table([["CALIP at 5 %", "94.0 ± 0.5", "8.3 %", "from 1 to 2"]], ["method", "accuracy", "share", "range"])
+    html = shown[0]["text/html"]
+    assert "<td>94.0\u00a0±\u00a00.5</td><td>8.3\u00a0%</td><td>from 1 to 2</td>" in html
+    assert "94.0 ± 0.5" in shown[0]["text/plain"]
+
+
 def test_a_ragged_table_is_refused(shown):
     with pytest.raises(ValueError, match="row 1 of the table has 1 cells, expected 2"):
         table([[1, 2], [3]], ["a", "b"])
