@@ -563,6 +563,11 @@ def gains_over(source: str, log: str = first_log) -> list[float]:
 gains = {source: gains_over(source) for source in baselines}
 
 
+def short(source: str) -> str:
+    """A source's name for a narrow column; the text below has the whole."""
+    return source.split("/")[-1].replace("_results.ipynb", "").replace(" exp.log", "")
+
+
 def over_logs(form: str, values) -> str:
     """One number, or all of them where the logs differ."""
     return " or ".join(dict.fromkeys(form.format(value) for value in values))
@@ -585,7 +590,7 @@ table(
     ]
     + [
         [
-            f"mean, CALIP by {log}",
+            f"mean, CALIP by {short(log)}",
             "",
             f"{np.mean([columns[log][name] for name in names]):.2f}",
             *[f"{np.mean(gains_over(source, log)):+.2f}" for source in baselines],
@@ -597,7 +602,7 @@ table(
         "dataset",
         "test images",
         "CALIP (%)",
-        *[f"gain over {source}" for source in baselines],
+        *[f"gain over {short(source)}" for source in baselines],
         "95 % margin of one accuracy",
     ],
     caption="Published, not measured here: zero-shot accuracy with RN50, and the gain "
@@ -682,7 +687,8 @@ prose(
 # ## Published beside measured
 #
 # This table fills itself from the records that this machine has. The shipped book was built without OpenAI's
-# weights and without the datasets, so its rows of real data hold published values only. Run the chapter on a GPU with
+# weights and without the datasets, so its rows of real data hold published values only, and columns that would be empty
+# are left out. Run the chapter on a GPU with
 # your data, or `calip sweep` a whole grid of datasets, and build the book again.
 
 # %% tags=["hide-input"]
@@ -701,6 +707,7 @@ table(
     caption="Measured here, published, and their difference. “(!)”: the published "
     "value lies outside the 95 % interval of the measured one. A gain by the oracle "
     "stands beside that of the same search over shuffled terms.",
+    empty_columns=False,
 )
 
 # %% [markdown]

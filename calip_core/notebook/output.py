@@ -43,13 +43,16 @@ def show(fig: Figure, *, alt: str, caption: str = "") -> None:
     )
 
 
-def table(rows: Sequence[Sequence[Any]], headers: Sequence[str], *, caption: str = "") -> None:
+def table(
+    rows: Sequence[Sequence[Any]], headers: Sequence[str], *, caption: str = "", empty_columns: bool = True
+) -> None:
     """Show a table whose first column names its rows.
 
     Args:
         rows: one sequence of cells a row, as long as ``headers``; shown with ``str``; ``$...$`` is mathematics.
         headers: one a column.
         caption: what the table holds.
+        empty_columns: whether to show columns in which no row says anything.
 
     Raises:
         ValueError: a row is longer or shorter than the headers.
@@ -57,6 +60,9 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str], *, caption: str
     for number, row in enumerate(rows):
         if len(row) != len(headers):
             raise ValueError(f"row {number} of the table has {len(row)} cells, expected {len(headers)}: {list(row)!r}")
+    if not empty_columns:
+        told = [i for i in range(len(headers)) if any(str(row[i]) for row in rows)]
+        headers, rows = [headers[i] for i in told], [[row[i] for i in told] for row in rows]
     head = "".join(f'<th scope="col">{_text(h)}</th>' for h in headers)
     body = "".join(
         f'<tr><th scope="row">{_text(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:]) + "</tr>"

@@ -93,6 +93,12 @@ def test_a_number_stays_with_its_unit_and_its_uncertainty(shown):
     assert "94.0 ± 0.5" in shown[0]["text/plain"]
 
 
+def test_columns_that_say_nothing_can_be_left_out(shown):
+    table([["a", "", 0], ["b", "", ""]], ["name", "measured", "published"], empty_columns=False)
+    html = shown[0]["text/html"]
+    assert "measured" not in html and "published" in html and html.count("<td>") == 2
+
+
 def test_a_ragged_table_is_refused(shown):
     with pytest.raises(ValueError, match="row 1 of the table has 1 cells, expected 2"):
         table([[1, 2], [3]], ["a", "b"])
