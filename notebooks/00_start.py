@@ -31,7 +31,7 @@ if importlib.util.find_spec("calip_core") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+backbone: str = "mini-vit"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
 dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # draws the test images
 samples: int = 1000  # at most so many test images
@@ -156,7 +156,7 @@ prose(
 # front of you). Thanks to it every figure and number in this book was computed when the book was built, on a
 # processor, without a download.
 #
-# The real thing takes the same road. Put `RN50` or `ViT-B/16` where it says `mini-rn`: OpenAI's weights are
+# The real thing takes the same road. Put `RN50` or `ViT-B/16` where it says `mini-vit`: OpenAI's weights are
 # downloaded, their checksum is verified, and the same cells run. They were *not* run for the built book, whose numbers
 # are all the miniature's. Where a published number is shown, its source stands beside it.
 #
