@@ -31,7 +31,7 @@ if importlib.util.find_spec("calip_core") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-vit"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+backbone: str = "mini-vit"  # mini-rn, mini-vit, an OpenAI name like RN50, or a path
 dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # draws the test images
 samples: int = 1000  # at most so many test images
@@ -108,7 +108,8 @@ show(
     + f"The best fit is {affinity[0].max():.2f} for {task.classnames[closest[0]]}.",
     caption="What CALIP uses and CLIP throws away: the fit (cosine) of every part of "
     "the image with every class name. "
-    f"Shown: {backbone}'s three most likely classes; white: best part.",
+    f"Shown: {backbone}'s three most likely classes; white: best part. It need not lie on "
+    "the object: chapter 2 measures how often it does.",
 )
 
 # %% [markdown]

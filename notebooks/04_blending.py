@@ -32,7 +32,7 @@ if importlib.util.find_spec("calip_core") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-backbone: str = "mini-vit"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+backbone: str = "mini-vit"  # mini-rn, mini-vit, an OpenAI name like RN50, or a path
 dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 alpha: float = 0.5  # both temperatures of the attention; the released code has 0.5
 seed: int = 0  # draws images, shuffles, and the resamples of the intervals
