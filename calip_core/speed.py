@@ -121,7 +121,8 @@ def machine() -> str:
     """The processor, its threads and the GPU if there is one: what a measured time belongs to."""
     processor = processor_name()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{processor}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}"
+    threads = torch.get_num_threads()
+    return f"{processor}, {threads} thread{'s' * (threads != 1)}{gpu}, torch {torch.__version__}"
 
 
 def _wait_for_gpu() -> None:

@@ -222,7 +222,8 @@ def read_sweep(path: Path) -> Sweep:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
-        raise ValueError(f"{path} does not describe a sweep: {faults}") from error
+        keys = ", ".join(Sweep.model_fields)
+        raise ValueError(f"{path} does not describe a sweep: {faults}. Its keys are {keys}") from error
     unknown = sorted(set(sweep.configs) - set(CONFIGS))
     if unknown:
         raise ValueError(f"{path}: configs has {', '.join(unknown)}, expected some of {', '.join(CONFIGS)}")

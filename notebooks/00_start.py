@@ -108,7 +108,7 @@ show(
     + f"The best fit is {affinity[0].max():.2f} for {task.classnames[closest[0]]}.",
     caption="What CALIP uses and CLIP throws away: the fit (cosine) of every part of "
     "the image with every class name. "
-    f"Shown: {backbone}'s three most likely classes; white: best part. It need not lie on "
+    f"Shown: {backbone}'s three most likely classes; white cross: best part. It need not lie on "
     "the object: chapter 2 measures how often it does.",
 )
 
@@ -168,7 +168,7 @@ prose(
 # **Run.** Each page has a button that opens it on Colab, where a GPU runs OpenAI's weights, and a button that downloads
 # the notebook for your own machine.
 #
-# **Re-run.** Every chapter opens with a cell of parameters. From the repository, with its environment active:
+# **Re-run.** Every chapter has a cell of parameters under its set-up. From the repository, with its environment active:
 #
 # ```bash
 # papermill notebooks/00_start.ipynb out.ipynb -p backbone mini-vit -p dataset digits

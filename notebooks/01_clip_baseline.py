@@ -286,7 +286,7 @@ prose(
     f"{math.exp(toy_end):.0f}. It could not "
     "reach one: many captions, such as *a star*, fit several pictures of the batch. "
     "Appendix A does "
-    "the same with OpenAI's architecture, and gets the miniature that this book uses."
+    "the same with OpenAI's architecture, and shows how this book's miniature was trained."
 )
 
 # %% [markdown]
@@ -889,6 +889,7 @@ show(
     "vermilion: wrong.",
 )
 below = 1 / len(photos.classnames) in photo_interval
+too_sure = photo_confidence.mean() > photo_interval.high
 prose(
     f"{clip_model.name} gets {int(photo_hits.sum())} of {len(photo_hits)} photographs "
     "right "
@@ -896,9 +897,9 @@ prose(
     f"{percent(photo_interval.high)}; guessing: "
     f"{percent(1 / len(photos.classnames))}), with a mean confidence of "
     f"{percent(photo_confidence.mean())}. "
+    + ("These photographs cannot tell that from guessing. " if below else "")
     + (
-        "These photographs cannot tell that from guessing. "
-        + (
+        (
             "A CLIP that was trained on drawn shapes knows neither such pictures nor "
             "most of these words. "
             if is_miniature
@@ -907,7 +908,7 @@ prose(
         + "Nothing in its output says so: a softmax "
         "over sentences must choose one of them, "
         "and on pictures unlike its training a model can be confident and wrong."
-        if below
+        if below or too_sure
         else "No label of these pictures was given to it: the sentences alone made the "
         "classifier."
     )

@@ -169,9 +169,9 @@ for row, column in draw.integers(0, len(beta2), (25, 2)):
 #    \qquad \text{for all } j \ne y. $$ (eq-half-planes)
 #
 # Each of these $K - 1$ conditions holds in a half-plane of $(\beta_2, \beta_3)$. Where all hold is their intersection: a
-# *convex polygon*. (On its border two classes tie, and the one with the lower number is taken, as `topk` lists them from
-# 64 classes on; the library counts ties by that rule.) Along a horizontal or vertical line, that is an interval. So each image needs a few divisions for each
-# line of the grid, not an evaluation at each point.
+# *convex polygon*. (On its border two classes tie. The library then takes the one with the lower number; the
+# released code's `topk` does so from 64 classes on, and takes any below.) Along a horizontal or vertical line, that is an
+# interval. So each image needs a few divisions for each line of the grid, not an evaluation at each point.
 #
 # Below are images whose fate the weights decide. The blue area is where the image is classified rightly.
 
@@ -215,7 +215,7 @@ if len(shown):
         "corner at the lower left.",
     )
 prose(
-    f"Of {len(outlines)} images, {np.mean(areas >= 0.98):.1%} are right and "
+    f"Of the first {len(outlines)} images, {np.mean(areas >= 0.98):.1%} are right and "
     f"{np.mean(areas <= 0.02):.1%} wrong at (almost) every pair, even over this wide "
     f"range. The weights decide about the other {len(undecided)}."
 )
@@ -393,7 +393,17 @@ if sizes:
             for size, (mean, half) in zip(sizes, ahead, strict=True)
         )
         + f" (mean of {repeats} draws; their images overlap, so the 95 % margins are "
-        "somewhat too narrow)."
+        "somewhat too narrow). "
+        + (
+            "So it is, here."
+            if all(mean > half for mean, half in ahead)
+            else "Here it does worse: the first of several best pairs lies next to plain "
+            "CLIP, and the less the blend helps, the better that is."
+            if all(mean < -half for mean, half in ahead)
+            else "Here the two can hardly be told apart."
+            if all(abs(mean) <= half for mean, half in ahead)
+            else "Neither is better throughout."
+        )
     )
 else:
     prose(f"{n} images are too few to be divided like this.")

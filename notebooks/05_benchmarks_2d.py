@@ -8,7 +8,7 @@
 # and lose; and what it costs.
 #
 # **Time**: a few minutes on a laptop's processor with the miniatures. With OpenAI's weights it depends on the GPU and on
-# how fast images are decoded: a run says at its end how long it took, and the section on cost says what an image takes.
+# how fast images are decoded: a record holds the seconds it took, and the section on cost says what an image takes.
 #
 # **You need** chapters 3 and 4.
 # :::

@@ -875,7 +875,7 @@ if len(wrong):
             f"{favourite(said[wrong])[1]:.0%} of the wrong answers are one and the same name, "
             f"“{favourite(said[wrong])[0]}”: an accuracy like this hides a classifier that "
             "has a favourite."
-            if favourite(said[wrong])[1] > max(1 / 3, 2 * chance)
+            if favourite(said[wrong])[1] > max(1 / 3, min(2 * chance, 2 / 3))
             else f"No single name is behind them: the most frequent wrong answer, "
             f"“{favourite(said[wrong])[0]}”, makes up {favourite(said[wrong])[1]:.0%}."
         )

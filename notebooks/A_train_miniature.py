@@ -300,7 +300,9 @@ prose(
     f"{last['samples'] / last['seconds']:.0f} a second. The shipped model saw "
     f"{card.training.samples:,} in "
     f"{card.training.minutes:.1f} minutes on {card.training.threads} "
-    f"thread{'s' if card.training.threads != 1 else ''} of an {card.training.processor}."
+    f"thread{'s' if card.training.threads != 1 else ''} of an {card.training.processor}, "
+    f"{card.training.samples / card.training.minutes / 60:.0f} a second: how fast it goes "
+    "depends on what else a machine does."
 )
 
 # %% tags=["hide-input"]
@@ -356,7 +358,9 @@ table(
         f"this run, {minutes:g} min",
         f"shipped mini-{arch}",
     ],
-    caption="Zero-shot accuracy on 500 new pictures each, with 95 % intervals.",
+    caption="Zero-shot accuracy on 500 new pictures each, with 95 % intervals. Other "
+    "draws of pictures, as on the card below and in other chapters, move an accuracy "
+    "within such an interval.",
 )
 
 # %% [markdown]

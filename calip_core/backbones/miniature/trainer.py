@@ -136,7 +136,7 @@ class Trainer:
         """Add a point to the curve: loss, and accuracy on seen shapes and held-out pairs."""
         point = {
             "samples": float(self.progress.step * self.recipe.batch_size),
-            "seconds": round(self.progress.seconds, 1),
+            "seconds": round(self.progress.seconds, 3),
             "loss": round(self.progress.loss, 4),
         }
         for name in ("mini-shapes", "mini-pairs"):
