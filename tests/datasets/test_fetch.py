@@ -131,7 +131,7 @@ def test_a_dead_address_says_what_is_known(publish, tmp_path):
     publish(url=dead)
     (failed,) = run(tmp_path).failed
     assert re.match(r"EuroSAT.tar.gz \(sha256:\w+\), needed: cannot fetch .*gone.tar.gz", failed)
-    assert f"fetch it elsewhere and put it at {tmp_path}/root/downloads/eurosat/EuroSAT.tar.gz" in failed
+    assert f"fetch it elsewhere and put it at {tmp_path / 'root'}/downloads/eurosat/EuroSAT.tar.gz" in failed
     publish(url=dead, manual="a copy is elsewhere")
     assert "gone.tar.gz" in (text := run(tmp_path).by_hand[0])
     assert "a copy is elsewhere" in text
