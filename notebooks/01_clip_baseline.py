@@ -468,7 +468,6 @@ together = hits_of(ensemble)
 # equally good, each would win about half of them. The *paired bootstrap* redraws the images many times and gives an
 # interval for the difference itself.
 
-# %%
 # %% tags=["hide-input"]
 rows, gains, intervals = [], [], []
 for template_hits, name in zip(single, templates, strict=True):
