@@ -38,7 +38,7 @@ logit, and by their own weights and tokens, which here are the protocol's and th
 same again; chapter 3 compares all five as they are.
 """
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "clip-anytorch")
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 
 
 def run(
@@ -233,7 +233,7 @@ def _what_was_run(bench: _Bench, test: _Measured, asked: _Asked) -> dict[str, ob
         "method": asked.method,
         "config": asked.config,
         "seed": bench.seed,
-        "versions": {"calip-core": library_version()} | package_versions(_PACKAGES),
+        "versions": _versions(test.manifest),
         "commit": commit(),
     }
 
@@ -314,3 +314,9 @@ def _check_names(asked: _Asked) -> None:
     ):
         if value not in known:
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+
+
+def _versions(features: Manifest) -> dict[str, str]:
+    """Of this library and of all packages behind a record; the features say which package encoded them."""
+    encoded = {package: version for package, version in features.versions.items() if package != "encoder"}
+    return encoded | {"calip-core": library_version()} | package_versions(_PACKAGES)

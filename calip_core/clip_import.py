@@ -67,10 +67,16 @@ def _check_is_openai(module: ModuleType) -> None:
 
 
 def reads_short_texts(model: ClipModule) -> bool:
-    """Whether this release of clip encodes texts that are not padded to the whole context."""
+    """Whether this release of clip encodes texts that are not padded to the whole context: a short one tells.
+
+    The question is put apart from the work, so that an error of the work is never taken for the answer.
+    """
+    device = next(model.parameters()).device
     try:
         with torch.no_grad():
-            model.encode_text(torch.zeros(1, 2, dtype=torch.long, device=model.token_embedding.weight.device))
+            model.encode_text(torch.ones(1, 2, dtype=torch.long, device=device))
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # the sizes of positions and text differ
         return False
     return True

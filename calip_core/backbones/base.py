@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from calip_core.backbones.dense import DenseTower, TokenSpace, dense_tower
 from calip_core.backbones.precision import Precision, choose_dtype, prepare
-from calip_core.clip_import import ClipModule, clip
+from calip_core.clip_import import ClipModule, clip, reads_short_texts
 from calip_core.tokens import ImageTokens
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
@@ -164,18 +164,7 @@ class Backbone:
 
     @cached_property
     def _reads_short_texts(self) -> bool:
-        """Some releases of clip insist on the whole context: the empty text, its two marks alone, tells.
-
-        The question is put apart from the work, so that an error of the work is never taken for the answer.
-        """
-        marks = torch.tensor([[VOCABULARY - 2, VOCABULARY - 1]], device=self.device)
-        try:
-            self.model.encode_text(marks)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            return False
-        return True
+        return reads_short_texts(self.model)
 
     def _check_images(self, images: Tensor) -> None:
         if len(images) == 0:

@@ -83,7 +83,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(stopwatch, tmp_path):
 
 
 def test_the_measurement_times_both_formats():
+    before = torch.get_rng_state()
     assert 0.01 < precision._measure_bfloat16_speedup() < 100
+    assert torch.equal(torch.get_rng_state(), before)  # a seed means the same, measured or known
 
 
 def test_a_system_without_that_list_keeps_float32(monkeypatch, tmp_path):
