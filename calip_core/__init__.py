@@ -6,7 +6,7 @@ The way of the data is one straight line:
 
 from calip_core.attention import CalipConfig, calip_logits, parameter_free_attention
 from calip_core.backbones import available_backbones, load_backbone
-from calip_core.betas import beta_landscape
+from calip_core.blend.landscape import beta_landscape
 from calip_core.datasets import available_tasks, load_task
 from calip_core.features import FeatureStore, encode_split
 from calip_core.methods import make_method

@@ -1,12 +1,12 @@
-"""The command ``calip``: ``calip datasets``, ``calip fetch NAME``, ``calip miniature NAME``, ``calip sweep FILE``."""
+"""The command ``calip``: ``calip datasets``, ``calip fetch NAME``, ``calip standin NAME``, ``calip sweep FILE``."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from calip_core.commands import datasets, fetch, miniature, sweep
+from calip_core.commands import datasets, fetch, standin, sweep
 
-COMMANDS = (datasets, fetch, miniature, sweep)
+COMMANDS = (datasets, fetch, standin, sweep)
 """Each module adds its own parser."""
 
 

@@ -37,7 +37,7 @@ seed: int = 0  # draws the test images
 samples: int = 1000  # at most so many test images
 
 # %%
-from calip_core.notebook import BackboneName, Count, Seed, TaskName, check_parameters
+from calip_core.teaching import BackboneName, Count, Seed, TaskName, check_parameters
 
 check_parameters(
     globals(), backbone=BackboneName, dataset=TaskName, seed=Seed, samples=Count
@@ -56,20 +56,13 @@ check_parameters(
 # %%
 import numpy as np
 
-from calip_core import (
-    calip_logits,
-    encode_split,
-    load_backbone,
-    load_task,
-    metrics,
-    plots,
-    zero_shot_classifier,
-)
+from calip_core import calip_logits, encode_split, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import exhibits
 from calip_core.features import choose_images
-from calip_core.notebook import percent, prose, show, table
-from calip_core.plots.calip import idea
+from calip_core.teaching import percent, prose, show, table
+from calip_core.exhibits.calip import idea
 
-plots.style()
+exhibits.style()
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
 text = zero_shot_classifier(clip_model, task.classnames, task.templates)
@@ -203,7 +196,7 @@ def blend_logits(clip, text_attended, visual_attended, beta2, beta3): ...
 
 
 # %% tags=["exercise-check"]
-from calip_core.notebook import grade
+from calip_core.teaching import grade
 
 blend_cases = [
     (

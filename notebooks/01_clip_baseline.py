@@ -38,7 +38,7 @@ seed: int = 0  # draws the images, the resamples of the intervals and the toy ne
 samples: int = 1000  # at most so many test and validation images each, 20 or more
 
 # %%
-from calip_core.notebook import (
+from calip_core.teaching import (
     AtLeast,
     BackboneName,
     Seed,
@@ -60,30 +60,24 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core import (
-    encode_split,
-    load_backbone,
-    load_task,
-    metrics,
-    plots,
-    zero_shot_classifier,
-)
-from calip_core.backbones.miniature import objective
-from calip_core.backbones.miniature.world import (
+from calip_core import encode_split, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import exhibits
+from calip_core.miniature import objective
+from calip_core.world import (
     captions_for,
     render_scenes,
     sample_digits,
     sample_scenes,
     sample_solids,
 )
-from calip_core.datasets.shifts import SHIFTS, shifted
+from calip_core.datasets.corruptions import SHIFTS, shifted
 from calip_core.features import choose_images
 from calip_core.methods import make_method
-from calip_core.notebook import grade, percent, prose, show, table
-from calip_core.plots import baseline as figures
+from calip_core.teaching import grade, percent, prose, show, table
+from calip_core.exhibits import baseline as figures
 from PIL import Image
 
-plots.style()
+exhibits.style()
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
 is_miniature = clip_model.name.startswith("mini-")  # its training words are known

@@ -40,7 +40,7 @@ samples: int = 300  # images of the task, and scenes with known masks; 20 or mor
 examples: int = 3  # images that are shown with their heat-maps
 
 # %%
-from calip_core.notebook import (
+from calip_core.teaching import (
     AtLeast,
     BackboneName,
     Count,
@@ -74,9 +74,9 @@ from calip_core.metrics import (
     mcnemar,
     wilson_interval,
 )
-from calip_core.notebook import grade, prose, show, table
-from calip_core.plots import style
-from calip_core.plots.heatmaps import (
+from calip_core.teaching import grade, prose, show, table
+from calip_core.exhibits import style
+from calip_core.exhibits.heatmaps import (
     Estimate,
     HeatRow,
     estimates_chart,
@@ -485,14 +485,14 @@ prose(
 # %%
 from PIL import Image
 
-from calip_core.backbones.miniature.world import (
+from calip_core.world import (
     SHAPES,
     object_masks,
     render_scenes,
     sample_scenes,
 )
 from calip_core.datasets.task import Split
-from calip_core.localization import (
+from calip_core.analysis.localization import (
     mean_on_and_off,
     pointing_hits,
     points_on_object,
@@ -748,7 +748,7 @@ prose(
 #   of once its fixed pattern is set aside. (The network's own pool is no mean, so it may keep some of this.)
 
 # %%
-from calip_core.token_geometry import (
+from calip_core.analysis.token_geometry import (
     mean_cosine_across_images,
     mean_token_cosines,
     off_diagonal_mean,
@@ -962,8 +962,8 @@ prose(" ".join(sentences))
 # colour is the mean over all shapes.
 
 # %%
-from calip_core.backbones.miniature.world import COLOURS
-from calip_core.localization import disc_masks
+from calip_core.world import COLOURS
+from calip_core.analysis.localization import disc_masks
 
 small = scenes.distractors[:, 0]
 discs = disc_masks(small.x, small.y, small.radius, masks.shape[1])

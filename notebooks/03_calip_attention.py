@@ -39,7 +39,7 @@ seed: int = 0  # draws the test images, and the resamples of the intervals
 samples: int = 2000  # at most so many test images, 20 or more
 
 # %%
-from calip_core.notebook import (
+from calip_core.teaching import (
     AtLeast,
     BackboneName,
     Seed,
@@ -56,24 +56,14 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from calip_core import (
-    CalipConfig,
-    ImageTokens,
-    calip_logits,
-    encode_split,
-    load_backbone,
-    load_task,
-    metrics,
-    parameter_free_attention,
-    plots,
-    zero_shot_classifier,
-)
+from calip_core import CalipConfig, ImageTokens, calip_logits, encode_split, load_backbone, load_task, metrics, parameter_free_attention, zero_shot_classifier
+from calip_core import exhibits
 from calip_core.backbones.dense import attention_pooling
 from calip_core.features import choose_images
-from calip_core.notebook import grade, interactive, percent, prose, show, table
-from calip_core.plots import calip as calip_plots
+from calip_core.teaching import grade, interactive, percent, prose, show, table
+from calip_core.exhibits import calip as calip_plots
 
-plots.style()
+exhibits.style()
 torch.manual_seed(seed)
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
@@ -353,7 +343,7 @@ prose(
 # This book set itself two goals: 6 times the speed of the loop, and 85 % of the speed of the floor.
 
 # %%
-from calip_core.speed import attention_speed, machine
+from calip_core.analysis.speed import attention_speed, machine
 
 loop_goal, floor_goal = 6.0, 0.85
 speed = attention_speed(images=256, repeats=3)

@@ -39,7 +39,7 @@ seed: int = 0  # draws images, shuffles, and the resamples of the intervals
 samples: int = 2000  # at most so many test images
 
 # %%
-from calip_core.notebook import (
+from calip_core.teaching import (
     BackboneName,
     Count,
     Positive,
@@ -68,24 +68,14 @@ import time
 import numpy as np
 import torch
 
-from calip_core import (
-    CalipConfig,
-    ImageTokens,
-    beta_landscape,
-    calip_logits,
-    encode_split,
-    load_backbone,
-    load_task,
-    metrics,
-    plots,
-    zero_shot_classifier,
-)
-from calip_core.betas import line_landscape, released_grid, winning_polygon
-from calip_core.notebook import grade, interactive, prose, show, table
-from calip_core.plots import blending as blending_plots
-from calip_core.selection import FIXED
+from calip_core import CalipConfig, ImageTokens, beta_landscape, calip_logits, encode_split, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import exhibits
+from calip_core.blend.landscape import line_landscape, released_grid, winning_polygon
+from calip_core.teaching import grade, interactive, prose, show, table
+from calip_core.exhibits import blending as blending_plots
+from calip_core.blend.selection import FIXED
 
-plots.style()
+exhibits.style()
 torch.manual_seed(seed)
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
@@ -317,7 +307,7 @@ show(
 # gains is selection, and whatever a fixed preference among classes is worth, which the shuffled terms keep.
 
 # %% tags=["hide-input"]
-from calip_core import selection
+from calip_core.blend import selection
 
 chosen = selection.oracle(logits, labels)
 control = selection.oracle_control(logits, labels, seed=seed, repeats=40)
@@ -428,7 +418,7 @@ else:
 
 # %% tags=["hide-input"]
 from calip_core.features import choose_images
-from calip_core.results import FEW
+from calip_core.evaluation.store import FEW
 
 
 def middle_crop(image):

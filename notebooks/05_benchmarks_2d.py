@@ -42,8 +42,9 @@ seed: int = 0  # draws images, shuffles, and the resamples of the intervals
 samples: int = 1000  # at most so many test and validation images; 0: all of them
 
 # %%
-from calip_core import benchmark, selection
-from calip_core.notebook import (
+from calip_core.evaluation import benchmark
+from calip_core.blend import selection
+from calip_core.teaching import (
     AtLeast,
     BackboneName,
     Choice,
@@ -67,12 +68,14 @@ import time
 
 import numpy as np
 
-from calip_core import load_backbone, load_task, metrics, plots, results
+from calip_core import load_backbone, load_task, metrics
+from calip_core import exhibits
+from calip_core.evaluation import store as results
 from calip_core.datasets import resolve_name, split_template_set
-from calip_core.notebook import grade, prose, show, table
-from calip_core.plots import benchmarks as benchmark_plots
+from calip_core.teaching import grade, prose, show, table
+from calip_core.exhibits import benchmarks as benchmark_plots
 
-plots.style()
+exhibits.style()
 limit = samples or None
 if protocol == "published":
     # Stops here, not after minutes, where there is no such pair.
@@ -241,7 +244,7 @@ table(
 )
 
 # %% [markdown]
-# Where a dataset is not there, the road to it can still be tried. `calip miniature NAME` writes a small *stand-in*: a
+# Where a dataset is not there, the road to it can still be tried. `calip standin NAME` writes a small *stand-in*: a
 # few pictures of the procedural world in the exact format of the dataset on disk. The real loader reads it. The
 # accuracy means nothing (a miniature that knows circles is asked about cats), and no table below contains it; what it
 # shows is that every loader, from files to record, runs. The tests do this for all of them.
@@ -430,7 +433,7 @@ prose(
 
 # %% tags=["hide-input"]
 from calip_core import FeatureStore, calip_logits, encode_split, zero_shot_classifier
-from calip_core.plots.heatmaps import HeatRow, heat_map_table, picture_seen
+from calip_core.exhibits.heatmaps import HeatRow, heat_map_table, picture_seen
 
 text = zero_shot_classifier(told_model, told_task.classnames, told_task.templates)
 # The features that the record was made from are on disk: nothing is encoded again.

@@ -40,8 +40,9 @@ seed: int = 0  # draws clouds, points, turns, noise, orders, and resamples
 samples: int = 400  # at most so many test and validation clouds; 0: all of them
 
 # %%
-from calip_core import benchmark, selection
-from calip_core.notebook import (
+from calip_core.evaluation import benchmark
+from calip_core.blend import selection
+from calip_core.teaching import (
     AtLeast,
     BackboneName,
     Choice,
@@ -72,25 +73,19 @@ check_parameters(
 import numpy as np
 import torch
 
-from calip_core import (
-    calip_logits,
-    load_backbone,
-    load_task,
-    metrics,
-    plots,
-    results,
-    view_weights,
-    zero_shot_classifier,
-)
+from calip_core import calip_logits, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import exhibits
+from calip_core.evaluation import store as results
+from calip_core.blend import view_weights
 from calip_core.datasets import Projection
 from calip_core.features import FeatureStore, choose_images, encode_split
-from calip_core.notebook import grade, interactive, prose, show, table
-from calip_core.plots import point_clouds as cloud_plots
+from calip_core.teaching import grade, interactive, prose, show, table
+from calip_core.exhibits import point_clouds as cloud_plots
 from calip_core.pointclouds import views as view_sets
 from calip_core.pointclouds.projection import depth_maps
-from calip_core.speed import paired_seconds
+from calip_core.analysis.speed import paired_seconds
 
-plots.style()
+exhibits.style()
 limit = samples or None
 clip_model = load_backbone(backbone)
 projection = Projection.parse(views)
@@ -412,7 +407,7 @@ view_hits = view_hits.reshape(-1, test.views)
 view_accuracy = view_hits.mean(axis=0)
 
 # %% tags=["hide-input"]
-from calip_core.plots.heatmaps import HeatRow, heat_map_table
+from calip_core.exhibits.heatmaps import HeatRow, heat_map_table
 
 fused_hits = metrics.correct_predictions(fused.clip, cloud_labels)
 answers = fused.clip.argmax(dim=1).cpu().numpy()
@@ -573,7 +568,7 @@ if record.beta2 < 0.01 and record.beta3 < 0.01:
 # one; last, it moves one weight at a time. And it is given validation labels.
 
 # %% tags=["hide-input"]
-from calip_core.betas import line_landscape
+from calip_core.blend.landscape import line_landscape
 
 val_terms, val_labels = logits_of(task, "val", clip_model)
 per_view = val_terms.clip.unflatten(0, (-1, test.views))

@@ -45,7 +45,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from calip_core.notebook import BackboneName, Count, TaskName, check_parameters
+from calip_core.teaching import BackboneName, Count, TaskName, check_parameters
 
 check_parameters(
     globals(),
@@ -63,25 +63,19 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from calip_core import (
-    CalipConfig,
-    calip_logits,
-    load_backbone,
-    load_task,
-    metrics,
-    plots,
-    results,
-)
-from calip_core.datasets.shifts import shifted
-from calip_core.fewshot import SHOTS, FewShotBench
-from calip_core.fewshot_tables import leader
+from calip_core import CalipConfig, calip_logits, load_backbone, load_task, metrics
+from calip_core import exhibits
+from calip_core.evaluation import store as results
+from calip_core.datasets.corruptions import shifted
+from calip_core.evaluation.fewshot import SHOTS, FewShotBench
+from calip_core.analysis.leader import leader
 from calip_core.methods import make_method
 from calip_core.methods.calip_fs import CalipFsConfig
 from calip_core.methods.training import COOP_EPOCHS, TrainingOptions
-from calip_core.notebook import grade, prose, show, table
-from calip_core.plots import fewshot as few_plots
+from calip_core.teaching import grade, prose, show, table
+from calip_core.exhibits import few_shots as few_plots
 
-plots.style()
+exhibits.style()
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
 bench = FewShotBench(task, clip_model, limit=samples, progress=False)

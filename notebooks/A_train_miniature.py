@@ -38,7 +38,7 @@ minutes: float = 2.0  # how long to train; the learning rate follows the clock
 seed: int = 0  # draws the first weights, the pictures and the captions
 
 # %%
-from calip_core.notebook import Choice, Minutes, Seed, check_parameters
+from calip_core.teaching import Choice, Minutes, Seed, check_parameters
 
 check_parameters(globals(), arch=Choice("rn", "vit"), minutes=Minutes, seed=Seed)
 
@@ -51,19 +51,20 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core import metrics, plots
-from calip_core.backbones.miniature.architecture import build_miniature
-from calip_core.backbones.miniature.batches import make_batch
-from calip_core.backbones.miniature.card import (
+from calip_core import metrics
+from calip_core import exhibits
+from calip_core.miniature.architecture import build_miniature
+from calip_core.miniature.batches import make_batch
+from calip_core.backbones.model_card import (
     MINIATURE_DIR,
     checkpoint_path,
     load_card,
 )
-from calip_core.backbones.miniature.evaluation import QUESTIONS, answer, make_question
-from calip_core.backbones.miniature.objective import choice_loss, contrastive_loss
-from calip_core.backbones.miniature.start import start_vit
-from calip_core.backbones.miniature.train import train
-from calip_core.backbones.miniature.world import (
+from calip_core.miniature.evaluation import QUESTIONS, answer, make_question
+from calip_core.miniature.objective import choice_loss, contrastive_loss
+from calip_core.miniature.start import start_vit
+from calip_core.miniature.train import train
+from calip_core.world import (
     COLOURS,
     HELD_OUT_PAIRS,
     SHAPES,
@@ -75,11 +76,11 @@ from calip_core.backbones.miniature.world import (
     sample_scenes,
     sample_solids,
 )
-from calip_core.clip_import import clip
-from calip_core.notebook import grade, percent, prose, show, table
-from calip_core.plots import training as figures
+from calip_core.backbones.clip_import import clip
+from calip_core.teaching import grade, percent, prose, show, table
+from calip_core.exhibits import training as figures
 
-plots.style()
+exhibits.style()
 card = load_card(f"mini-{arch}")
 
 # %% [markdown]

@@ -39,7 +39,7 @@ unreadable: str = "error"  # error, or skip: leave out images that cannot be rea
 seed: int = 0  # draws the example folder
 
 # %%
-from calip_core.notebook import BackboneName, Choice, Seed, check_parameters
+from calip_core.teaching import BackboneName, Choice, Seed, check_parameters
 
 check_parameters(
     globals(),
@@ -71,14 +71,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from calip_core.backbones.miniature.world import (
+from calip_core.world import (
     COLOURS,
     SHAPES,
     render_scenes,
     sample_scenes,
 )
-from calip_core.notebook import grade, prose, show, table
-from calip_core.selection import FIXED
+from calip_core.teaching import grade, prose, show, table
+from calip_core.blend.selection import FIXED
 
 if not folder:
     folder = str(Path(tempfile.mkdtemp(prefix="calip_")) / "my_images")
@@ -159,10 +159,10 @@ prose(
 # An accuracy hides what went wrong. Look at the images, at least at the least certain ones.
 
 # %%
-from calip_core import plots
-from calip_core.plots.baseline import picture_grid
+from calip_core import exhibits
+from calip_core.exhibits.baseline import picture_grid
 
-plots.style()
+exhibits.style()
 probabilities = answers["calip"].softmax(dim=1)
 confidence, predicted = (values.cpu() for values in probabilities.max(dim=1))
 least = confidence.argsort()[:8].tolist()

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from calip_core.records import RunRecord
+from calip_core.evaluation.record import RunRecord
 
 FIELDS = {
     "dataset": "eurosat", "split_source": "CoOp", "images": 10, "classes": 2, "limit": None, "image_set": "abc",

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from calip_core.attention import CalipConfig, calip_logits, parameter_free_attention
+from calip_core.backbones.clip_import import clip
 from calip_core.backbones.dense import attention_pooling
-from calip_core.clip_import import clip
 from calip_core.tokens import ImageTokens
 from tests import reference
 

@@ -6,12 +6,12 @@ import pytest
 
 from calip_core import cli
 from calip_core.cli import main
-from calip_core.datasets.download import DownloadError
+from calip_core.datasets.fetch.download import DownloadError
 
 
 def test_a_miniature_is_written_and_listed(tmp_path, capsys):
     arguments = ["--root", str(tmp_path), "--classes", "2", "--images", "5"]
-    assert main(["miniature", "describable_textures", *arguments, "--own-split"]) == 0
+    assert main(["standin", "describable_textures", *arguments, "--own-split"]) == 0
     assert "procedural pictures and not the dataset" in capsys.readouterr().out
     assert main(["datasets", "--root", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -39,7 +39,7 @@ def test_fetch_says_what_to_do_by_hand_and_fails(tmp_path, capsys):
 
 def test_a_miniature_of_clouds_has_layouts(tmp_path, capsys):
     arguments = ["--root", str(tmp_path), "--classes", "2", "--images", "5", "--layout", "text"]
-    assert main(["miniature", "ModelNet40", *arguments]) == 0
+    assert main(["standin", "ModelNet40", *arguments]) == 0
     text = capsys.readouterr().out
     assert "procedural solids and not the dataset" in text
     assert "modelnet40_train.txt" in text
@@ -51,7 +51,7 @@ def test_an_address_that_does_not_answer_fails_and_the_rest_is_said(tmp_path, ca
     def dead(url, *_, **__):
         raise DownloadError(f"cannot fetch {url}")
 
-    monkeypatch.setattr("calip_core.datasets.fetch.download", dead)
+    monkeypatch.setattr("calip_core.datasets.fetch.fetching.download", dead)
     assert main(["fetch", "modelnet40", "--root", str(tmp_path)]) == 1
     text = capsys.readouterr().out
     assert "failed: ModelNet40.zip, needed: cannot fetch https://modelnet" in text
@@ -62,7 +62,7 @@ def test_an_address_that_does_not_answer_fails_and_the_rest_is_said(tmp_path, ca
 
 def test_an_error_is_one_line(tmp_path, capsys):
     (tmp_path / "dtd").mkdir()
-    assert main(["miniature", "dtd", "--root", str(tmp_path)]) == 1
+    assert main(["standin", "dtd", "--root", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("calip: ")
 
 
@@ -89,7 +89,7 @@ def test_ctrl_c_ends_quietly(monkeypatch, capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ("datasets", "fetch", "miniature"):
+    for command in ("datasets", "fetch", "standin"):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert "--root" in capsys.readouterr().out

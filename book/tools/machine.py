@@ -10,7 +10,7 @@ def describe_machine() -> dict[str, str]:
     """Processor, cores, accelerator and system, in words."""
     import torch  # takes seconds, and only a run needs it
 
-    from calip_core.machine import core_count, processor_name
+    from calip_core.environment import core_count, processor_name
 
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {

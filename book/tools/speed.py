@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from book.tools.markdown import table
-from calip_core.speed_records import SPEEDS_DIR, MachineSpeeds, Measurement, SpeedRun, all_speeds, missed
+from calip_core.analysis.speed_records import SPEEDS_DIR, MachineSpeeds, Measurement, SpeedRun, all_speeds, missed
 
 _TITLE = "# Speed"
 _NOTHING = """\

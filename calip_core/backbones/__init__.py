@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from calip_core.backbones.base import Backbone
+from calip_core.backbones.clip_import import clip
 from calip_core.backbones.dense import TokenSpace, check_token_space
 from calip_core.backbones.openai import download, load_clip
 from calip_core.backbones.precision import Precision, choose_dtype
-from calip_core.clip_import import clip
 
 __all__ = ["Backbone", "Precision", "TokenSpace", "available_backbones", "load_backbone"]
 
@@ -58,7 +58,7 @@ def load_backbone(
 
 def _checkpoint(name: str | Path, download_root: str | Path | None) -> Path:
     if name in MINIATURES:
-        from calip_core.backbones.miniature.card import checkpoint_path  # its card's checks are for it alone
+        from calip_core.backbones.model_card import checkpoint_path  # its card's checks are for it alone
 
         return checkpoint_path(str(name))
     if name in clip.available_models():

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from calip_core.backbones.clip_import import ClipModule, clip, reads_short_texts
 from calip_core.backbones.dense import DenseTower, TokenSpace, dense_tower
 from calip_core.backbones.precision import Precision, choose_dtype, prepare
-from calip_core.clip_import import ClipModule, clip, reads_short_texts
 from calip_core.tokens import ImageTokens
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calip_core.clip_import import ClipModule, clip
+from calip_core.backbones.clip_import import ClipModule, clip
 
 TokenSpace = Literal["joint", "pre_pool"]
 """Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""

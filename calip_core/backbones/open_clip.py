@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calip_core.backbones.base import Backbone
+from calip_core.backbones.clip_import import ClipModule
 from calip_core.backbones.dense import DenseResNet, DenseTower, TokenSpace, average_channels
 from calip_core.backbones.precision import Precision, choose_dtype, prepare
-from calip_core.clip_import import ClipModule
 
 
 class OpenClipViT:

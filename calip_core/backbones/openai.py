@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calip_core.backbones.base import VOCABULARY
-from calip_core.clip_import import ClipModule, clip
+from calip_core.backbones.clip_import import ClipModule, clip
 from calip_core.paths import check_writable
 
 _ALWAYS = ("visual.conv1.weight", "text_projection", "positional_embedding", "token_embedding.weight",

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from calip_core.clip_import import ClipModule, clip
-from calip_core.machine import processor_name
+from calip_core.backbones.clip_import import ClipModule, clip
+from calip_core.environment import processor_name
 from calip_core.paths import atomic_path, cache_dir
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

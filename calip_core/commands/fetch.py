@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from calip_core.commands.arguments import add_root, dataset_name
 from calip_core.commands.datasets import describe
-from calip_core.datasets.fetch import fetch
+from calip_core.datasets.fetch.fetching import fetch
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers

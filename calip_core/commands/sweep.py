@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from calip_core.results import results_file
-from calip_core.sweep import describe_samples, on_ray, read_sweep, run_here, run_sweep
+from calip_core.evaluation.store import results_file
+from calip_core.evaluation.sweep import describe_samples, on_ray, read_sweep, run_here, run_sweep
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:

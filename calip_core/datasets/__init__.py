@@ -7,17 +7,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from calip_core.datasets.builtin.digits import load_digits
+from calip_core.datasets.builtin.photos import load_photos
+from calip_core.datasets.builtin.shapes import load_miniature
+from calip_core.datasets.builtin.solids import load_mini_solids
 from calip_core.datasets.cards import Card, Kind, disk_datasets, load_card
-from calip_core.datasets.cloud_task import CloudTask
-from calip_core.datasets.coop import load_benchmark, load_with_template_sets
-from calip_core.datasets.digits import load_digits
-from calip_core.datasets.folder import load_folder
-from calip_core.datasets.mini_solids import load_mini_solids
-from calip_core.datasets.miniature import load_miniature
-from calip_core.datasets.photos import load_photos
-from calip_core.datasets.point_clouds import load_cloud_folder, load_clouds
+from calip_core.datasets.clouds.readers import load_cloud_folder, load_clouds
+from calip_core.datasets.clouds.task import CloudTask
+from calip_core.datasets.clouds.views import Projection, view_task
+from calip_core.datasets.readers.coop import load_benchmark, load_with_template_sets
+from calip_core.datasets.readers.folder import load_folder
 from calip_core.datasets.task import SPLITS, Split, Task
-from calip_core.datasets.views import Projection, view_task
 
 __all__ = [
     "SPLITS",

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from calip_core.datasets.cards import disk_datasets, load_card
-from calip_core.datasets.coop import list_dataset
-from calip_core.datasets.disk import (
+from calip_core.datasets.readers.coop import list_dataset
+from calip_core.datasets.readers.disk import (
     Found,
     Listing,
     MissingDatasetError,

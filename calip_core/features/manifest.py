@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from calip_core.backbones import base, dense, precision
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.dense import TokenSpace
+from calip_core.environment import library_version, package_versions
 from calip_core.features.encode import LabelledImages, OwnInput
-from calip_core.machine import library_version, package_versions
 
 StoredType = Literal["float16", "bfloat16", "float32"]
 """How features are kept. float16 halves the disk; a cosine then errs by less than 0.001."""

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calip_core.attention import CalipConfig, calip_logits
-from calip_core.betas import beta_landscape, released_grid
+from calip_core.blend.landscape import beta_landscape, released_grid
+from calip_core.blend.selection import FIXED
 from calip_core.methods.base import Head, Labels, Validation, fitted
 from calip_core.methods.validation import check_validation
-from calip_core.selection import FIXED
 from calip_core.tokens import CalipLogits, ImageTokens
 
 

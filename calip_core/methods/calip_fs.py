@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import linear, relu
 
 from calip_core.attention import POOLS
-from calip_core.betas import beta_landscape
+from calip_core.blend.landscape import beta_landscape
 from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions, uniform

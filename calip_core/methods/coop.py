@@ -11,7 +11,7 @@ from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from calip_core.backbones.base import Backbone
-from calip_core.clip_import import ClipModule, clip
+from calip_core.backbones.clip_import import ClipModule, clip
 from calip_core.methods.base import Labels, Validation
 from calip_core.methods.trained import TrainedHead
 from calip_core.methods.training import Support, TrainingOptions

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from calip_core.blend.selection import published as published_betas
 from calip_core.methods.calip_fs import CalipFs
 from calip_core.methods.clip_adapter import PUBLISHED_RATIO
 from calip_core.methods.inter_view_adapter import PUBLISHED_RATIO as POINTCLIP_RATIO
 from calip_core.methods.tip_adapter import published_tip
 from calip_core.methods.training import COOP_EPOCHS, IMAGENET_EPOCHS, TrainingOptions
 from calip_core.methods.validation import PUBLISHED_SCALE
-from calip_core.selection import published as published_betas
 
 FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
 """Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every data set: far fewer than

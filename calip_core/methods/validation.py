@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calip_core.betas import LinePlateau, line_landscape
+from calip_core.blend.landscape import LinePlateau, line_landscape
 from calip_core.methods.base import Validation, check_finite, check_width
 from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens

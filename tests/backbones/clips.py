@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from calip_core.clip_import import clip
+from calip_core.backbones.clip_import import clip
 
 FAMILIES = ("rn", "vit")
 WIDTH = 32  # of the joint space

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from calip_core.backbones.base import Backbone
-from calip_core.clip_import import clip
+from calip_core.backbones.clip_import import clip
 from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images
 
 MODELS = {family: random_clip(family) for family in FAMILIES}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from calip_core.backbones import available_backbones, load_backbone
-from calip_core.clip_import import clip
+from calip_core.backbones.clip_import import clip
 from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images, save_as_shipped
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from calip_core.backbones.clip_import import clip
 from calip_core.backbones.openai import download, load_clip
-from calip_core.clip_import import clip
 from tests.backbones.clips import FAMILIES, Archive, random_clip, random_images
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from calip_core.backbones import precision
+from calip_core.backbones.clip_import import clip
 from calip_core.backbones.precision import choose_dtype, fold_batch_norms, has_fast_bfloat16, prepare
-from calip_core.clip_import import clip
 from tests.backbones.clips import FAMILIES, random_clip, random_images
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

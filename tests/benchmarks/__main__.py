@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from calip_core.machine import commit
-from calip_core.speed_records import SPEEDS_DIR, Measurement, SpeedRun, machine_name, missed, save_run
+from calip_core.analysis.speed_records import SPEEDS_DIR, Measurement, SpeedRun, machine_name, missed, save_run
+from calip_core.environment import commit
 
 
 def benchmarks() -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
-from calip_core.speed import attention_speed
-from calip_core.speed_records import Measurement
+from calip_core.analysis.speed import attention_speed
+from calip_core.analysis.speed_records import Measurement
 
 
 def run() -> Iterator[Measurement]:

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from calip_core import load_backbone, load_task, zero_shot_classifier
+from calip_core.analysis.speed import encoding_seconds
+from calip_core.analysis.speed_records import Measurement
 from calip_core.backbones import available_backbones
 from calip_core.backbones.base import Backbone
+from calip_core.backbones.clip_import import clip
 from calip_core.backbones.precision import choose_dtype
-from calip_core.clip_import import clip
 from calip_core.features import encode_split
 from calip_core.metrics import accuracy
-from calip_core.speed import encoding_seconds
-from calip_core.speed_records import Measurement
 
 RN50 = {
     "embed_dim": 1024, "image_resolution": 224, "vision_layers": (3, 4, 6, 3), "vision_width": 64,

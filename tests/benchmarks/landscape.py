@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from calip_core.betas import beta_landscape, released_grid
-from calip_core.speed_records import Measurement
+from calip_core.analysis.speed_records import Measurement
+from calip_core.blend.landscape import beta_landscape, released_grid
 from calip_core.tokens import CalipLogits
 
 CLASSES = 1000

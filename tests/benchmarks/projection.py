@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from calip_core.analysis.speed import paired_seconds
+from calip_core.analysis.speed_records import Measurement
 from calip_core.pointclouds.projection import depth_maps
-from calip_core.speed import paired_seconds
-from calip_core.speed_records import Measurement
 from tests.reference import published_steps
 
 CLOUDS, POINTS = 256, 1024

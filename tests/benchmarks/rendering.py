@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
-from calip_core.backbones.miniature import world
-from calip_core.speed_records import Measurement
+from calip_core import world
+from calip_core.analysis.speed_records import Measurement
 
 COUNT = 500
 

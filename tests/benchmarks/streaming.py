@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch.nn.functional import normalize
 
+from calip_core.analysis.speed_records import Measurement
 from calip_core.features import FeatureStore, Manifest
 from calip_core.features.shards import Shards, begin
-from calip_core.speed_records import Measurement
 
 GRID, WIDTH, CLASSES, SHARD = (7, 7), 1024, 100, 256  # 49 spatial tokens and the pooled one
 SIZES = (5_000, 50_000)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from calip_core import view_weights
+from calip_core.analysis.speed_records import Measurement
+from calip_core.blend import view_weights
 from calip_core.metrics import accuracy
-from calip_core.speed_records import Measurement
 
 CLOUDS, CLASSES, VIEWS, STEPS = 2468, 40, 6, 10  # ModelNet40's test split, PointCLIP's views, its SEARCH.TIME at 10
 SEEDS = (0, 1, 2)

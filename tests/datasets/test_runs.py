@@ -2,10 +2,11 @@
 
 import pytest
 
-from calip_core import benchmark, results
 from calip_core.backbones import load_backbone
 from calip_core.datasets import disk_datasets, load_task
 from calip_core.datasets.standins import write_standin
+from calip_core.evaluation import benchmark
+from calip_core.evaluation import store as results
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_the_split_file_is_coops_format(standins):
 def test_the_marker_says_what_it_is(tmp_path):
     folder = small("caltech101", tmp_path, seed=7)
     marker = json.loads((folder / "STANDIN.json").read_text())
-    assert marker == {"dataset": "caltech101", "made_by": "calip miniature", "seed": 7, "classes": 2, "images": 10}
+    assert marker == {"dataset": "caltech101", "made_by": "calip standin", "seed": 7, "classes": 2, "images": 10}
 
 
 def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from calip_core.datasets.folder import PhotoFiles
+from calip_core.datasets.readers.folder import PhotoFiles
 from calip_core.datasets.task import SPLITS, Split, Task, check_templates
 
 

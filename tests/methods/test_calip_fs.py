@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from calip_core.attention import calip_logits
-from calip_core.betas import beta_landscape
+from calip_core.blend.landscape import beta_landscape
 from calip_core.methods import CalipFs, CalipFsConfig, TrainingOptions, make_method
 from calip_core.metrics import accuracy
 from tests import reference

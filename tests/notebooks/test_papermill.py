@@ -6,7 +6,8 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
 from book.tools.chapters import NOTEBOOKS, chapter_sources, parameters, read_chapter
-from calip_core import load_task, results
+from calip_core import load_task
+from calip_core.evaluation import store as results
 
 
 def run(chapter, out, **values):

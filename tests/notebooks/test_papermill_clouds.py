@@ -5,10 +5,10 @@ import papermill
 import pytest
 
 from book.tools.chapters import NOTEBOOKS
-from calip_core import results
 from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
-from calip_core.pointclouds.solids import SolidClouds
+from calip_core.evaluation import store as results
+from calip_core.world.solid_clouds import SolidClouds
 
 CLASSES = ("sphere", "cube", "cone")
 

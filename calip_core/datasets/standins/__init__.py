@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from calip_core.datasets.cards import Card, Place, load_card
-from calip_core.datasets.coop import list_dataset
-from calip_core.datasets.disk import MARKER, Found, Listing, Standin
+from calip_core.datasets.readers.coop import list_dataset
+from calip_core.datasets.readers.disk import MARKER, Found, Listing, Standin
 from calip_core.datasets.standins.cloud_formats import CLOUD_CLASSES, CLOUD_WRITERS
 from calip_core.datasets.standins.formats import IMAGE_CLASSES, WRITERS
 from calip_core.datasets.standins.pictures import Pictures
@@ -19,7 +19,7 @@ __all__ = ["CLASSES", "write_standin"]
 
 CLASSES: dict[str, tuple[str, ...]] = {**IMAGE_CLASSES, **CLOUD_CLASSES}
 """Classes that a stand-in may have, as the dataset's own files call them."""
-MADE_BY = "calip miniature"
+MADE_BY = "calip standin"
 RESOLUTION = 128
 CLOUDS = "clouds_"
 """How the names of readers of clouds begin; the format follows."""

@@ -11,7 +11,7 @@ import numpy as np
 from trimesh.exchange.off import export_off
 
 from calip_core.datasets.cards import load_card
-from calip_core.datasets.disk import Found
+from calip_core.datasets.readers.disk import Found
 from calip_core.datasets.standins.formats import first_for_test, write_lines
 from calip_core.datasets.standins.solids import Solids
 

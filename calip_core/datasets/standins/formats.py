@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy.io import savemat
 
-from calip_core.datasets.imagenet import CURATED
+from calip_core.datasets.readers.imagenet import CURATED
 from calip_core.datasets.standins.pictures import Pictures
-from calip_core.datasets.ucf101 import words
+from calip_core.datasets.readers.ucf101 import words
 
 Writer = Callable[[Path, Sequence[str], int, Pictures], None]
 TEST = 0.3

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from calip_core.backbones.miniature import world
+from calip_core import world
 
 POOL = 2000
 """Scenes that are drawn at a time, of which those of the wanted pair are kept."""

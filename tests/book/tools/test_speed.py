@@ -7,7 +7,7 @@ import pytest
 
 from book.tools import render
 from book.tools.speed import speed_page
-from calip_core.speed_records import Measurement, SpeedRun, save_run
+from calip_core.analysis.speed_records import Measurement, SpeedRun, save_run
 
 RUN = SpeedRun(
     title="Attention against a loop.",

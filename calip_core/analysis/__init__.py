@@ -1,0 +1,1 @@
+"""What tokens and records tell: localization, geometry of tokens, speed."""

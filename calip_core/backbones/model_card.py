@@ -1,0 +1,111 @@
+"""Model cards of the shipped miniatures, and the only way to their weights: through the card's checksum."""
+
+import hashlib
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from calip_core.miniature.architecture import Architecture
+from calip_core.paths import DATA_DIR, atomic_path
+
+MINIATURE_DIR = DATA_DIR / "miniature"
+
+
+class Accuracy(BaseModel):
+    """Top-1 accuracy of zero-shot classification, with its 95 % Wilson interval (all shares from 0 to 1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accuracy: float
+    correct: int
+    images: int
+    low: float
+    high: float
+
+
+class Training(BaseModel):
+    """What the run consisted of and where it ran."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    data: str
+    samples: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    text_tower: str
+    seed: int
+    minutes: float
+    processor: str
+    threads: int
+    python: str
+    torch: str
+    command: str
+
+
+class ModelCard(BaseModel):
+    """What a miniature is, how it came to be, how good it is, and which bytes it consists of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    architecture: Architecture
+    description: str
+    licence: str
+    file: str
+    bytes: int
+    sha256: str
+    parameters: int
+    logit_scale: float
+    training: Training
+    accuracy: dict[str, Accuracy]
+
+
+def load_card(name: str, folder: Path = MINIATURE_DIR) -> ModelCard:
+    """The card ``NAME.yaml``.
+
+    Raises:
+        FileNotFoundError: there is no such card; the message lists those that are there.
+        ValueError: the file is no model card.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise FileNotFoundError(f"no model card {path}: cards there: {known}")
+    try:
+        return ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is no model card: {error}") from error
+
+
+def save_card(card: ModelCard, path: Path) -> None:
+    """Write the card as YAML, in one move."""
+    text = yaml.safe_dump(card.model_dump(), sort_keys=False, allow_unicode=True, width=100)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def checkpoint_path(name: str, folder: Path = MINIATURE_DIR) -> Path:
+    """The weights of a miniature, once their bytes are those that its card describes.
+
+    Raises:
+        FileNotFoundError: no card, or no weights beside it.
+        ValueError: the weights are not the card's: truncated, edited or exchanged.
+    """
+    card = load_card(name, folder)
+    path = folder / card.file
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no weights at {path}: restore them with `git checkout`, or train them with `{card.training.command}`"
+        )
+    found = sha256_of(path)
+    if found != card.sha256:
+        raise ValueError(
+            f"{path} ({path.stat().st_size} bytes) has SHA-256 {found}, its card says {card.sha256} "
+            f"({card.bytes} bytes): restore it with `git checkout`, or train it again"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

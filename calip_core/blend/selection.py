@@ -1,0 +1,331 @@
+"""How the blend weights are chosen: what may be looked at decides what a result means.
+
+``fixed`` looks at nothing, ``label_free`` at predictions, ``validation`` at a validation split. ``oracle`` alone takes
+test labels, as the released code does, and its results carry that word. Which labels ``published`` pairs were chosen on
+is not known.
+"""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from calip_core.blend.landscape import BetaLandscape, beta_landscape, checked_weights, plateau_centre, released_grid
+from calip_core.paths import DATA_DIR
+from calip_core.tokens import CalipLogits
+
+LabelsSeen = Literal["none", "validation", "unknown", "test"]
+"""Which labels a choice has seen, from the most to the least trustworthy: of "unknown" it may be those of the test."""
+Protocol = Literal["fixed", "published", "validation", "oracle", "label-free"]
+PROTOCOLS: tuple[Protocol, ...] = ("fixed", "published", "validation", "oracle", "label-free")
+
+FIXED = (1.12, 0.02)
+"""One pair for every data set: the one that the paper reports for ImageNet with RN50, by way of SuS-X's code."""
+
+_BETAS = DATA_DIR / "published" / "calip_betas.csv"
+# Without labels every pair costs an evaluation of all logits, so the grid is coarser than the exact landscape's.
+_LABEL_FREE_STEPS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Pairs to choose from: every beta2 with every beta3.
+
+    Raises:
+        ValueError: a weight is not finite, or there is none.
+    """
+
+    beta2: Float[np.ndarray, "r"]
+    beta3: Float[np.ndarray, "c"]
+
+    def __post_init__(self) -> None:
+        for name in ("beta2", "beta3"):
+            object.__setattr__(self, name, checked_weights(name, getattr(self, name)))
+
+    def __str__(self) -> str:
+        """How many pairs, and between which weights: "200 x 200 pairs, beta2 0.001 to 1.99, beta3 0.001 to 0.0995"."""
+        ends = [f"{weights.min():.4g} to {weights.max():.4g}" for weights in (self.beta2, self.beta3)]
+        return f"{len(self.beta2)} x {len(self.beta3)} pairs, beta2 {ends[0]}, beta3 {ends[1]}"
+
+    @classmethod
+    def released(cls, beta2_bound: float = 2.0, beta3_bound: float = 0.1, steps: int = 200) -> "Grid":
+        """The grid of the released ``run_imagenet.py``."""
+        return cls(*released_grid(beta2_bound, beta3_bound, steps))
+
+    def pairs(self) -> Iterator[tuple[float, float]]:
+        """All pairs, beta2 outside, beta3 inside."""
+        for beta2 in self.beta2:
+            for beta3 in self.beta3:
+                yield float(beta2), float(beta3)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A pair of blend weights and where it comes from.
+
+    Attributes:
+        beta2: weight of the text-attended term; beta1 is 1.
+        beta3: weight of the visual-attended term.
+        protocol: which of ``PROTOCOLS``.
+        chosen_by: the criterion or the source, in words.
+        labels: which labels the choice has seen.
+        images: on how many images it was made; 0 where it looked at none.
+        score: the criterion's value at the pair; None where nothing was measured.
+        grid: the pairs that it was chosen among, in words; None where nothing was searched.
+    """
+
+    beta2: float
+    beta3: float
+    protocol: Protocol
+    chosen_by: str
+    labels: LabelsSeen = "none"
+    images: int = 0
+    score: float | None = None
+    grid: str | None = None
+
+
+def fixed(beta2: float = FIXED[0], beta3: float = FIXED[1]) -> Selection:
+    """The same pair for all data sets.
+
+    Whoever measures ImageNet with the default pair makes no blind choice: the paper's authors had it from there.
+    """
+    return Selection(beta2, beta3, "fixed", f"the same for every dataset: {beta2:g} and {beta3:g}")
+
+
+@cache
+def published_betas() -> Mapping[tuple[str, str], tuple[float, float, str]]:
+    """(dataset, backbone) -> beta2, beta3 and their source: ``data/published/calip_betas.csv``."""
+    with _BETAS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        (row["dataset"], row["backbone"]): (float(row["beta2"]), float(row["beta3"]), row["source"]) for row in rows
+    }
+
+
+def published(dataset: str, backbone: str = "RN50") -> Selection:
+    """The paper's pair for a data set, as other people's code reports it. Nobody says which labels it was chosen on.
+
+    Args:
+        dataset: by its own name, not an alias (``datasets.resolve_name``).
+        backbone: by its name.
+
+    Raises:
+        ValueError: the paper has no pair for this data set with this backbone; the message lists those it has.
+    """
+    table = published_betas()
+    if (dataset, backbone) not in table:
+        known = ", ".join(sorted(" with ".join(key) for key in table))
+        raise ValueError(
+            f"no published blend weights for {dataset} with {backbone}, only for {known}: choose the protocol 'fixed'"
+        )
+    beta2, beta3, source = table[dataset, backbone]
+    return Selection(beta2, beta3, "published", source, "unknown")
+
+
+def validation(val_logits: CalipLogits, val_labels: ArrayLike, grid: Grid | None = None) -> Selection:
+    """The centre of the plateau of best accuracy on a validation split.
+
+    Args:
+        val_logits: the three terms of the validation images.
+        val_labels: their class numbers.
+        grid: pairs to choose from; the released grid when left out.
+
+    Raises:
+        ValueError: no images, labels that do not fit, or logits that are not finite.
+    """
+    chosen_by = "centre of the plateau of accuracy on the validation split"
+    return _most_accurate(val_logits, val_labels, grid, "validation", chosen_by, "validation")
+
+
+def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None = None) -> Selection:
+    """The best pair *on the test labels themselves*, as the released code chooses it: no honest measure of accuracy.
+
+    Read its gain beside ``oracle_control``.
+
+    Raises:
+        ValueError: no images, labels that do not fit, or logits that are not finite.
+    """
+    chosen_by = "centre of the plateau of accuracy on the test labels"
+    return _most_accurate(test_logits, test_labels, grid, "oracle", chosen_by, "test")
+
+
+@dataclass(frozen=True)
+class OracleControl:
+    """The oracle's gain over CLIP, beside the gains of the same search where there is nothing to find.
+
+    Attributes:
+        gain: best accuracy of the grid minus CLIP's, in shares from 0 to 1.
+        by_selection: the same difference in each repetition with permuted attention terms: selection alone.
+    """
+
+    gain: float
+    by_selection: Float[np.ndarray, "repeats"]
+
+    @property
+    def p_value(self) -> float:
+        """Share of searches, this one counted, in which selection alone gains as much (a permutation test)."""
+        return float((1 + (self.by_selection >= self.gain).sum()) / (1 + len(self.by_selection)))
+
+
+def oracle_control(
+    test_logits: CalipLogits, test_labels: ArrayLike, *, seed: int, repeats: int = 20, grid: Grid | None = None
+) -> OracleControl:
+    """How much of the oracle's gain needs the images: the same search with the attention terms of other images.
+
+    Each repetition gives every image both attention terms of another, randomly drawn image. They keep their sizes,
+    their relation to each other and their preferences among classes, and lose what they knew of the image. So what is
+    left is selection, and what a fixed preference among classes is worth.
+
+    Raises:
+        ValueError: no repetitions, no images, labels that do not fit, or logits that are not finite.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}, expected at least one permutation")
+    rng = np.random.default_rng(seed)
+
+    def gain(logits: CalipLogits) -> float:
+        landscape = _landscape(logits, test_labels, grid)
+        return float(landscape.accuracy.max() - clip)
+
+    clip = float(beta_landscape(test_logits, test_labels, beta2=[0.0], beta3=[0.0]).accuracy[0, 0])
+    permuted = []
+    for _ in range(repeats):
+        order = torch.from_numpy(rng.permutation(len(test_logits))).to(test_logits.clip.device)
+        attended = test_logits.text_attended[order], test_logits.visual_attended[order]
+        permuted.append(gain(CalipLogits(test_logits.clip, *attended)))
+    return OracleControl(gain(test_logits), np.array(permuted))
+
+
+Criterion = Callable[[CalipLogits, float, float], float]
+"""(logits of unlabelled images, beta2, beta3) -> a score; the largest is chosen."""
+
+
+def certainty(logits: CalipLogits, beta2: float, beta3: float) -> float:
+    """Minus the mean entropy of the predictions, in nats (as test-time adaptation minimises it; Tent, ICLR 2021).
+
+    The blend is first scaled to CLIP's own spread over the classes: larger logits are surer of themselves, right or
+    wrong. The three terms spread differently (a mean plus a maximum, say), so no sum of weights would undo that.
+    """
+    log_shares = _scaled_blend(logits, beta2, beta3).log_softmax(dim=1)
+    return float((log_shares.exp() * log_shares).sum(dim=1).mean())
+
+
+def information(logits: CalipLogits, beta2: float, beta3: float) -> float:
+    """Mutual information of image and prediction, in nats: sure on every image, varied over all of them.
+
+    Entropy of the mean prediction minus mean entropy of the predictions, of the blend scaled as for ``certainty``.
+    Unlike ``certainty`` it does not reward calling everything by one name.
+    """
+    shares = _scaled_blend(logits, beta2, beta3).softmax(dim=1).mean(dim=0)
+    overall = -torch.special.xlogy(shares, shares).sum()
+    return float(overall) + certainty(logits, beta2, beta3)
+
+
+def term_agreement(logits: CalipLogits, beta2: float, beta3: float) -> float:
+    """Share of the three terms that predict what the blend predicts, averaged over the images."""
+    predicted = _blend(logits, beta2, beta3).argmax(dim=1)
+    terms = (logits.clip, logits.text_attended, logits.visual_attended)
+    return float(torch.stack([term.argmax(dim=1) == predicted for term in terms]).double().mean())
+
+
+CRITERIA: dict[str, Criterion] = {
+    "certainty": certainty,
+    "information": information,
+    "term_agreement": term_agreement,
+}
+"""The label-free criteria that need the images' logits alone."""
+
+
+def label_free(logits: CalipLogits, criterion: str = "term_agreement", grid: Grid | None = None) -> Selection:
+    """The pair that a criterion prefers which sees predictions and no labels.
+
+    Args:
+        logits: the three terms of unlabelled images, for instance of the test images.
+        criterion: one of ``CRITERIA``.
+        grid: pairs to choose from; the released grid in 20 x 20 steps when left out.
+
+    Raises:
+        ValueError: unknown criterion, or no images.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion is {criterion!r}, expected one of {', '.join(CRITERIA)}")
+    score = CRITERIA[criterion]
+    return _best_by_score(lambda *pair: score(logits, *pair), criterion, len(logits), grid)
+
+
+def label_free_by_views(first: CalipLogits, second: CalipLogits, grid: Grid | None = None) -> Selection:
+    """The pair whose predictions agree most on two views of the same images, such as two crops.
+
+    Agreement is Cohen's kappa, which subtracts what chance would give: calling everything by one name scores 0.
+
+    Args:
+        first: the three terms of one view of each unlabelled image.
+        second: those of another view, in the same order.
+        grid: pairs to choose from; the released grid in 20 x 20 steps when left out.
+
+    Raises:
+        ValueError: the views have different shapes, or there are no images.
+    """
+    if first.clip.shape != second.clip.shape:
+        raise ValueError(
+            f"the views have logits of shape {tuple(first.clip.shape)} and {tuple(second.clip.shape)}: expected two "
+            "views of the same images, in the same order"
+        )
+
+    def agreement(beta2: float, beta3: float) -> float:
+        views = (_blend(view, beta2, beta3).argmax(dim=1) for view in (first, second))
+        return kappa(*views, classes=first.clip.shape[1])
+
+    return _best_by_score(agreement, "agreement of two views", len(first), grid)
+
+
+def kappa(first: Int64[Tensor, " n"], second: Int64[Tensor, " n"], *, classes: int) -> float:
+    """Cohen's kappa (1960) of two classifications of the same images: 1 where they agree, 0 as by chance."""
+    shares = [torch.bincount(view, minlength=classes).double() / len(view) for view in (first, second)]
+    by_chance = float(shares[0] @ shares[1])
+    agreement = float((first == second).double().mean())
+    return (agreement - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
+
+
+def _most_accurate(
+    logits: CalipLogits, labels: ArrayLike, grid: Grid | None, protocol: Protocol, chosen_by: str, seen: LabelsSeen
+) -> Selection:
+    grid = grid or Grid.released()
+    best = _landscape(logits, labels, grid).best()
+    return Selection(best.beta2, best.beta3, protocol, chosen_by, seen, len(logits), best.accuracy, str(grid))
+
+
+def _landscape(logits: CalipLogits, labels: ArrayLike, grid: Grid | None) -> BetaLandscape:
+    grid = grid or Grid.released()
+    return beta_landscape(logits, labels, beta2=grid.beta2, beta3=grid.beta3)
+
+
+def _blend(logits: CalipLogits, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
+    return logits.combine(beta2=beta2, beta3=beta3)
+
+
+def _scaled_blend(logits: CalipLogits, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
+    """The blend, times one number that gives it CLIP's mean spread over the classes."""
+    blend = _blend(logits, beta2, beta3)
+    spread, own = (term.std(dim=1, correction=0).mean() for term in (blend, logits.clip))
+    return blend * (own / spread) if spread > 0 else blend
+
+
+def _best_by_score(
+    score: Callable[[float, float], float], criterion: str, images: int, grid: Grid | None
+) -> Selection:
+    if images == 0:
+        raise ValueError("there are no images to choose the blend weights on: give the logits of at least one")
+    grid = grid or Grid.released(steps=_LABEL_FREE_STEPS)
+    scores = np.array([score(*pair) for pair in grid.pairs()]).reshape(len(grid.beta2), len(grid.beta3))
+    row, column = plateau_centre(scores >= scores.max() - 1e-12)
+    beta2, beta3 = float(grid.beta2[row]), float(grid.beta3[column])
+    score_there = float(scores[row, column])
+    return Selection(beta2, beta3, "label-free", criterion, "none", images, score_there, str(grid))

@@ -1,0 +1,1 @@
+"""Point-cloud datasets, and how clouds become tasks of images."""

@@ -1,0 +1,248 @@
+"""Tasks of point clouds from the reader's disk: the published datasets, and anyone's own folder."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from tqdm import tqdm
+
+from calip_core.datasets.cards import load_card
+from calip_core.datasets.clouds.listings import SPLIT_FOLDERS
+from calip_core.datasets.clouds.task import CloudSplit, CloudTask
+from calip_core.datasets.readers.coop import list_dataset
+from calip_core.datasets.readers.disk import Found, Listing, Row, check_listing, find_dataset
+from calip_core.datasets.readers.folder import SHARES, class_folders, cut_class
+from calip_core.datasets.readers.own_splits import VAL_BY_RULE, cut_val
+from calip_core.datasets.task import SPLITS
+from calip_core.paths import data_root
+from calip_core.pointclouds.clouds import Cloud
+from calip_core.pointclouds.files import ARRAYS, EITHER, MESHES, read_cloud
+from calip_core.pointclouds.hdf5 import read_row
+from calip_core.pointclouds.poses import UpAxis
+from calip_core.pointclouds.surfaces import seed_for
+
+SAMPLED = 2048
+"""Points that are sampled on a mesh at least: as many as the published tables have, from which fewer are taken."""
+TEMPLATES = ("point cloud depth map of a {}.",)
+"""PointCLIP's, for zero-shot classification."""
+SUFFIXES = (*MESHES, *EITHER, ".xyz", *ARRAYS)
+"""Files of one's own folder that are clouds; text files of other names are more likely notes."""
+SHOWN = 10
+"""How many of many unreadable files a message names."""
+
+
+@dataclass(frozen=True)
+class CloudFiles:
+    """Reads cloud number i from the i-th file.
+
+    Attributes:
+        folder: above all files.
+        names: of the files, below it, with ``/`` between the parts.
+        count: points that are sampled on a mesh.
+        seed: of the sampling; a file's own comes from it and the file's name.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    count: int
+    seed: int
+
+    def __call__(self, index: int) -> Cloud:
+        name = self.names[index]
+        return read_cloud(self.folder / name, self.count, seed_for(name, self.seed))
+
+    def origin(self, index: int) -> str:
+        """The path of a file."""
+        return str(self.folder / self.names[index])
+
+    def made_from(self) -> str:
+        """A digest of the files' names, sizes and times, and of what decides about sampled points."""
+        meshes = any(name.lower().endswith((*MESHES, *EITHER)) for name in self.names)
+        sampling = [self.count, self.seed, np.__version__, trimesh.__version__] if meshes else []
+        return _digest(sampling, {name: self.folder / name for name in self.names})
+
+
+@dataclass(frozen=True)
+class CloudRows:
+    """Reads cloud number i from a row of an HDF5 file.
+
+    Attributes:
+        files: the files by name.
+        names: ``FILE#ROW`` of every cloud.
+    """
+
+    files: Mapping[str, Path]
+    names: tuple[str, ...]
+
+    def __call__(self, index: int) -> Cloud:
+        name, _, row = self.names[index].rpartition("#")
+        return read_row(self.files[name], int(row))
+
+    def origin(self, index: int) -> str:
+        """The path of the file and the row."""
+        name, _, row = self.names[index].rpartition("#")
+        return f"{self.files[name]}, row {int(row)}"
+
+    def made_from(self) -> str:
+        """A digest of the rows, and of the files' names, sizes and times."""
+        return _digest(self.names, self.files)
+
+
+def _digest(parameters: Sequence[object], files: Mapping[str, Path]) -> str:
+    digest = hashlib.sha256(json.dumps(parameters).encode())
+    for name, path in files.items():
+        state = path.stat()
+        digest.update(f"\n{name} {state.st_size} {state.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed: int = 0) -> CloudTask:
+    """One of the datasets of point clouds with a card and files on the reader's disk.
+
+    Nothing is read yet but lists, labels and the names of files. A cloud is what its file holds; meshes alone are
+    sampled, by area.
+
+    Args:
+        name: of the card.
+        root: the folder above the datasets' folders; ``$CALIP_DATA`` or ``data/datasets`` when left out.
+        points: how many the caller wants of each cloud; on a mesh, that many are sampled, or 2,048 if that is more.
+        seed: of the sampling on meshes.
+
+    Raises:
+        FileNotFoundError: it is not there (``MissingDatasetError``).
+        ValueError: it is no dataset of clouds, it is half there (``IncompleteDatasetError``), or its files are damaged
+            or not what they should be.
+    """
+    card = load_card(name)
+    if card.kind != "clouds":
+        raise ValueError(f"{name} is a task of images, expected one of point clouds: load_task({name!r}) reads it")
+    found = find_dataset(card, root or data_root())
+    listing = list_dataset(found)
+    check_listing(found, listing)
+    standin = found.standin
+    return CloudTask(
+        name=name,
+        title=f"{card.title} (stand-in)" if standin else card.title,
+        classnames=listing.classnames,
+        templates=card.templates,
+        splits={split: _split(found, listing, listing.rows.get(split, []), points, seed) for split in SPLITS},
+        licence="MIT" if standin else card.licence,
+        source=f"procedural solids in the format of {card.title}, by {standin.made_by}" if standin else card.source,
+        citation=card.citation,
+        split_source=f"stand-in: {listing.split_source}" if standin else listing.split_source,
+        standin=standin is not None,
+        up=found.place.up,
+    )
+
+
+def _split(found: Found, listing: Listing, rows: Sequence[Row], points: int, seed: int) -> CloudSplit:
+    if not listing.inside:
+        return _file_split(found.images, rows, points, seed)
+    names = tuple(row.path for row in rows)
+    read = CloudRows({name: found.file(name) for name in sorted({path.rpartition("#")[0] for path in names})}, names)
+    return CloudSplit(read, [row.label for row in rows], read.made_from(), read.origin)
+
+
+def _file_split(folder: Path, rows: Sequence[Row], points: int, seed: int) -> CloudSplit:
+    read = CloudFiles(folder, tuple(row.path for row in rows), max(points, SAMPLED), seed)
+    return CloudSplit(read, [row.label for row in rows], read.made_from(), read.origin)
+
+
+def load_cloud_folder(
+    path: Path, name: str, *, points: int = 1024, seed: int = 0, up: UpAxis = "y"
+) -> CloudTask:
+    """Make a task of a folder that has one sub-folder of meshes (OFF, OBJ, STL, PLY) or clouds (XYZ, NPY, PLY) a class.
+
+    A class is called after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Where every
+    class has the folders ``train`` and ``test`` (some classes of ModelNet40, say), those are the splits, and val is a
+    fifth of train; else every class is cut into 50 % train, 20 % val and 30 % test by a hash of the file names. Hidden
+    files and files that hold no shape by their suffix are ignored. Every file is read once, so that a damaged one is
+    known now and not hours later.
+
+    Args:
+        path: the folder.
+        name: what the task is called.
+        points: as for ``load_clouds``.
+        seed: of the sampling on meshes.
+        up: which axis of the files points up.
+
+    Raises:
+        FileNotFoundError: ``path`` does not exist.
+        NotADirectoryError: ``path`` is a file.
+        ValueError: no sub-folders, a class without clouds, or some clouds cannot be read; the message names them.
+        OSError: a file may not be read.
+    """
+    folders = class_folders(path, "clouds")
+    ready = all((folder / split).is_dir() for folder in folders for split in SPLIT_FOLDERS)
+    rows, split_source = _ready_made(folders, path) if ready else _cut(folders, path)
+    _check_files(path, [row.path for split in SPLITS for row in rows[split]], max(points, SAMPLED), seed)
+    return CloudTask(
+        name=name,
+        title=f"Clouds in {path.name or path}",
+        classnames=tuple(folder.name.replace("_", " ").strip() for folder in folders),
+        templates=TEMPLATES,
+        splits={split: _file_split(path, rows[split], points, seed) for split in SPLITS},
+        licence="that of the clouds' owner",
+        source=str(path),
+        split_source=split_source,
+        up=up,
+        shuffled=True,
+    )
+
+
+def _ready_made(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Row]], str]:
+    train, test = (
+        [row for label, folder in enumerate(folders) for row in _rows(cloud_files(folder / split), label, below)]
+        for split in SPLIT_FOLDERS
+    )
+    return cut_val(train) | {"test": test}, f"the folders train and test of every class; {VAL_BY_RULE}"
+
+
+def _cut(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Row]], str]:
+    cuts = [cut_class(cloud_files(folder)) for folder in folders]
+    rows = {
+        split: [row for label, cut in enumerate(cuts) for row in _rows(cut[split], label, below)] for split in SPLITS
+    }
+    return rows, f"cut {SHARES['train']}/{SHARES['val']}/rest in every class by a hash of the file names"
+
+
+def _rows(files: Iterable[Path], label: int, below: Path) -> list[Row]:
+    return [Row(file.relative_to(below).as_posix(), label) for file in files]
+
+
+def cloud_files(folder: Path) -> list[Path]:
+    """The visible files of a class's folder that are meshes or clouds by their suffix, sorted by name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = [
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    ]
+    if not files:
+        raise ValueError(
+            f"the sub-folder {folder} has no clouds of its own: add some ({', '.join(SUFFIXES)}), or remove it"
+        )
+    return sorted(files)
+
+
+def _check_files(folder: Path, names: Sequence[str], count: int, seed: int) -> None:
+    faults = []
+    read = CloudFiles(folder, tuple(names), count, seed)
+    for index in tqdm(range(len(names)), "checking clouds", delay=2, leave=False):
+        try:
+            read(index)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        raise ValueError(
+            f"{len(faults)} of {len(names)} clouds in {folder} cannot be read; repair or remove them:\n{shown}{more}"
+        )

@@ -1,0 +1,1 @@
+"""Downloads: found, checked, unpacked and put where their card says."""

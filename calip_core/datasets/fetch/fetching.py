@@ -1,0 +1,173 @@
+"""Bringing a dataset to the reader's disk: downloads where that is lawful and possible, instructions for the rest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calip_core.datasets.cards import Card, Source, load_card
+from calip_core.datasets.fetch.archives import is_archive, unpack
+from calip_core.datasets.fetch.download import DownloadError, download, forget, verify
+from calip_core.datasets.fetch.whereabouts import Whereabouts
+from calip_core.datasets.inventory import Status, status
+from calip_core.paths import atomic_path
+
+DOWNLOADS = "downloads"
+"""Folder below the root that keeps what was downloaded; it may be removed once a dataset is complete."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of a fetch.
+
+    Attributes:
+        done: what was fetched or unpacked, with the checksum that was found.
+        by_hand: what a person has to do.
+        status: of the dataset afterwards.
+        failed: files whose address does not answer, and for which nobody knows another.
+    """
+
+    done: tuple[str, ...]
+    by_hand: tuple[str, ...]
+    status: Status
+    failed: tuple[str, ...] = ()
+
+
+def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
+    """Download and unpack whatever of a dataset is not there, and say what has to be done by hand.
+
+    An archive that a person has put into ``downloads/NAME`` is checked and unpacked like a downloaded one. A file whose
+    address does not answer keeps none of the others from being brought.
+
+    Args:
+        name: of a dataset on disk.
+        root: the folder above the datasets' folders.
+        progress: whether to show bars.
+
+    Raises:
+        ValueError: no such dataset, a stand-in in its place, a wrong checksum, an unsafe or damaged archive.
+        OSError: the disk is full or cannot be written.
+    """
+    card = load_card(name)
+    if card.layout is None:
+        raise ValueError(f"{name} needs no download: load_task({name!r}) makes it or finds it among installed packages")
+    before = status(name, root)
+    if before.standin:
+        raise ValueError(f"{before.folder} holds a procedural stand-in of {card.title}: remove it, then fetch again")
+    work = _Work(card, root, progress)
+    for again in (False, True):
+        # What is in place is taken for whole at first; only when nothing else explains a gap is it fetched once more.
+        if status(name, root).state == "complete" or work.failed or work.waits_for_a_person():
+            break
+        work.by_hand.clear()
+        for source in card.sources:
+            work.bring(source, again)
+    by_hand, failed = (
+        tuple(work.instruction(source, failure) for source, failure in group.items())
+        for group in (work.by_hand, work.failed)
+    )
+    return Fetched(tuple(work.done), by_hand, status(name, root), failed)
+
+
+class _Work:
+    def __init__(self, card: Card, root: Path, progress: bool) -> None:
+        self.card, self.root, self.progress = card, root, progress
+        self.done: list[str] = []
+        self.by_hand: dict[Source, str] = {}
+        """What a person has to bring -> why its address did not serve, if it has one."""
+        self.failed: dict[Source, str] = {}
+
+    def waits_for_a_person(self) -> bool:
+        return any(self._is_needed(source) for source in self.by_hand)
+
+    def bring(self, source: Source, again: bool) -> None:
+        path = self._download(source)
+        there = self._where().has(source)
+        if there and not again and (_stamp(path).is_file() or not path.is_file()):
+            return
+        digest = self._obtain(source, path, there)
+        if digest is None:
+            return
+        self._place(source, path)
+        verdict = "as published" if source.checksum else f"no checksum is published; recorded in {path.name}.sha256"
+        self.done.append(f"{source.file}: sha256 {digest} ({verdict})")
+
+    def instruction(self, source: Source, failure: str) -> str:
+        """What a person has to do for a source, and why its address did not serve, knowing all that is there by now."""
+        goal, path = self._where().goal(source), self._download(source)
+        where = f"put it at {goal}"
+        if is_archive(source.file):
+            where = f"put it at {path} and run this again, or unpack it yourself so that {goal} exists"
+        check = f" ({source.checksum})" if source.checksum else ""
+        if source.manual is None:
+            where = f"run this again later, or fetch it elsewhere and {where}"
+            return f"{source.file}{check}, {self._need(source)}: {failure}. To do: {where}."
+        alike = next((other.file for other in self.by_hand if other.manual == source.manual), source.file)
+        where_from = f"{failure}; " * bool(failure) + (f"as {alike}" if alike != source.file else source.manual)
+        return f"{source.file}{check}, {self._need(source)}: {where_from}. To do: {where}."
+
+    def _download(self, source: Source) -> Path:
+        return self.root / DOWNLOADS / self.card.name / source.file
+
+    def _where(self) -> Whereabouts:
+        return Whereabouts.look(self.card, self.root)
+
+    def _obtain(self, source: Source, path: Path, there: bool) -> str | None:
+        """The download's SHA-256, or None where it failed or a person has to bring it."""
+        if path.is_file():
+            return verify(path, source.checksum, progress=self.progress)
+        failure = ""
+        if source.url is not None:
+            try:
+                return download(source.url, path, source.checksum, progress=self.progress)
+            except DownloadError as error:
+                if source.manual is None:
+                    self.failed[source] = str(error)
+                    return None
+                failure = str(error)
+        if not there:
+            self.by_hand[source] = failure
+        return None
+
+    def _place(self, source: Source, path: Path) -> None:
+        """Put a file where the loader looks. One that does not serve and that nobody vouched for is not kept.
+
+        Raises:
+            ValueError: the archive is damaged or unsafe, or does not hold what the card says.
+        """
+        try:
+            _place(source, path, self._where(), self.progress)
+        except ValueError as error:
+            if source.checksum is not None:
+                raise
+            forget(path, and_remove=source.url is not None)
+            done = "it was removed: run the same command to fetch it anew" if source.url else "replace it"
+            raise type(error)(f"{error} ({path.name} has no published checksum; {done})") from error
+
+    def _need(self, source: Source) -> str:
+        others = [files for name, files in self.card.alternatives().items() if name != source.either]
+        if source.either and self._is_needed(source):
+            return f"needed, or instead {' or '.join(' and '.join(file.file for file in files) for files in others)}"
+        return "needed" if self._is_needed(source) else "optional"
+
+    def _is_needed(self, source: Source) -> bool:
+        """Of alternatives, none is needed once all files of another are there."""
+        if source.either is None:
+            return not source.optional
+        where = self._where()
+        others = [files for name, files in self.card.alternatives().items() if name != source.either]
+        return not any(all(map(where.has, files)) for files in others)
+
+
+def _stamp(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unpacked")
+
+
+def _place(source: Source, path: Path, where: Whereabouts, progress: bool) -> None:
+    """Unpack an archive, or copy any other file, to where the loader looks; a stamp says when that was finished."""
+    if is_archive(source.file):
+        unpack(path, where.into(source), source.inner, progress=progress)
+    else:
+        with atomic_path(where.goal(source)) as temporary:
+            temporary.write_bytes(path.read_bytes())
+    if not where.has(source):
+        raise ValueError(f"{path} was unpacked, but {where.goal(source)} is not there: its content has changed")
+    _stamp(path).touch()

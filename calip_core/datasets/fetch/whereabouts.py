@@ -1,0 +1,72 @@
+"""Where the files of a card belong on this disk: as the card says, or as the copy that is there is laid out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from calip_core.datasets.cards import Card, Place, Source
+from calip_core.datasets.readers.disk import Found, find_dataset
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """The files of a dataset under one root.
+
+    Attributes:
+        card: of the dataset.
+        root: the folder above the datasets' folders.
+        found: the copy that is there, if its images are.
+    """
+
+    card: Card
+    root: Path
+    found: Found | None
+
+    @classmethod
+    def look(cls, card: Card, root: Path) -> "Whereabouts":
+        """Look for the dataset in all places of its card."""
+        try:
+            return cls(card, root, find_dataset(card, root))
+        except (ValueError, OSError):  # nothing is there, or too little to tell the layout
+            return cls(card, root, None)
+
+    def has(self, source: Source) -> bool:
+        """Whether what a source gives is there, in the card's first layout or in that of the copy that was found."""
+        return any(path.exists() for path in (self.root / source.gives, *self._elsewhere(source.gives)))
+
+    def goal(self, source: Source) -> Path:
+        """Where what a source gives belongs: beside the images that are there, else where the card says."""
+        return next(self._elsewhere(source.gives), self.root / source.gives)
+
+    def into(self, source: Source) -> Path:
+        """The folder in which a source's archive is unpacked: lists join the copy that is there, images never do."""
+        unpacked = PurePosixPath(source.into)
+        if self.found is None or source.into == "." or self._is_images(PurePosixPath(source.gives)):
+            return self.root / unpacked
+        top = self._places()[0].folder
+        return self.found.folder / unpacked.relative_to(top) if unpacked.is_relative_to(top) else self.root / unpacked
+
+    def _elsewhere(self, gives: str) -> Iterator[Path]:
+        """Where the copy that was found has what the card places elsewhere."""
+        if self.found is None:
+            return
+        path, reader = PurePosixPath(gives), self.found.place.reader
+        if self._is_images(path):
+            if any(place.reader == reader and _images(place) == path for place in self._places()):
+                yield self.found.images
+            return
+        for place in self._places():
+            if place.folder != "." and path.is_relative_to(place.folder):
+                rest = path.relative_to(place.folder)
+                yield from (self.found.folder / rest, self.found.images / rest)
+
+    def _places(self) -> list[Place]:
+        assert self.card.layout is not None  # find_dataset refuses a card without one
+        return [self.card.layout.at(place) for place in self.card.layout.places]
+
+    def _is_images(self, path: PurePosixPath) -> bool:
+        return any(_images(place) == path for place in self._places())
+
+
+def _images(place: Place) -> PurePosixPath:
+    return PurePosixPath(place.folder, place.images)

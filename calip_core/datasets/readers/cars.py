@@ -1,0 +1,41 @@
+"""StanfordCars: annotations in MATLAB's format, and class names that end with the year."""
+
+from pathlib import Path
+
+from calip_core.datasets.readers.disk import Found, Listing, Row, check_path
+from calip_core.datasets.readers.matlab import read_mat
+from calip_core.datasets.readers.own_splits import with_val
+
+META = "devkit/cars_meta.mat"
+ANNOTATIONS = {
+    "train": ("cars_train", "devkit/cars_train_annos.mat"),
+    "test": ("cars_test", "cars_test_annos_withlabels.mat"),
+}
+"""Split -> the folder of its images and the file of its labels."""
+
+
+def read_cars(found: Found) -> Listing:
+    """The official annotations, with the year of a class moved to the front: ``2012 Audi A4 Sedan``.
+
+    Raises:
+        ValueError: a file is not there, damaged, or not as expected.
+    """
+    names = [year_first(str(name)) for name in read_mat(found.file(META), "class_names")]
+    rows = {split: _rows(found.file(file), folder) for split, (folder, file) in ANNOTATIONS.items()}
+    return with_val(found, names, rows, [file for _, file in ANNOTATIONS.values()])
+
+
+def year_first(name: str) -> str:
+    """``Audi A4 Sedan 2012`` -> ``2012 Audi A4 Sedan``."""
+    model, _, year = name.rpartition(" ")
+    return f"{year} {model}"
+
+
+def _rows(path: Path, folder: str) -> list[Row]:
+    annotations = read_mat(path, "annotations")
+    if not {"fname", "class"} <= set(annotations.dtype.names or ()):
+        raise ValueError(f"{path} has annotations without fname and class: is it the file with labels?")
+    return [
+        Row(check_path(f"{folder}/{file}", path), int(label) - 1)
+        for file, label in zip(annotations["fname"], annotations["class"], strict=True)
+    ]

@@ -1,0 +1,115 @@
+"""The datasets on disk: CoOp's split file where the dataset has one and it is present, else the dataset's own split."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from calip_core.datasets.cards import load_card
+from calip_core.datasets.clouds import listings as cloud_listings
+from calip_core.datasets.readers import aircraft, cars, flowers, imagenet, own_splits, pets, sun397, ucf101
+from calip_core.datasets.readers.disk import (
+    Found,
+    Listing,
+    Row,
+    check_disjoint,
+    check_path,
+    find_dataset,
+    make_task,
+    read_json,
+)
+from calip_core.datasets.task import SPLITS, Task
+from calip_core.paths import data_root
+
+READERS: dict[str, Callable[[Found], Listing]] = {
+    "class_folders": own_splits.class_folders,
+    "path_lists": own_splits.path_lists,
+    "pets": pets.read_pets,
+    "cars": cars.read_cars,
+    "flowers": flowers.read_flowers,
+    "aircraft": aircraft.read_aircraft,
+    "sun397": sun397.read_sun397,
+    "ucf101": ucf101.read_ucf101,
+    "imagenet": imagenet.read_imagenet,
+    "variant": imagenet.read_variant,
+    "clouds_off": cloud_listings.off_folders,
+    "clouds_text": cloud_listings.text_lists,
+    "clouds_hdf5": cloud_listings.hdf5_tables,
+}
+"""A card's ``reader`` -> the function that reads the dataset's own split."""
+
+
+def load_benchmark(name: str, root: Path | None = None) -> Task:
+    """One of the datasets with a card and files on the reader's disk.
+
+    Args:
+        name: of the card.
+        root: the folder above the datasets' folders; ``$CALIP_DATA`` or ``data/datasets`` when left out.
+
+    Raises:
+        FileNotFoundError: it is not there (``MissingDatasetError``).
+        ValueError: it is half there (``IncompleteDatasetError``), or its files are damaged or not what they should be.
+    """
+    return load_with_template_sets(name, root)
+
+
+def load_with_template_sets(name: str, root: Path | None = None, template_set: str | None = None) -> Task:
+    """As ``load_benchmark``, for ImageNet and its kin, whose cards name several sets of templates.
+
+    Args:
+        name: of the card.
+        root: the folder above the datasets' folders.
+        template_set: ``"1"``, ``"7"`` or ``"80"``; the card's own when left out.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: there is no such set of templates, or the dataset is not whole.
+    """
+    card = load_card(name)
+    if card.kind != "images":
+        raise ValueError(f"{name} is a dataset of point clouds, expected one of images: load_clouds reads it")
+    templates = card.choose_templates(template_set)
+    found = find_dataset(card, root or data_root())
+    return make_task(found, list_dataset(found), templates)
+
+
+def list_dataset(found: Found) -> Listing:
+    """Which images or clouds a dataset has and in which split, by CoOp's file if it is there, else by its own rule."""
+    layout = own_splits.layout_of(found)
+    if layout.split_file and (found.folder / layout.split_file).is_file():
+        return read_split_file(found, found.folder / layout.split_file)
+    return READERS[found.place.reader or layout.reader](found)
+
+
+def read_split_file(found: Found, path: Path) -> Listing:
+    """Read ``{"train": [[path, label, classname], ...], "val": [...], "test": [...]}``.
+
+    Raises:
+        ValueError: it is no JSON, no such mapping, a path leads out of the dataset's folder, a class has two names,
+            the labels are not 0, 1, ... without a gap, or an image is in two of the splits.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not set(SPLITS) <= set(content):
+        shown = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path} is not a split: it holds {shown}, expected the lists {', '.join(SPLITS)}")
+    names: dict[int, str] = {}
+    rows = {split: [_row(entry, names, path) for entry in _entries(content[split], split, path)] for split in SPLITS}
+    check_disjoint(rows, path)
+    if sorted(names) != list(range(len(names))):
+        raise ValueError(f"{path} is not a split: its labels are {sorted(names)[:10]} ..., expected 0, 1, ... no gap")
+    rename = own_splits.layout_of(found).rename
+    classnames = tuple(own_splits.readable(names[label], rename) for label in range(len(names)))
+    return Listing(classnames, rows, path.name, found.card.sizes)
+
+
+def _entries(entries: object, split: str, path: Path) -> list[object]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} is not a split: {split} is {type(entries).__name__}, expected a list of images")
+    return entries
+
+
+def _row(entry: object, names: dict[int, str], origin: Path) -> Row:
+    match entry:
+        case [str(image), int(label), str(name)] if not isinstance(label, bool):
+            if names.setdefault(label, name) != name:
+                raise ValueError(f"{origin}: class {label} is called {names[label]!r} and {name!r}, expected one name")
+            return Row(check_path(image, origin), label)
+    raise ValueError(f"{origin} is not a split: an image is {entry!r}, expected [path, label, class name]")

@@ -1,0 +1,57 @@
+"""Flowers102: numbered images, their labels in MATLAB's format, and names in another file."""
+
+from collections.abc import Sequence
+
+from calip_core.datasets.readers.disk import ALL_TOGETHER, Found, Listing, Row, read_json
+from calip_core.datasets.readers.matlab import read_mat
+from calip_core.datasets.readers.own_splits import BY_RULE, cut_in_three, with_val
+from calip_core.paths import DATA_DIR
+
+NAMES = "cat_to_name.json"
+LABELS = "imagelabels.mat"
+OFFICIAL = "setid.mat"
+PARTS = {"train": "trnid", "val": "valid", "test": "tstid"}
+"""Split -> the variable of ``setid.mat`` that numbers its images, from 1."""
+CLASSNAMES = DATA_DIR / "class_names" / "oxford_flowers.txt"
+"""The names where the reader has no ``cat_to_name.json``, in the order of its numbers."""
+
+
+def read_flowers(found: Found) -> Listing:
+    """The official split where ``setid.mat`` is there, else a cut of 50/20/30 in every class.
+
+    Names come from ``cat_to_name.json``, else from this repository's list.
+
+    Raises:
+        ValueError: a file is not there, damaged, or not as expected.
+    """
+    labels = [int(label) for label in read_mat(found.file(LABELS), "labels")]
+    rows = [Row(f"image_{number:05}.jpg", label - 1) for number, label in enumerate(labels, start=1)]
+    names = _names(found)
+    if not all(1 <= label <= len(names) for label in labels):
+        raise ValueError(
+            f"{found.file(LABELS)} has labels from {min(labels)} to {max(labels)}, expected 1 to {len(names)}, the "
+            "number of class names"
+        )
+    if any((folder / OFFICIAL).is_file() for folder in (found.folder, found.images)):
+        return with_val(found, names, _official(found, rows), [OFFICIAL])
+    return Listing(names, cut_in_three(rows), f"{LABELS}, {BY_RULE}", found.card.sizes, ALL_TOGETHER)
+
+
+def _official(found: Found, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    path = found.file(OFFICIAL)
+    numbers = {split: [int(number) for number in read_mat(path, part)] for split, part in PARTS.items()}
+    strange = [number for part in numbers.values() for number in part if not 1 <= number <= len(rows)]
+    if strange:
+        raise ValueError(f"{path} numbers the image {strange[0]}, expected 1 to {len(rows)}, the images of {LABELS}")
+    return {split: [rows[number - 1] for number in part] for split, part in numbers.items()}
+
+
+def _names(found: Found) -> tuple[str, ...]:
+    path = found.folder / NAMES
+    if not path.is_file():
+        return tuple(CLASSNAMES.read_text(encoding="utf-8").splitlines())
+    content = read_json(path)
+    expected = [str(number) for number in range(1, len(content) + 1)] if isinstance(content, dict) else []
+    if not isinstance(content, dict) or set(content) != set(expected):
+        raise ValueError(f'{path} does not name classes: expected a mapping with the keys "1", "2", ... without a gap')
+    return tuple(str(content[number]) for number in expected)

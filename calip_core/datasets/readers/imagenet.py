@@ -1,0 +1,85 @@
+"""ImageNet and the sets that test its classifiers: one folder a WordNet id (ImageNet-V2: one folder a number)."""
+
+from pathlib import Path
+
+from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row
+from calip_core.datasets.readers.folder import class_folders
+from calip_core.datasets.readers.own_splits import cut_val, folder_rows
+from calip_core.paths import DATA_DIR
+
+CLASSNAMES = "classnames.txt"
+CURATED = DATA_DIR / "class_names" / "imagenet.txt"
+"""WordNet ids, sorted, each with the name that CLIP's authors gave it."""
+VAL_IMAGES = 50
+"""Images a class that are cut from train as val: as many as the official validation set has, which is test here."""
+
+
+def read_imagenet(found: Found) -> Listing:
+    """``val`` as test; val cut from ``train`` where that is present, else train and val are empty.
+
+    Raises:
+        IncompleteDatasetError: there is no ``val``, or a class is in one of the folders alone.
+        ValueError: a folder is no class.
+    """
+    if not (found.images / "val").is_dir():
+        raise IncompleteDatasetError(f"ImageNet is half there: {found.images} has no folder val, the images of test")
+    names = _class_names(found)
+    folders, test = _folder_rows(found, found.images / "val")
+    classnames = tuple(_name(folder, names, found) for folder in folders)
+    if not (found.images / "train").is_dir():
+        sizes = found.card.sizes | {"train": 0, "val": 0}
+        return Listing(classnames, {"test": test}, "official val as test; no images/train, so no train and val", sizes)
+    in_train, train = _folder_rows(found, found.images / "train")
+    if in_train != folders:
+        odd = sorted(set(in_train) ^ set(folders))
+        raise IncompleteDatasetError(f"{found.images}: the class folders {odd[:5]} are in only one of train and val")
+    rows = cut_val(train, VAL_IMAGES) | {"test": test}
+    source = f"official val as test; val is at most {VAL_IMAGES} images a class of train, by a hash of the file names"
+    return Listing(classnames, rows, source, found.card.sizes, TRAIN_AND_VAL)
+
+
+def read_variant(found: Found) -> Listing:
+    """A set for testing alone: class folders directly among the images.
+
+    Raises:
+        IncompleteDatasetError: a class has no images.
+        ValueError: a folder is no class.
+    """
+    names = _class_names(found)
+    folders, test = _folder_rows(found, found.images)
+    return Listing(tuple(_name(f, names, found) for f in folders), {"test": test}, "test only", found.card.sizes)
+
+
+def _folder_rows(found: Found, parent: Path) -> tuple[list[str], list[Row]]:
+    folders = sorted(class_folders(parent), key=_class_order)
+    rows = [row for label, folder in enumerate(folders) for row in folder_rows(folder, label, found.images)]
+    return [folder.name for folder in folders], rows
+
+
+def _class_order(folder: Path) -> tuple[int, str]:
+    """Numbers in their order (2 before 10), WordNet ids in that of their letters."""
+    return (int(folder.name), "") if folder.name.isdecimal() else (0, folder.name)
+
+
+def _class_names(found: Found) -> dict[str, str]:
+    own = found.folder / CLASSNAMES
+    path = own if own.is_file() else CURATED
+    names = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        wordnet_id, _, name = line.strip().partition(" ")
+        if line.strip() and not name:
+            raise ValueError(f"{path} has the line {line!r}, expected a WordNet id and a name, as in 'n01440764 tench'")
+        names[wordnet_id] = name
+    names.pop("", None)
+    return names
+
+
+def _name(folder: str, names: dict[str, str], found: Found) -> str:
+    in_order = sorted(names)
+    key = in_order[int(folder)] if folder.isdecimal() and int(folder) < len(names) else folder
+    if key not in names:
+        raise ValueError(
+            f"{found.images} has the folder {folder}, which is no class of ImageNet: expected a WordNet id as in "
+            f"n01440764, or a number from 0 to {len(names) - 1}; remove it or add it to {CLASSNAMES}"
+        )
+    return names[key]

@@ -1,0 +1,134 @@
+"""Splits of a dataset's own: from folders, from text lists, or cut by rule. What several datasets share."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from calip_core.datasets.cards import Layout
+from calip_core.datasets.readers.disk import (
+    ALL_TOGETHER,
+    TRAIN_AND_VAL,
+    Found,
+    IncompleteDatasetError,
+    Listing,
+    Row,
+    check_disjoint,
+    check_path,
+)
+from calip_core.datasets.readers.folder import class_folders as sub_folders
+from calip_core.datasets.readers.folder import image_files
+from calip_core.datasets.task import SPLITS
+
+TRAIN, VAL = 0.5, 0.2
+"""Shares of a class in a dataset without any split; the rest is test. So CoOp cuts them."""
+VAL_OF_TRAIN = 0.2
+"""Share of a class's training images that is val where a dataset has train and test alone, as in CoOp."""
+BY_RULE = "cut 50/20/30 in every class by a hash of the file names"
+VAL_BY_RULE = "20 % of every class in train is val, by a hash of the file names"
+
+
+def layout_of(found: Found) -> Layout:
+    """The layout on the card of a dataset that was found by it."""
+    assert found.card.layout is not None  # find_dataset refuses a card without one
+    return found.card.layout
+
+
+def own_sizes(found: Found) -> dict[str, int]:
+    """How large the dataset's own splits should be."""
+    return found.place.own_sizes or found.card.sizes
+
+
+def readable(name: str, rename: Mapping[str, str]) -> str:
+    """A class's name in a prompt: its new name, or the old one with ``_`` read as a space."""
+    return rename.get(name, name).replace("_", " ").strip()
+
+
+def by_hash(rows: Iterable[Row]) -> list[Row]:
+    """The rows in an order that looks random, is the same on every machine, and hardly changes with one row more."""
+    return sorted(rows, key=lambda row: (hashlib.sha256(row.path.encode()).digest(), row.path))
+
+
+def by_class(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of every class, by class number."""
+    groups: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.label].append(row)
+    return [groups[label] for label in sorted(groups)]
+
+
+def cut_in_three(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Cut every class into 50 % train, 20 % val and the rest, test."""
+    splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for group in by_class(rows):
+        order = by_hash(group)
+        first = round(len(order) * TRAIN)
+        second = first + round(len(order) * VAL)
+        for split, part in zip(SPLITS, (order[:first], order[first:second], order[second:]), strict=True):
+            splits[split] += sorted(part)
+    return splits
+
+
+def cut_val(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]]:
+    """Cut 20 % of every class, or at most so many images, off the training images as val."""
+    splits: dict[str, list[Row]] = {"train": [], "val": []}
+    for group in by_class(rows):
+        order = by_hash(group)
+        size = round(len(order) * VAL_OF_TRAIN)
+        size = size if most is None else min(size, most)
+        splits["val"] += sorted(order[:size])
+        splits["train"] += sorted(order[size:])
+    return splits
+
+
+def folder_rows(folder: Path, label: int, below: Path) -> list[Row]:
+    """One row for every image in a class's folder, with paths that start at ``below``."""
+    try:
+        files = image_files(folder)
+    except ValueError as error:
+        raise IncompleteDatasetError(f"the class folder {folder} has no images: unpack the archive again") from error
+    prefix = folder.relative_to(below).as_posix()
+    return [Row(f"{prefix}/{file.name}", label) for file in files]
+
+
+def class_folders(found: Found) -> Listing:
+    """One folder a class and no split at all, as in Caltech101 and EuroSAT; the order of classes is that of names."""
+    layout = layout_of(found)
+    folders = [folder for folder in sub_folders(found.images) if folder.name not in layout.drop]
+    rows = [row for label, folder in enumerate(folders) for row in folder_rows(folder, label, found.images)]
+    names = tuple(readable(folder.name, layout.rename) for folder in folders)
+    return Listing(names, cut_in_three(rows), BY_RULE, own_sizes(found), ALL_TOGETHER)
+
+
+def path_lists(found: Found) -> Listing:
+    """Text lists of paths ``class/image`` (Food101's lack ``.jpg``); without one for val it is cut from train."""
+    lists = found.place.lists
+    paths = {split: [_image_path(line, name) for line in found.lines(name)] for split, name in lists.items()}
+    folders = sorted({path.split("/")[0] for group in paths.values() for path in group})
+    numbers = {folder: number for number, folder in enumerate(folders)}
+    rows = {split: [Row(path, numbers[path.split("/")[0]]) for path in group] for split, group in paths.items()}
+    names = tuple(readable(folder, layout_of(found).rename) for folder in folders)
+    return with_val(found, names, rows, [lists[split] for split in SPLITS if split in lists])
+
+
+def _image_path(line: str, origin: str) -> str:
+    path = check_path(line, origin)
+    if "/" not in path:
+        raise ValueError(f"{origin} has the line {line!r}, expected class/image")
+    return path if path.lower().endswith((".jpg", ".jpeg", ".png")) else f"{path}.jpg"
+
+
+def with_val(
+    found: Found, names: Sequence[str], rows: Mapping[str, list[Row]], sources: Sequence[str]
+) -> Listing:
+    """The listing of official lists; where they have no val it is cut from train, and the split's source says so.
+
+    Raises:
+        ValueError: an image is in two of the lists.
+    """
+    source = ", ".join(sources)
+    check_disjoint(rows, source)
+    if "val" in rows:
+        return Listing(tuple(names), dict(rows), source, own_sizes(found))
+    splits = cut_val(rows["train"]) | {"test": rows["test"]}
+    return Listing(tuple(names), splits, f"{source}; {VAL_BY_RULE}", own_sizes(found), TRAIN_AND_VAL)

@@ -1,0 +1,1 @@
+"""Measurements: one evaluation becomes one record; sweeps are products of them."""

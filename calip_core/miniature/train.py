@@ -1,0 +1,139 @@
+"""Train a miniature CLIP from nothing: ``python -m calip_core.miniature.train --arch rn``."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from calip_core.miniature.architecture import ARCHITECTURES, Architecture
+from calip_core.miniature.publish import publish
+from calip_core.miniature.trainer import Length, Recipe, Trainer
+from calip_core.paths import check_writable
+
+DEFAULT_SAMPLES = {"rn": 150_000, "vit": 240_000}
+"""How many pictures the shipped weights saw: each in under 20 minutes on two cores."""
+
+_CURVE_POINTS = 8
+
+
+def train(
+    arch: Architecture = "rn",
+    *,
+    samples: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress_bar: bool = True,
+    on_point: Callable[[dict[str, float]], None] | None = None,
+) -> Trainer:
+    """Train one miniature; the same seed and ``samples`` give the same data and first weights.
+
+    Args:
+        arch: "rn" or "vit".
+        samples: how many pictures to see; the default is what the shipped weights saw.
+        minutes: train for this long instead; the learning rate follows the clock.
+        seed: of the data and of the first weights.
+        checkpoint: where to keep the state of the run, about once a minute and when interrupted.
+        resume: go on from ``checkpoint``; its recipe and length count, not the ones given here.
+        progress_bar: show loss and pictures a second.
+        on_point: called with every new point of the curve.
+
+    Raises:
+        ValueError: an unknown ``arch``, a length that is not above 0,
+            ``resume`` without saying from which ``checkpoint``, or from a damaged one.
+        FileNotFoundError: ``resume``, and there is no file ``checkpoint``.
+        OSError: the folder of ``checkpoint`` cannot be written; it is tried before the work begins.
+    """
+    if resume and checkpoint is None:
+        raise ValueError("resume needs to know from where: give the path of the checkpoint")
+    if resume and checkpoint is not None:
+        trainer = Trainer.load(checkpoint)
+    else:
+        if samples is None and minutes is None:
+            samples = DEFAULT_SAMPLES.get(arch, 1)
+        trainer = Trainer(Recipe(arch, seed), Length(samples, minutes))
+    if checkpoint is not None:
+        check_writable(checkpoint.parent)
+    try:
+        _loop(trainer, checkpoint, progress_bar, on_point)
+    except BaseException as error:  # Ctrl-C too: nothing is lost
+        _save_after(error, trainer, checkpoint)
+        raise
+    if checkpoint is not None:
+        trainer.save(checkpoint)
+    return trainer
+
+
+def _save_after(error: BaseException, trainer: Trainer, checkpoint: Path | None) -> None:
+    """Keep the state of a run that ``error`` ends; what goes wrong with that is told beside it, not in its place."""
+    if checkpoint is None:
+        return
+    try:
+        trainer.save(checkpoint)
+    except Exception as failure:
+        error.add_note(f"the state of the run could not be kept either ({type(failure).__name__}: {failure})")
+
+
+def _loop(
+    trainer: Trainer,
+    checkpoint: Path | None,
+    progress_bar: bool,
+    on_point: Callable[[dict[str, float]], None] | None,
+) -> None:
+    saved = trainer.progress.seconds
+    layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=100.0, disable=not progress_bar, bar_format=layout) as bar:
+        while trainer.done < 1:
+            trainer.step()
+            if trainer.done * _CURVE_POINTS >= len(trainer.progress.curve) + 1:
+                point = trainer.measure()
+                if on_point is not None:
+                    on_point(point)
+            if checkpoint is not None and trainer.progress.seconds - saved > 60:
+                trainer.save(checkpoint)
+                saved = trainer.progress.seconds
+            _show(bar, trainer)
+
+
+def _show(bar: "tqdm[Any]", trainer: Trainer) -> None:
+    progress = trainer.progress
+    bar.n = 100 * trainer.done
+    rate = progress.step * trainer.recipe.batch_size / max(progress.seconds, 1e-9)
+    bar.set_postfix(loss=f"{progress.loss:.3f}", samples_per_s=f"{rate:.0f}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, then write weights, curve and model card beside each other."""
+    options = _parser().parse_args(arguments)
+    out = options.out or Path(f"mini-{options.arch}.pt")
+    trainer = train(
+        options.arch,
+        samples=options.samples,
+        minutes=options.minutes,
+        seed=options.seed,
+        checkpoint=out.with_suffix(".checkpoint"),
+        resume=options.resume,
+        on_point=lambda point: tqdm.write(json.dumps(point)),
+    )
+    card = publish(trainer, out)
+    print(json.dumps({name: result.accuracy for name, result in card.accuracy.items()}, indent=1))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m calip_core.miniature.train", description=__doc__)
+    parser.add_argument("--arch", choices=ARCHITECTURES, default="rn")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--samples", type=int, help=f"pictures to see (default: {DEFAULT_SAMPLES})")
+    length.add_argument("--minutes", type=float, help="train for this long instead")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="weights to write, NAME.pt; curve and card get the same name")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside --out")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What the chapters share: checked parameters, accessible output, graded exercises."""
+
+from calip_core.teaching.exercises import grade
+from calip_core.teaching.output import interactive, percent, prose, show, table
+from calip_core.teaching.parameters import (
+    AtLeast,
+    BackboneName,
+    Choice,
+    CloudTaskName,
+    Count,
+    Minutes,
+    ParameterError,
+    Positive,
+    ProjectionName,
+    Seed,
+    TaskName,
+    check_parameters,
+)
+
+__all__ = [
+    "AtLeast",
+    "BackboneName",
+    "Choice",
+    "CloudTaskName",
+    "Count",
+    "Minutes",
+    "ParameterError",
+    "Positive",
+    "ProjectionName",
+    "Seed",
+    "TaskName",
+    "check_parameters",
+    "grade",
+    "interactive",
+    "percent",
+    "prose",
+    "show",
+    "table",
+]

@@ -1,0 +1,104 @@
+"""Parts of splits: the same crops whoever decodes them, and whole clouds."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from calip_core.backbones.base import Backbone
+from calip_core.datasets.subsets import DrawnImages, DrawnViews, blurred, random_box
+from calip_core.datasets.task import Split
+from calip_core.features import FeatureStore
+from calip_core.features.encode import OwnInput
+from tests.backbones.clips import random_clip
+from tests.evaluation.test_benchmark import cloud_task
+
+
+def noise(index):
+    return Image.fromarray(np.random.default_rng(index).integers(0, 256, (48, 64, 3)).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Files:
+    """Reads pictures from files."""
+
+    paths: tuple[Path, ...]
+
+    def __call__(self, index):
+        return Image.open(self.paths[index]).convert("RGB")
+
+
+@pytest.fixture
+def split():
+    return Split(noise, np.arange(6) % 3)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return Backbone.from_clip("random", random_clip("rn"), precision="fp32")
+
+
+def test_threads_that_decode_side_by_side_give_the_same_crops(split, backbone, tmp_path):
+    stores = [
+        FeatureStore.encode(
+            backbone, DrawnImages(split, range(6), augmentations=8, seed=2), root=tmp_path / str(run), workers=workers,
+            progress=False,
+        )
+        for run, workers in enumerate((8, 8, 1))
+    ]  # fmt: skip
+    first, second, alone = (store.tokens() for store in stores)
+    assert len({store.manifest.source for store in stores}) == 1
+    assert torch.equal(first.pooled, second.pooled) and torch.equal(first.spatial, second.spatial)
+    assert torch.equal(first.pooled, alone.pooled)
+
+
+def test_a_crop_keeps_half_the_area_or_more_and_lies_inside():
+    rng, shares, shapes = np.random.default_rng(0), [], []
+    for _ in range(500):
+        left, top, right, bottom = random_box(rng, 200, 160)
+        assert 0 <= left < right <= 200 and 0 <= top < bottom <= 160
+        shares.append((right - left) * (bottom - top) / (200 * 160))
+        shapes.append((right - left) / (bottom - top))
+    assert 0.49 < min(shares) < 0.55 and 0.9 < max(shares) <= 1
+    assert 0.74 < min(shapes) < 0.8 and 1.25 < max(shapes) < 1.35
+
+
+def test_where_no_crop_fits_it_is_the_largest_in_the_middle():
+    assert random_box(np.random.default_rng(0), 1000, 30) == (480, 0, 520, 30)
+    assert random_box(np.random.default_rng(0), 30, 1000) == (0, 480, 30, 520)
+
+
+def test_drawn_files_are_known_by_their_names_and_their_crops_by_the_rule(tmp_path, backbone):
+    files = Files(tuple(tmp_path / f"{i}.png" for i in range(3)))
+    for i, path in enumerate(files.paths):
+        noise(i).save(path)
+    split = Split(files, np.arange(3))
+    assert DrawnImages(split, [2, 0]).paths == [files.paths[2], files.paths[0]]
+    assert len(DrawnImages(split, [2, 0], 3).paths) == 6
+    kinds = (0, 1), (2, 1), (2, 2), (3, 1)
+    sources = {
+        FeatureStore.encode(backbone, DrawnImages(split, [0, 1], *kind), root=tmp_path, progress=False).manifest.source
+        for kind in kinds
+    }
+    assert len(sources) == len(kinds)
+
+
+def test_blurred_images_and_clouds_stay_what_they_are(split, tmp_path):
+    out_of_focus = blurred(split, 2.0)
+    assert (out_of_focus.labels == split.labels).all() and blurred(split, 0.0) is split
+    assert np.asarray(out_of_focus[1][0]).std() < 0.5 * np.asarray(split[1][0]).std()
+    clouds = cloud_task(tmp_path).splits["test"]
+    changed = blurred(clouds, 3.0)
+    assert changed.views == clouds.views == 6
+    assert isinstance(changed, OwnInput) and not isinstance(out_of_focus, OwnInput)
+    before, after = (x.encoder_input(7, 32) for x in (clouds, changed))
+    assert before.shape == after.shape and after.std() < before.std()
+    assert changed.made_from != blurred(clouds, 2.0).made_from != clouds.made_from
+    assert DrawnViews(changed, range(6)).encoder_input(0, 32).equal(changed.encoder_input(0, 32))
+    for bad in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="radius is"):
+            blurred(split, bad)
