@@ -1,40 +1,104 @@
-"""``calip sweep``: run a grid of measurements."""
+"""``calip sweep``: measure a grid."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from calip_core.evaluation.store import results_file
-from calip_core.evaluation.sweep import describe_samples, on_ray, read_sweep, run_here, run_sweep
+if TYPE_CHECKING:
+    from calip_core.commands import Subparsers
+    from calip_core.evaluation.sweep import Engine
+
+_TERMINATED = 143  # 128 + SIGTERM
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
-    """Add this command to ``calip``; its function, which returns the exit status, is ``arguments.run``."""
+def add_parser(subparsers: "Subparsers") -> None:
+    """Add the sub-command."""
     parser = subparsers.add_parser(
         "sweep",
-        help="run a grid of measurements",
-        description="Run every dataset with every backbone, config, protocol and seed of a YAML file through "
-        "papermill. What is recorded, of the same data, split and weights, is skipped, so the same command resumes a "
-        "sweep.",
+        help="measure a grid of datasets, backbones, methods, protocols, shots and seeds",
+        description="Measure every cell of the grid that a YAML file describes. Cells that have a record are skipped, "
+        "so the same command resumes a sweep, and several sweeps at once share the work.",
     )
     parser.add_argument("file", type=Path, help="the grid, such as sweep.yaml")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where cells run (default: local)")
-    parser.add_argument("--address", help="of the Ray cluster, such as auto; one on this machine when left out")
-    parser.add_argument("--results", type=Path, help="the file of records (default: $CALIP_RESULTS, else the book's)")
+    add_engine(parser)
+    parser.add_argument("--workers", type=int, help="processes of the local engine (default: one per GPU, else one)")
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N", help="only the I-th of N parts, from 1")
+    add_results(parser)
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     parser.set_defaults(run=run)
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine`` and ``--address``."""
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where to run (default: local)")
+    parser.add_argument("--address", help="of a Ray cluster, such as auto (default: one on this machine alone)")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add ``--results``."""
+    parser.add_argument("--results", type=Path, help="the file of records (default: $CALIP_RESULTS, else the book's)")
+
+
+def shard(text: str) -> tuple[int, int]:
+    """The numbers of ``I/N``.
+
+    Raises:
+        argparse.ArgumentTypeError: it has another form, or I is not from 1 to N.
+    """
+    part, separator, parts = text.partition("/")
+    if separator and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
+        return int(part), int(parts)
+    raise argparse.ArgumentTypeError(f"{text!r} is no shard: expected I/N with I from 1 to N, such as 2/8")
+
+
+def engine_of(arguments: argparse.Namespace) -> "Engine":
+    """The engine that ``--engine`` names.
+
+    Raises:
+        ImportError: it is Ray, which is not installed.
+        ValueError: fewer than one worker.
+    """
+    if arguments.engine == "ray":
+        from calip_core.evaluation.engines.ray import ray_engine
+
+        return ray_engine(arguments.address)
+    from calip_core.evaluation.engines.local import local_engine
+
+    return local_engine(getattr(arguments, "workers", None))
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Run the sweep and say what became of its cells; the exit status is 0, 1 (failures) or 130 (Ctrl-C)."""
+    """Measure the grid and say what became of it: 0, 1 after failures, 2 for a bad file, 130 or 143 when stopped."""
+    from calip_core.evaluation.sweep import groups_of, read_sweep, run_sweep
+
     try:
         sweep = read_sweep(arguments.file)
-        engine = on_ray(arguments.address) if arguments.engine == "ray" else run_here
+        engine = engine_of(arguments)
     except (OSError, ValueError, ImportError) as error:
         print(f"calip sweep: {error}", file=sys.stderr)
         return 2
-    print(f"{len(sweep.cells())} cells, each of {describe_samples(sweep)}", file=sys.stderr)
-    summary = run_sweep(sweep, arguments.results or results_file(), engine, progress=not arguments.quiet)
+    results = results_path(arguments)
+    groups = groups_of(sweep, results, shard=arguments.shard, progress=not arguments.quiet)
+    images = "every test image" if sweep.samples == "all" else f"at most {sweep.samples:,} test images"
+    print(f"{sum(len(group.cells) for group in groups)} cells, each of {images}; records: {results}", file=sys.stderr)
+    signal.signal(signal.SIGTERM, _terminate)
+    summary = run_sweep(groups, engine, progress=not arguments.quiet)
     print(summary, file=sys.stderr if summary.exit_status else sys.stdout)
     return summary.exit_status
+
+
+def results_path(arguments: argparse.Namespace) -> Path:
+    """The file that ``--results`` names, or the usual one."""
+    from calip_core.paths import results_file
+
+    given: Path | None = arguments.results
+    return given or results_file()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    from calip_core.evaluation.sweep import Interrupted
+
+    raise Interrupted(_TERMINATED)

@@ -1,92 +1,189 @@
-"""The record of one measurement: a number, and what it depends on."""
+"""The record of one evaluation: a score, and everything that it depends on.
+
+A ``Record`` has six parts: the data, the encoder, the head, the choice of its hyperparameters, the score, and the run.
+Its ``key`` alone says which records measure the same setting.
+"""
 
 import base64
-from typing import Annotated, Literal
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from calip_core.blend.selection import LabelsSeen, Protocol
+from calip_core.evaluation.support_sets import Short
+from calip_core.methods.base import Sees
 
-MethodName = Literal["calip", "zero_shot"]
 ViewWeighting = Literal["uniform", "published", "searched"]
+"""Where the weights of a cloud's views come from; "searched" uses the labels that the protocol may see."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
-SCHEMA: Literal[4] = 4
-"""Number of the form below; it grows whenever a field is added or changes its meaning."""
+SCHEMA: Literal[5] = 5
+"""The number of the format below. It grows whenever a field is added or changes its meaning."""
 
 
-class RunRecord(BaseModel):
-    """One measurement on one test set, and what it depends on. Shares run from 0 to 1.
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SupportPart(_Part):
+    """The labelled images that a few-shot head learns from.
 
     Attributes:
-        dataset: name of the task.
-        split_source: who cut the data into train, validation and test.
-        images: how many test images were classified, of ``limit`` at most.
-        limit: the asked number of images, drawn by the seed; None for the whole split.
-        standin: whether procedural pictures stood in for the dataset's images.
-        image_set: SHA-256 of the images and labels; records of one set can be compared image by image.
-        class_names: SHA-256 of the names of the classes, in their order; templates: what they were put into.
-        projection: for point clouds, how they became images; ``images`` then counts clouds.
-        view_weighting: where the weights of the views come from; "searched" means with the labels that the protocol may
-            see. view_weights: themselves, the largest 1. view_weights_by: their criterion or source, in words.
-        weights: SHA-256 of the image encoder's weights: a name such as mini-rn can change its weights.
-        token_space: where the backbone's spatial tokens live.
-        precision: of the image encoder, and where it computed.
-        protocol: how the blend weights were chosen; "oracle" is the one that has seen test labels.
-        chosen_by: the criterion or source of the weights, in words.
-        chosen_on: on how many images they were chosen.
-        grid: the pairs that they were chosen among, in words; None where nothing was searched.
-        labels_seen: which labels the choices of blend and view weights have seen; published view weights, those of the
-            test.
-        low, high: ends of the 95 % Wilson interval of ``top1``.
-        per_class_mean: mean of the classes' own accuracies, over the classes that have images.
-        clip_top1: CLIP's zero-shot accuracy on the same images.
-        gain: ``top1 - clip_top1``; gain_low, gain_high: ends of its paired 95 % score interval
-            (``metrics.paired_interval``).
-        only_method, only_clip: images that only one of the two gets right.
-        mcnemar_p: exact two-sided p of so uneven a split if both were equally good. It is no test of a choice that
-            has seen these labels: ``test_is_valid``.
-        control_gain: for the oracle, the mean gain of the same search with permuted attention terms.
-        control_p: for the oracle, the share of such searches that gain as much. control_repeats: their number.
-        time: when the run ended; seconds: how long it took, encoding included where it was needed.
-        hits, clip_hits: which images were right, packed bits in base64 (``correct``); None where they were not kept.
+        shots: images per class.
+        image_set: SHA-256 of the images and their labels.
+        augmentations: augmented views per image; 0 means the image as it is.
+        nested: whether smaller support sets lie inside larger ones. CoOp's do not.
+        short: what was done with classes of fewer images than ``shots``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: Literal[4] = SCHEMA
-    dataset: str
+    shots: int = Field(ge=1)
+    image_set: str
+    augmentations: int = Field(ge=0)
+    nested: bool
+    short: Short
+
+
+class DataPart(_Part):
+    """What was asked, and of which images.
+
+    Attributes:
+        task: the task's name.
+        split: always "test".
+        split_source: what cut the data into train, validation and test.
+        standin: whether procedural pictures stood in for the dataset's own images.
+        images: how many test images were classified; of point clouds, how many clouds.
+        classes: how many classes there are.
+        limit: the number of test images that was asked for, drawn by the seed; None for the whole split.
+        image_set: SHA-256 of the test images' contents and labels. Records of one set compare image by image.
+        class_names: SHA-256 of the class names, in their order.
+        templates: the prompts that the names were put into.
+        projection: for point clouds, how they became images; None for images.
+        support: the support set; None for zero-shot heads.
+    """
+
+    task: str
     split: Literal["test"] = "test"
     split_source: str
+    standin: bool
     images: int = Field(ge=1)
     classes: int = Field(ge=1)
-    limit: int | None
-    standin: bool
+    limit: int | None = Field(ge=1)
     image_set: str
     class_names: str
     templates: tuple[str, ...] = Field(min_length=1)
     projection: str | None = None
+    support: SupportPart | None = None
+
+
+class EncoderPart(_Part):
+    """The frozen CLIP.
+
+    Attributes:
+        backbone: its name; of a checkpoint whose bytes are a published model's, that model's name.
+        weights: SHA-256 of the image encoder's weights. A name such as mini-rn can change its weights.
+        tokens: which spatial tokens it gives.
+        precision: in which number format it computes, and on what kind of device.
+    """
+
+    backbone: str
+    weights: str
+    tokens: str
+    precision: str
+
+
+class HeadPart(_Part):
+    """The classifier head.
+
+    Attributes:
+        method: its name in ``METHODS``.
+        options: everything that it was made with, as JSON values.
+        sees: what it looks at beside the one image.
+        batch_size: for a head that sees a batch, how many images at once; None for the whole split.
+        recipe: in words, where options come from that the caller did not give.
+        parameters: how many numbers the fit has found, text features excluded.
+        fit_seconds: of the fit alone, encoding excluded.
+        samples_per_second: rows per second that went forward and back in training; None where nothing is trained.
+    """
+
+    method: str
+    options: dict[str, JsonValue]
+    sees: Sees
+    batch_size: int | None = Field(None, ge=1)
+    recipe: str
+    parameters: int = Field(ge=0)
+    fit_seconds: float = Field(ge=0)
+    samples_per_second: float | None = None
+
+
+class ChoicePart(_Part):
+    """How the hyperparameters were chosen.
+
+    Attributes:
+        protocol: "fixed", "published", "validation", "oracle" or "label-free". "oracle" has seen test labels.
+        chosen_by: the criterion or source of the hyperparameters, in words.
+        chosen_on: how many images they were chosen on; 0 where none was looked at.
+        labels_seen: which labels the choice has seen, the choice of published view weights included.
+        criterion: of the label-free protocol; None for the others.
+        grid: the weights that were searched, in words; None for the default grid.
+        values: the numbers that were given or found, such as beta2 and beta3.
+        view_weighting: for point clouds, where the weights of the views come from.
+        view_weights: these weights, the largest of which is 1.
+        view_weights_by: their criterion or source, in words.
+    """
+
+    protocol: Protocol
+    chosen_by: str
+    chosen_on: int = Field(0, ge=0)
+    labels_seen: LabelsSeen
+    criterion: str | None = None
+    grid: str | None = None
+    values: dict[str, float] = {}
     view_weighting: ViewWeighting | None = None
     view_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     view_weights_by: str | None = None
-    backbone: str
-    weights: str
-    token_space: str
-    precision: str
-    device: str
-    method: MethodName
-    config: str
-    protocol: Protocol
-    chosen_by: str
-    chosen_on: int = Field(ge=0)
-    grid: str | None = None
-    labels_seen: LabelsSeen
-    beta1: float
-    beta2: float
-    beta3: float
-    seed: int
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ChoicePart":
+        if self.labels_seen == "test" and self.protocol != "oracle" and self.view_weighting != "published":
+            raise ValueError(f"protocol is {self.protocol!r}, but labels_seen is 'test': only an oracle sees those")
+        if self.view_weighting == "published" and self.labels_seen != "test":
+            raise ValueError(f"published view weights have seen test labels, but labels_seen is {self.labels_seen!r}")
+        views = self.view_weighting, self.view_weights, self.view_weights_by
+        if len({field is None for field in views}) > 1:
+            raise ValueError("view_weighting, view_weights and view_weights_by belong together: give all or none")
+        return self
+
+
+class ScorePart(_Part):
+    """How good the head is, and how it compares with zero-shot CLIP on the same images. Shares run from 0 to 1.
+
+    Attributes:
+        top1: share of images whose largest logit is their class's.
+        low: lower end of the 95 % Wilson interval of ``top1``.
+        high: upper end.
+        per_class_mean: mean of the classes' own accuracies, over the classes that have images.
+        clip_top1: accuracy of zero-shot CLIP on the same images.
+        gain: ``top1 - clip_top1``.
+        gain_low: lower end of its paired 95 % score interval (``metrics.paired_interval``).
+        gain_high: upper end.
+        only_method: images that the head alone gets right.
+        only_clip: images that CLIP alone gets right.
+        mcnemar_p: exact two-sided p-value of so uneven a split if both were equally good. It is no test of a choice
+            that has seen these labels: see ``Record.test_is_valid``.
+        control_gain: for CALIP's oracle, the mean gain of the same search with permuted attention terms.
+        control_p: share of such searches that gain as much.
+        control_repeats: how many such searches there were.
+        hits: which images the head got right, one bit per image in base64; None where they were not kept.
+        clip_hits: the same for CLIP.
+    """
+
     top1: Share
     low: Share
     high: Share
@@ -101,60 +198,153 @@ class RunRecord(BaseModel):
     control_gain: Difference | None = None
     control_p: Share | None = None
     control_repeats: int | None = Field(None, ge=1)
-    versions: dict[str, str]
-    commit: str
-    time: AwareDatetime
-    seconds: float = Field(ge=0)
     hits: str | None = None
     clip_hits: str | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> "RunRecord":
+    def _consistent(self) -> "ScorePart":
         if not self.low <= self.top1 <= self.high:
             raise ValueError(f"top1 is {self.top1}, outside its interval from {self.low} to {self.high}")
-        saw_the_test = self.protocol == "oracle" or self.view_weighting == "published"
-        if (self.labels_seen == "test") != saw_the_test:
-            raise ValueError(f"protocol is {self.protocol!r}, but the choice has seen {self.labels_seen} labels")
-        of_views = self.projection, self.view_weighting, self.view_weights, self.view_weights_by
-        if len({field is None for field in of_views}) > 1:
-            raise ValueError(
-                "projection, view_weighting, view_weights and view_weights_by belong together: give all four or none"
-            )
+        return self
+
+
+class RunPart(_Part):
+    """When, where and with which code it was measured. None of this is part of the setting.
+
+    Attributes:
+        time: when the evaluation ended.
+        seconds: how long it took, encoding included where it was needed.
+        device: the name of the processor or GPU.
+        versions: of the packages behind the number.
+        commit: of the checkout; "unknown" outside one.
+    """
+
+    time: AwareDatetime
+    seconds: float = Field(ge=0)
+    device: str
+    versions: dict[str, str]
+    commit: str
+
+
+class Record(_Part):
+    """One evaluation: what was measured, of what, how it was chosen, and by which code.
+
+    Attributes:
+        seed: draws the support set, the test images of a limit, first weights, the order of a stream, and whatever
+            else the evaluation draws.
+    """
+
+    schema_version: Literal[5] = SCHEMA
+    seed: int = Field(ge=0)
+    data: DataPart
+    encoder: EncoderPart
+    head: HeadPart
+    choice: ChoicePart
+    score: ScorePart
+    run: RunPart
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Record":
         for name in ("hits", "clip_hits"):
-            packed = getattr(self, name)
-            if packed is not None and len(base64.b64decode(packed, validate=True)) != -(-self.images // 8):
-                raise ValueError(f"{name} does not hold one bit for each of {self.images} images")
+            packed = self.score.model_dump()[name]
+            if packed is not None and len(base64.b64decode(packed, validate=True)) != -(-self.data.images // 8):
+                raise ValueError(f"score.{name} does not hold one bit for each of {self.data.images} images")
+        if (self.data.projection is None) != (self.choice.view_weighting is None):
+            raise ValueError("data.projection and choice.view_weighting belong together: give both or neither")
         return self
 
     @property
+    def key(self) -> str:
+        """64 hexadecimal digits that are equal exactly for records of the same setting."""
+        return setting_key(self.data, self.encoder, self.head.method, self.head.options, self._asked, self.seed)
+
+    @property
+    def key_without_seed(self) -> str:
+        """The same for records that differ in their seed alone, and in the images that it drew."""
+        drawn: dict[str, Any] = {} if self.data.limit is None else {"image_set": ""}
+        if self.data.support:
+            drawn["support"] = self.data.support.model_copy(update={"image_set": ""})
+        options = {name: value for name, value in self.head.options.items() if name != "seed"}
+        data = self.data.model_copy(update=drawn)
+        return setting_key(data, self.encoder, self.head.method, options, self._asked, seed=0)
+
+    @property
+    def _asked(self) -> "Asked":
+        choice = self.choice
+        return Asked(choice.protocol, choice.criterion, choice.grid, choice.view_weighting, self.head.batch_size)
+
+    @property
+    def shots(self) -> int:
+        """Labelled images per class that the head learned from; 0 for a zero-shot head."""
+        return self.data.support.shots if self.data.support else 0
+
+    @property
     def test_is_valid(self) -> bool:
-        """Whether ``mcnemar_p`` is one: the weights were surely not chosen on the labels that they are tested on."""
-        return self.labels_seen in ("none", "validation")
+        """Whether ``score.mcnemar_p`` is a p-value: the choice has surely not seen the labels of the test."""
+        return self.choice.labels_seen in ("none", "validation")
 
     def correct(self) -> Bool[np.ndarray, "n"]:
-        """Which images the method got right, in the order of the image set.
+        """Which images the head got right, in the order of the image set.
 
         Raises:
-            ValueError: the record was made without its hits.
+            ValueError: the evaluation did not keep its hits.
         """
-        return self._unpacked(self.hits)
+        return self._unpacked(self.score.hits)
 
     def correct_by_clip(self) -> Bool[np.ndarray, "n"]:
-        """Which images CLIP alone got right, in the same order.
+        """Which images zero-shot CLIP got right, in the same order.
 
         Raises:
-            ValueError: the record was made without its hits.
+            ValueError: the evaluation did not keep its hits.
         """
-        return self._unpacked(self.clip_hits)
+        return self._unpacked(self.score.clip_hits)
 
     def _unpacked(self, packed: str | None) -> Bool[np.ndarray, "n"]:
         if packed is None:
-            raise ValueError(f"the record of {self.dataset}, {self.backbone} keeps no hits: run it with keep_hits=True")
-        return unpack_hits(packed, self.images)
+            what = f"{self.data.task}, {self.encoder.backbone}"
+            raise ValueError(f"the record of {what} keeps no hits: evaluate with keep_hits=True")
+        return unpack_hits(packed, self.data.images)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller asks of the choice; with the data, the encoder and the head it makes a setting."""
+
+    protocol: Protocol
+    criterion: str | None = None
+    grid: str | None = None
+    view_weighting: ViewWeighting | None = None
+    batch_size: int | None = None
+
+
+def setting_key(
+    data: DataPart, encoder: EncoderPart, method: str, options: Mapping[str, Any], asked: Asked, seed: int
+) -> str:
+    """The key of a setting, which is known before anything is measured.
+
+    Args:
+        data: the test images, and the support set if there is one.
+        encoder: the backbone.
+        method: the head's name.
+        options: all options of the head, as JSON values.
+        asked: how hyperparameters and view weights are chosen.
+        seed: of the evaluation.
+
+    Returns:
+        The SHA-256 that ``Record.key`` repeats.
+    """
+    parts = {
+        "data": data.model_dump(mode="json"),
+        "encoder": encoder.model_dump(mode="json"),
+        "head": [method, {name: value for name, value in options.items() if name != "progress"}],
+        "choice": asdict(asked),
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def pack_hits(hits: Bool[np.ndarray, "n"]) -> str:
-    """Which images were right, one bit each, in base64."""
+    """Which images were right, one bit per image, in base64."""
     return base64.b64encode(np.packbits(hits).tobytes()).decode("ascii")
 
 

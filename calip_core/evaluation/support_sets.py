@@ -12,6 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import ArrayLike
 
+from calip_core.datasets.subsets import Subset
+from calip_core.datasets.task import Split, Task
+
 Short = Literal["error", "take", "repeat"]
 """What to do with a class that has fewer images than shots: refuse, take what there is, or draw images repeatedly."""
 
@@ -26,6 +29,51 @@ class SupportSet(NamedTuple):
 
     train: Indices
     val: Indices
+
+
+def support_split(
+    task: Task, shots: int, seed: int, *, augmentations: int = 0, nested: bool = False, short: Short = "error"
+) -> Split:
+    """The support set of a task as a split: ``shots`` images of each class, drawn as CoOp draws them.
+
+    Args:
+        task: with a train split.
+        shots: images per class; of point clouds, clouds with all their views.
+        seed: of the draw; published tables average over 1, 2 and 3.
+        augmentations: augmented views per image; 0 takes the image as it is. Point clouds have none.
+        nested: make the set of 1 shot lie inside that of 2 shots, and so on.
+        short: what to do with a class of fewer images, as for ``coop_support``.
+
+    Raises:
+        ValueError: as ``coop_support`` does, or augmentations are negative or asked for point clouds.
+    """
+    if augmentations < 0 or (augmentations and task.view_set):
+        raise ValueError(f"augmentations is {augmentations}, expected 0 or more for images, and 0 for point clouds")
+    train = task.splits["train"]
+    drawn = coop_support(
+        train.labels, shots, seed, classes=len(task.classnames), views=train.views, nested=nested, short=short
+    )
+    return Subset(train, drawn.tolist(), augmentations, seed)
+
+
+def validation_split(
+    task: Task, shots: int, seed: int, *, nested: bool = False, short: Short = "error"
+) -> Split:
+    """The ``min(shots, 4)`` validation images per class that CoOp draws after the support set.
+
+    Args:
+        task: with train and val splits.
+        shots: of the support set; the other arguments are those of ``support_split``.
+
+    Raises:
+        ValueError: as ``coop_support`` does, for either split.
+    """
+    train, val = task.splits["train"], task.splits["val"]
+    drawn = coop_support_and_val(
+        train.labels, val.labels, shots, seed,
+        classes=len(task.classnames), views=train.views, nested=nested, short=short,
+    ).val  # fmt: skip
+    return Subset(val, drawn.tolist())
 
 
 def coop_support(

@@ -1,460 +1,309 @@
-"""A grid of measurements: the benchmark notebook run again and again by papermill, what is recorded left out.
+"""A grid of evaluations, read from ``sweep.yaml`` and checked before anything starts.
 
-A cell of the grid runs in a process of its own, so neither a crash nor Ctrl-C can take finished cells along.
+Nothing here needs torch: the cells run in the workers of an engine (``evaluation.engines``).
 """
 
-import ast
-import hashlib
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from importlib.util import find_spec
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby, product
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from tqdm.auto import tqdm
 
-from calip_core.backbones import available_backbones
-from calip_core.blend.selection import Protocol
-from calip_core.datasets import Projection, resolve_name, task_kind
-from calip_core.evaluation.benchmark import CONFIGS
-from calip_core.evaluation.record import RunRecord
-from calip_core.evaluation.recorded import Present, look
-from calip_core.evaluation.store import load
-from calip_core.paths import DATA_DIR
-from calip_core.pointclouds.views import view_set
+from calip_core.attention_names import CONFIGS
+from calip_core.backbones.names import TOKEN_SPACES, TokenSpace, check_backbone_name
+from calip_core.blend.protocols import PROTOCOLS, Protocol
+from calip_core.datasets.names import resolve_name, task_kind
+from calip_core.methods.registry import HEADS
+from calip_core.paths import data_root
+from calip_core.pointclouds.names import available_view_sets
+from calip_core.yaml_model import read_model
 
-INTERRUPTED = 130  # the exit status of a command that Ctrl-C has ended
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C has ended."""
 
-_REPOSITORY = DATA_DIR.parent
-_DEFAULT_CONFIG = "official"
-_ERROR_LINES = 3
-_SECONDS_TO_STOP = 10
-_LONGEST_NAME = 150
 Names = Annotated[list[str], Field(min_length=1)]
+_DEFAULT_CONFIG, _DEFAULT_VIEWS = "official", "pointclip"
 
 
 class Sweep(BaseModel):
-    """A grid, as ``sweep.yaml`` describes it: every dataset with every backbone, config, protocol and seed.
+    """A grid: every dataset with every backbone, method, protocol, number of shots and seed.
 
     Attributes:
-        samples: at most so many test images, or "all"; the notebook's own default when left out.
-        root: the folder of the datasets; ``$CALIP_DATA`` or its default when left out.
-        views: view sets of the datasets that are point clouds; images have none.
-        notebook: what measures one cell of images, and ``cloud_notebook`` one of point clouds, with parameters
-            dataset, backbone, protocol and seed (and views), and those of config and samples that the sweep sets. A
-            relative path starts at the folder of the YAML file, else at the repository.
-        output: folder of the executed notebooks, one a cell, under the folder of the YAML file.
+        datasets: names of tasks; ``folder:PATH`` and ``points:PATH`` for your own, relative to the YAML file.
+        backbones: names, or paths of checkpoints relative to the YAML file.
+        tokens: which spatial tokens: "joint", "value" or "pre_pool".
+        methods: heads.
+        configs: versions of CALIP; other heads have none.
+        protocols: how hyperparameters are chosen.
+        shots: images per class for heads that learn. Zero-shot heads take 0 shots, whatever is listed.
+        seeds: of everything that is drawn.
+        views: view sets for point clouds; images have none.
+        samples: at most this many test images, or "all".
+        precision: of the image encoders.
+        root: the folder of the datasets; ``$CALIP_DATA`` or its default when it is not given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     datasets: Names
     backbones: Names
+    tokens: Annotated[list[TokenSpace], Field(min_length=1)] = ["joint"]
+    methods: Names = ["calip"]
     configs: Names = [_DEFAULT_CONFIG]
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["fixed"]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
-    views: Names = [Projection().views]
-    samples: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+    shots: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0]
+    views: Names = [_DEFAULT_VIEWS]
+    samples: Annotated[StrictInt, Field(ge=1)] | Literal["all"] = "all"
+    precision: Precision = "auto"
     root: Path | None = None
-    notebook: Path = Path("notebooks/05_benchmarks_2d.ipynb")
-    cloud_notebook: Path = Path("notebooks/06_point_clouds.ipynb")
-    output: Path = Path("sweep-notebooks")
 
     def cells(self) -> list["Cell"]:
-        """Every point of the grid once, in the order of the lists."""
-        shown = [(name, views) for name in map(_recorded_name, self.datasets) for views in self._views_of(name)]
-        points = product(shown, self.backbones, self.configs, self.protocols, self.seeds)
+        """Every point of the grid once, those of one dataset and backbone together."""
+        loaded = product(self._shown(), self.backbones, self.tokens)
+        asked = list(product(self._heads(), self.protocols, self.seeds))
         cells = (
-            Cell(name, views, backbone, config, protocol, seed)
-            for (name, views), backbone, config, protocol, seed in points
+            Cell(dataset, views, backbone, tokens, method, config, protocol, shots, seed)
+            for (dataset, views), backbone, tokens in loaded
+            for (method, config, shots), protocol, seed in asked
         )
         return list(dict.fromkeys(cells))
 
-    def _views_of(self, dataset: str) -> list[str] | list[None]:
-        try:
-            return self.views if task_kind(dataset) == "clouds" else [None]
-        except ValueError:  # nobody knows this dataset: its cells will fail and say so, the others go on
-            return [None]
+    def _shown(self) -> list[tuple[str, str | None]]:
+        """Datasets, those of point clouds once for each view set."""
+        return [
+            (name, views)
+            for name in map(resolve_name, self.datasets)
+            for views in (self.views if task_kind(name) == "clouds" else [None])
+        ]
 
-    def notebook_of(self, cell: "Cell") -> Path:
-        """What measures this cell."""
-        return self.cloud_notebook if cell.views else self.notebook
+    def _heads(self) -> list[tuple[str, str | None, int]]:
+        """Methods with the versions and the numbers of shots that each can have."""
+        return [
+            (method, config, shots)
+            for method in self.methods
+            for config in (self.configs if method == "calip" else [None])
+            for shots in ([s for s in self.shots if s] if HEADS[method].learns else [0])
+        ]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid."""
+    """One point of the grid: what one call of ``evaluate`` measures."""
 
     dataset: str
     views: str | None
     backbone: str
-    config: str
+    tokens: str
+    method: str
+    config: str | None
     protocol: str
+    shots: int
     seed: int
+
+    @property
+    def loads(self) -> tuple[str, str | None, str, str]:
+        """What has to be loaded for it; cells that share it run one after another."""
+        return self.dataset, self.views, self.backbone, self.tokens
 
     def __str__(self) -> str:
         data = f"{self.dataset} ({self.views})" if self.views else self.dataset
-        return f"{data} {self.backbone} {self.config} {self.protocol} seed {self.seed}"
-
-    def is_recorded(self, records: Iterable[RunRecord], samples: int | None, present: Present | None = None) -> bool:
-        """Whether a record answers this cell.
-
-        Args:
-            records: what was measured.
-            samples: the limit of images that a record must have; None for no limit.
-            present: the data and weights that a record must be of; any when left out.
-        """
-        projection = str(Projection(self.views)) if self.views else None
-        return any(
-            (record.dataset, record.backbone, record.config, record.protocol, record.seed)
-            == (self.dataset, self.backbone, self.config, self.protocol, self.seed)
-            and record.method == "calip"
-            and (record.projection, record.view_weighting) == (projection, "uniform" if projection else None)
-            and record.limit == samples
-            and (present is None or present.agrees(record))
-            for record in records
-        )
+        tokens = "" if self.tokens == "joint" else f" {self.tokens}"
+        method = self.method if self.config in (None, _DEFAULT_CONFIG) else f"{self.method} ({self.config})"
+        shots = f" {self.shots} shots" if self.shots else ""
+        return f"{data} {self.backbone}{tokens} {method} {self.protocol}{shots} seed {self.seed}"
 
 
 @dataclass(frozen=True)
-class Job:
-    """A cell, ready to run: on this machine or, with the same files in reach, on another.
+class Group:
+    """Cells of one task and one backbone, which a worker loads once.
 
     Attributes:
-        present: the data and weights that it would measure, by which the records of others are judged.
+        cells: what to measure.
+        limit: at most this many test images; None for all.
+        root: the folder of the datasets.
+        results: the file of records.
+        precision: of the image encoder.
+        progress: whether to show bars while encoding.
+        again: whether to measure what is recorded already.
     """
 
-    cell: Cell
-    notebook: Path
-    output: Path
-    parameters: dict[str, Any]
+    cells: tuple[Cell, ...]
+    limit: int | None
+    root: Path
     results: Path
-    root: Path | None = None
-    present: Present | None = None
+    precision: Precision = "auto"
+    progress: bool = False
+    again: bool = False
 
-    @property
-    def limit(self) -> int | None:
-        """The limit of images that its record states."""
-        return self.parameters.get("samples") or None
-
-    def run(self, *, unless_recorded: bool = False) -> str | None:
-        """Execute the notebook; afterwards there must be a new record of the cell.
-
-        Args:
-            unless_recorded: whether to leave it where another sweep has recorded the cell meanwhile.
-
-        Returns:
-            None, or what went wrong, which is no reason to leave the other cells.
-        """
-        try:
-            before = load(self.results)
-            if unless_recorded and self.cell.is_recorded(before, self.limit, self.present):
-                return None
-            return self._run(len(before))
-        except (OSError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
-
-    def _run(self, known: int) -> str | None:
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable, "-m", "papermill", str(self.notebook), str(self.output),
-            "--parameters_yaml", json.dumps(self.parameters), "--cwd", str(self.notebook.parent),
-            "--kernel", "python3", "--no-progress-bar",
-        ]  # fmt: skip
-        paths = [str(_REPOSITORY), os.environ.get("PYTHONPATH", "")]
-        search = os.pathsep.join(filter(None, paths))
-        environment = os.environ | {"CALIP_RESULTS": str(self.results), "PYTHONPATH": search}
-        if self.root is not None:
-            environment["CALIP_DATA"] = str(self.root)
-        status, text = _run_process(command, environment)
-        if status != 0:
-            return f"{_last_lines(text)} (see {self.output})"
-        if not self.cell.is_recorded(load(self.results)[known:], self.limit):
-            return f"it ran, but left no record of this cell in {self.results} (see {self.output})"
-        return None
+    def without(self, done: Sequence[Cell]) -> "Group":
+        """What is left of the group."""
+        return replace(self, cells=tuple(cell for cell in self.cells if cell not in done))
 
 
-def _run_process(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Exit status and error output. Ctrl-C stops the process, and with it its kernel, before it is passed on."""
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, text = process.communicate()
-    except BaseException:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-        raise
-    return process.returncode, text
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: "recorded" before, "measured" now, or "failed" for a reason."""
+
+    cell: Cell
+    state: Literal["recorded", "measured", "failed"]
+    reason: str = ""
 
 
-def _last_lines(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-_ERROR_LINES:]) or "the notebook's process died without a message"
+Engine = Callable[[list[Group]], Iterator[Outcome]]
+"""Runs groups, and yields the outcome of each cell as soon as it is known."""
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Read ``sweep.yaml``; its relative paths are resolved.
+    """Read and check ``sweep.yaml``; its relative paths become absolute.
 
     Raises:
-        FileNotFoundError: there is no such file, or no such notebook.
-        ValueError: it is no YAML, does not describe a sweep, or the notebook lacks a parameter that it sets.
-        ImportError: papermill is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: it is no YAML, gives a key twice, does not describe a sweep, or names something unknown.
     """
-    if find_spec("papermill") is None:
-        raise ImportError("sweeps run notebooks through papermill: `pip install calip-core[book]`")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no sweep {path} (looked for {path.absolute()}): check the path")
     try:
-        sweep = Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        return _placed(read_model(path, Sweep, "sweep"), path.absolute().parent)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def make_sweep(**values: object) -> Sweep:
+    """A sweep from Python, checked like one from a file; relative paths start at the working folder.
+
+    Raises:
+        ValueError: a value is of the wrong type or out of range, or a name is unknown.
+    """
+    try:
+        return _placed(Sweep.model_validate(values), Path.cwd())
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors())
-        keys = ", ".join(Sweep.model_fields)
-        raise ValueError(f"{path} does not describe a sweep: {faults}. Its keys are {keys}") from error
-    unknown = sorted(set(sweep.configs) - set(CONFIGS))
-    if unknown:
-        raise ValueError(f"{path}: configs has {', '.join(unknown)}, expected some of {', '.join(CONFIGS)}")
-    folder = path.absolute().parent
-    update: dict[str, Any] = {"output": folder / sweep.output}
-    update["datasets"] = [_absolute(name, folder) for name in sweep.datasets]
-    update["backbones"] = [_checkpoint(name, folder) for name in sweep.backbones]
-    kinds = {"cloud_notebook" if cell.views else "notebook" for cell in _cells(path, sweep)}
-    update |= {kind: _notebook(getattr(sweep, kind), folder) for kind in kinds}
-    if sweep.root is not None:
-        update["root"] = folder / sweep.root.expanduser()
-    sweep = sweep.model_copy(update=update)
-    for cell in sweep.cells():
-        _check_parameters(sweep, cell)
-    return sweep
+        raise ValueError(describe_faults(error)) from error
 
 
-def _recorded_name(dataset: str) -> str:
-    """What records call a dataset. One that nobody knows keeps its name: its cells will fail and say so."""
-    try:
-        return resolve_name(dataset)
-    except ValueError:
-        return dataset
+def _placed(sweep: Sweep, folder: Path) -> Sweep:
+    """The sweep with absolute paths, once all names in it are known."""
+    placed = sweep.model_copy(
+        update={
+            "datasets": [_absolute(name, folder) for name in sweep.datasets],
+            "backbones": [_checkpoint(name, folder) for name in sweep.backbones],
+            "root": None if sweep.root is None else folder / sweep.root.expanduser(),
+        }
+    )
+    _check_names(placed)
+    return placed
+
+
+def _check_names(sweep: Sweep) -> None:
+    for name in sweep.datasets:
+        resolve_name(name)
+    for name in sweep.backbones:
+        check_backbone_name(name)
+    for axis, given, known in (
+        ("methods", sweep.methods, tuple(HEADS)),
+        ("configs", sweep.configs, CONFIGS),
+        ("views", sweep.views, available_view_sets()),
+    ):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ValueError(f"{axis} has {', '.join(unknown)}, expected some of {', '.join(known)}")
+    learning = [name for name in sweep.methods if HEADS[name].learns]
+    if learning and not any(sweep.shots):
+        raise ValueError(f"{', '.join(learning)} learn from labelled images: give shots, such as [1, 2, 4, 8, 16]")
 
 
 def _absolute(name: str, folder: Path) -> str:
-    """A reader's own folder as it can be found from anywhere: cells do not run where the YAML file lies."""
+    """A path of the reader's as it can be found from anywhere; other names stay."""
     kind, separator, path = name.partition(":")
     return f"{kind}:{(folder / Path(path).expanduser()).resolve()}" if separator else name
 
 
 def _checkpoint(name: str, folder: Path) -> str:
-    """The same for a checkpoint's file; any other backbone has a name."""
     path = (folder / Path(name).expanduser()).resolve()
-    return str(path) if name not in available_backbones() and path.is_file() else name
+    return str(path) if path.is_file() else name
 
 
-def _cells(path: Path, sweep: Sweep) -> list[Cell]:
-    """The cells; their datasets and view sets are known."""
-    try:
-        for views in sweep.views:
-            view_set(views)
-        return sweep.cells()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+def groups_of(
+    sweep: Sweep, results: Path, *, shard: tuple[int, int] = (1, 1), progress: bool = False, again: bool = False
+) -> list[Group]:
+    """The cells of a sweep, or of one shard of it, in groups of one task and one backbone.
 
-
-def _notebook(notebook: Path, folder: Path) -> Path:
-    for candidate in (folder / notebook, _REPOSITORY / notebook):
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(f"there is no notebook {notebook}, neither in {folder} nor in {_REPOSITORY}")
-
-
-def _parameters(sweep: Sweep, cell: Cell) -> dict[str, Any]:
-    """What the notebook is told. What the sweep leaves open is left to the notebook."""
-    values: dict[str, Any] = {
-        "dataset": cell.dataset, "backbone": cell.backbone, "protocol": cell.protocol, "seed": cell.seed
-    }  # fmt: skip
-    if cell.views is not None:
-        values["views"] = cell.views
-    if sweep.configs != [_DEFAULT_CONFIG]:
-        if cell.views is None:
-            values["config"] = cell.config
-        else:  # the chapter on clouds has six parameters without it
-            values["protocol"] = f"{cell.protocol}, {cell.config}"
-    samples = _samples(sweep, cell)
-    if samples is not None:
-        values["samples"] = samples
-    return values
-
-
-def _samples(sweep: Sweep, cell: Cell) -> int | None:
-    """What the notebook is told, where 0 means all images: the sweep's number, or the notebook's own."""
-    if sweep.samples is not None:
-        return 0 if sweep.samples == "all" else sweep.samples
-    default = _notebook_parameters(sweep.notebook_of(cell)).get("samples")
-    return default if isinstance(default, int) else None
-
-
-def describe_samples(sweep: Sweep) -> str:
-    """How many test images a cell measures, and by whose word: nobody should take a thousand for all of them."""
-    if sweep.samples is not None:
-        return "every test image" if sweep.samples == "all" else f"at most {sweep.samples:,} test images"
-    limits = {sweep.notebook_of(cell).name: _samples(sweep, cell) for cell in sweep.cells()}
-    return ", ".join(
-        f"at most {limit:,} test images by the default of {name}" if limit else f"every test image in {name}"
-        for name, limit in limits.items()
-    ) + " (`samples: all` takes every one)" * any(limits.values())
-
-
-def _notebook_parameters(path: Path) -> dict[str, Any]:
-    """Names and defaults in the notebook's cell tagged 'parameters'."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    cells = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
-    found = {}
-    for statement in ast.parse("\n".join("".join(cell["source"]) for cell in cells)).body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant):
-            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
-            found[ast.unparse(target)] = statement.value.value
-    return found
-
-
-def _check_parameters(sweep: Sweep, cell: Cell) -> None:
-    """papermill would set an unknown parameter, and nothing would read it."""
-    notebook = sweep.notebook_of(cell)
-    missing = sorted(set(_parameters(sweep, cell)) - set(_notebook_parameters(notebook)))
-    if missing:
-        raise ValueError(f"{notebook} has no parameter {', '.join(missing)} in its cell tagged 'parameters'")
+    Args:
+        sweep: the grid.
+        results: the file of records.
+        shard: (i, n) takes the i-th of n equal parts, i from 1; parts keep cells of one group together.
+        progress: whether workers show bars while encoding.
+        again: whether to measure what is recorded already.
+    """
+    cells, (i, n) = sweep.cells(), shard
+    cells = cells[len(cells) * (i - 1) // n : len(cells) * i // n]
+    limit = None if sweep.samples == "all" else sweep.samples
+    root = sweep.root or data_root()
+    return [
+        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, progress, again)
+        for _, members in groupby(cells, key=lambda cell: cell.loads)
+    ]
 
 
 @dataclass
 class Summary:
     """What became of a sweep's cells."""
 
-    skipped: list[Cell] = field(default_factory=list)
-    done: list[Cell] = field(default_factory=list)
+    recorded: list[Cell] = field(default_factory=list)
+    measured: list[Cell] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
-    interrupted: bool = False
+    status: int = 0
     left: int = 0
 
     @property
     def exit_status(self) -> int:
-        """0 if every cell is recorded, 1 if some failed, 130 after Ctrl-C."""
-        return INTERRUPTED if self.interrupted else int(bool(self.failed))
+        """0 if every cell is recorded, 1 if some failed, 130 after Ctrl-C, 143 after SIGTERM."""
+        return self.status or int(bool(self.failed))
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more cell."""
+        if outcome.state == "failed":
+            self.failed[outcome.cell] = outcome.reason
+        else:
+            (self.recorded if outcome.state == "recorded" else self.measured).append(outcome.cell)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.skipped)} recorded before, {len(self.done)} done now, {len(self.failed)} failed"]
-        if self.interrupted:
-            lines[0] += f", {self.left} left: interrupted, run the same command again to go on"
-        lines += [f"  failed: {cell}: {fault}" for cell, fault in self.failed.items()]
-        return "\n".join(lines)
+        counts = f"{len(self.recorded)} recorded before, {len(self.measured)} measured now, {len(self.failed)} failed"
+        if self.status:
+            counts += f", {self.left} left: interrupted, run the same command again to continue"
+        return "\n".join([counts, *(f"  failed: {cell}: {reason}" for cell, reason in self.failed.items())])
 
 
-Engine = Callable[[list[Job]], Iterator[tuple[Job, str | None]]]
-"""Runs jobs and gives each, when it has ended, with None or what went wrong."""
+class Interrupted(BaseException):
+    """A signal asked the process to end; ``status`` is the exit status to end with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
-def run_sweep(sweep: Sweep, results: Path, engine: Engine, *, progress: bool = True) -> Summary:
-    """Run every cell that is not recorded yet. A cell that fails is noted, and the others go on.
+def run_sweep(groups: list[Group], engine: Engine, *, progress: bool = True) -> Summary:
+    """Measure every cell that is not recorded yet. A cell that fails is noted, and the others go on.
 
     Args:
-        sweep: the grid, from ``read_sweep``.
-        results: the file of records.
-        engine: ``run_here``, or ``on_ray(address)``.
+        groups: from ``groups_of``.
+        engine: where to run, from ``evaluation.engines``.
         progress: whether to show a bar.
     """
-    records, present_of = load(results), look(sweep.root)
-    summary = Summary()
-    jobs = []
-    for cell in sweep.cells():
-        job = _job(sweep, cell, results, present_of(cell.dataset, cell.backbone))
-        if cell.is_recorded(records, job.limit, job.present):
-            summary.skipped.append(cell)
-        else:
-            jobs.append(job)
-    bar: tqdm[NoReturn] = tqdm(
-        total=len(jobs) + len(summary.skipped), initial=len(summary.skipped), unit="cell", disable=not progress
-    )
+    total, summary = sum(len(group.cells) for group in groups), Summary()
+    bar: tqdm[NoReturn] = tqdm(total=total, unit="cell", disable=not progress, position=0)
+    outcomes = engine(groups)
     with bar:
         try:
-            for job, fault in engine(jobs):
-                _note(summary, job.cell, fault, bar)
+            for outcome in outcomes:
+                summary.add(outcome)
+                bar.update()
+                bar.set_postfix_str(f"{len(summary.failed)} failed, last: {outcome.cell}")
         except KeyboardInterrupt:
-            summary.interrupted = True
-    summary.left = len(jobs) - len(summary.done) - len(summary.failed)
-    return summary
-
-
-def _job(sweep: Sweep, cell: Cell, results: Path, present: Present) -> Job:
-    parts = (cell.dataset, *filter(None, [cell.views]), cell.backbone, cell.config, cell.protocol, str(cell.seed))
-    name = "_".join("".join(c if c.isalnum() or c in "-." else "-" for c in part) for part in parts)
-    if len(name) > _LONGEST_NAME:  # paths are among the parts
-        name = f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name[-_LONGEST_NAME:]}"
-    output = sweep.output / f"{name}.ipynb"
-    return Job(cell, sweep.notebook_of(cell), output, _parameters(sweep, cell), results.absolute(), sweep.root, present)
-
-
-def _note(summary: Summary, cell: Cell, fault: str | None, bar: "tqdm[NoReturn]") -> None:
-    if fault is None:
-        summary.done.append(cell)
-    else:
-        summary.failed[cell] = fault
-    bar.update()
-    bar.set_postfix_str(f"{len(summary.failed)} failed, last: {cell}")
-
-
-def run_here(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
-    """One job after another on this machine. One that another sweep has recorded meanwhile is not run again."""
-    for job in jobs:
-        yield job, job.run(unless_recorded=True)
-
-
-def on_ray(address: str | None = None) -> Engine:
-    """Jobs on a Ray cluster, which must see the repository, the data and the results under the same paths.
-
-    Args:
-        address: of the cluster, such as "auto" or "ray://host:10001"; a cluster on this machine when left out.
-
-    Raises:
-        ImportError: Ray is not installed.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("the engine 'ray' needs the package ray: `pip install calip-core[ray]`") from error
-
-    def run(jobs: list[Job]) -> Iterator[tuple[Job, str | None]]:
-        started_here = not ray.is_initialized()
-        if started_here:
-            ray.init(address=address, log_to_driver=False)
-        remote = ray.remote(max_retries=0)(Job.run)
-        running = {remote.remote(job): job for job in jobs}
-        try:
-            while running:
-                (done, *_), _ = ray.wait(list(running))
-                yield running.pop(done), _outcome(ray, done)
+            summary.status = INTERRUPTED
+        except Interrupted as signal:
+            summary.status = signal.status
         finally:
-            for reference in running:
-                ray.cancel(reference)
-            if running:  # what a cell has started ends with it, if it is given the time
-                ray.wait(list(running), num_returns=len(running), timeout=2 * _SECONDS_TO_STOP)
-            if started_here:
-                ray.shutdown()
-
-    return run
-
-
-def _outcome(ray: Any, reference: Any) -> str | None:
-    try:
-        result: str | None = ray.get(reference)
-    except ray.exceptions.RayError as error:  # a worker or its machine has died
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
-    return result
+            outcomes.close()  # type: ignore[attr-defined]  # engines are generators: their workers end here
+    summary.left = total - len(summary.recorded) - len(summary.measured) - len(summary.failed)
+    return summary

@@ -1,0 +1,40 @@
+"""``calip encode TASK BACKBONE``: encode the images of a task, so that later evaluations only read features."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from calip_core.commands.arguments import add_root
+
+if TYPE_CHECKING:
+    from calip_core.commands import Subparsers
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "encode", help="encode a task's images once", description="Encode a task's images into the feature store."
+    )
+    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat or folder:PATH")
+    parser.add_argument("backbone", metavar="BACKBONE", help="such as mini-rn, RN50 or a checkpoint's path")
+    parser.add_argument("--splits", nargs="+", choices=("train", "val", "test"), default=["test"], help="(default: test)")
+    parser.add_argument("--tokens", default="joint", help="which spatial tokens (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: %(default)s)")
+    add_root(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encode each split and print where its features lie."""
+    from calip_core.backbones import load_backbone
+    from calip_core.datasets import load_task
+    from calip_core.evaluation.evaluate import store_name
+    from calip_core.features import FeatureStore
+
+    backbone = load_backbone(arguments.backbone, tokens=arguments.tokens, precision=arguments.precision)
+    task = load_task(arguments.task, arguments.root if arguments.root.is_dir() else None)
+    for split in arguments.splits:
+        if not len(task.splits[split]):
+            raise ValueError(f"{task.name} has no {split} images: leave {split} out of --splits")
+        store = FeatureStore.encode(backbone, task.splits[split], name=store_name(task, split))
+        print(f"{split}: {len(store)} images in {store.folder} ({store.report})")
+    return 0

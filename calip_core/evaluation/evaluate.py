@@ -1,0 +1,614 @@
+"""``evaluate()``: the only thing that measures. A task, a backbone, a head and a protocol become a record."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from calip_core.backbones.base import Backbone
+from calip_core.blend import selection, view_weights
+from calip_core.blend.selection import CRITERIA, PROTOCOLS, Grid, LabelsSeen, Protocol
+from calip_core.blend.view_weights import ViewWeights
+from calip_core.datasets import split_template_set
+from calip_core.datasets.task import Split, Task
+from calip_core.environment import commit, device_name, library_version, package_versions
+from calip_core.evaluation.record import (
+    Asked,
+    ChoicePart,
+    DataPart,
+    EncoderPart,
+    HeadPart,
+    Record,
+    RunPart,
+    ScorePart,
+    SupportPart,
+    ViewWeighting,
+    pack_hits,
+    setting_key,
+)
+from calip_core.evaluation.support_sets import Short, support_split, validation_split
+from calip_core.features import FeatureStore, PlannedStore, text_features
+from calip_core.methods import METHODS, make_method
+from calip_core.methods.base import Head, Recipe, Sees
+from calip_core.methods.calip import Calip
+from calip_core.metrics import Interval, correct_predictions, mcnemar, paired_interval, wilson_interval
+from calip_core.tokens import CalipLogits, ImageTokens
+
+Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
+"""One row of logits per view -> one row per thing: per image, or per point cloud."""
+
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+_SEEN_BY: Mapping[Protocol, LabelsSeen] = {"validation": "validation", "oracle": "test", "published": "unknown"}
+_FIXED_IS_FROM = "imagenet"  # for which CALIP's default pair is no blind choice
+_BATCH = 64
+
+
+def evaluate(
+    task: Task,
+    backbone: Backbone,
+    method: str = "calip",
+    *,
+    protocol: Protocol = "fixed",
+    shots: int = 0,
+    seed: int = 0,
+    limit: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    augmentations: int = 0,
+    nested: bool = False,
+    short: Short = "error",
+    view_weighting: ViewWeighting = "uniform",
+    criterion: str = "term_agreement",
+    grid: Grid | None = None,
+    batch_size: int | None = None,
+    features: Path | None = None,
+    keep_hits: bool = True,
+    control_repeats: int = 20,
+    progress: bool = True,
+) -> Record:
+    """Measure a head on the test split of a task.
+
+    Args:
+        task: the classes, the prompts and the images.
+        backbone: the frozen CLIP.
+        method: the head, one of ``METHODS``.
+        protocol: where hyperparameters come from. "fixed" is one rule for all datasets; "published" takes the values
+            published for this dataset; "validation" chooses on the validation split (with ``shots``, on
+            ``min(shots, 4)`` images per class of it); "label-free" chooses by predictions alone; "oracle" chooses on
+            the *test* labels, which is no result but a bound on what choosing could gain.
+        shots: labelled images per class to learn from. 0 for zero-shot heads, which refuse any other number.
+        seed: draws the support set, the test images of a limit, first weights and the order of a stream.
+        limit: at most this many test images, and without shots as many validation images; all by default.
+        options: of the head; they go before the protocol's values. ``METHODS[method].Options`` lists them.
+        augmentations: augmented views per support image; 0 takes the image as it is.
+        nested: make smaller support sets lie inside larger ones, unlike CoOp's.
+        short: what to do with a class of fewer images than ``shots``: "error", "take" or "repeat".
+        view_weighting: for point clouds, the weights of the views: "uniform", "published", or "searched" for CLIP's own
+            logits on the labels that the protocol may see, before the head is fitted.
+        criterion: of the label-free protocol, one of ``selection.CRITERIA``.
+        grid: pairs of blend weights for CALIP to choose from; the released code's by default.
+        batch_size: images at once for a head that sees a batch; the whole split by default.
+        features: folder of the feature stores; in the user's cache by default.
+        keep_hits: whether the record says which images were right.
+        control_repeats: permutations for the control of CALIP's oracle.
+        progress: whether to show progress bars.
+
+    Returns:
+        The record of this setting.
+
+    Raises:
+        ValueError: a name is unknown, an option is out of range, the head cannot be asked this way, a split that is
+            needed has no images, or nothing is published for this setting.
+        TypeError: the head has no such option.
+        OSError: an image cannot be read, or features cannot be written.
+    """
+    return plan(
+        task, backbone, method, protocol=protocol, shots=shots, seed=seed, limit=limit, options=options,
+        augmentations=augmentations, nested=nested, short=short, view_weighting=view_weighting, criterion=criterion,
+        grid=grid, batch_size=batch_size, features=features,
+    ).run(keep_hits=keep_hits, control_repeats=control_repeats, progress=progress)  # fmt: skip
+
+
+def plan(
+    task: Task,
+    backbone: Backbone,
+    method: str = "calip",
+    *,
+    protocol: Protocol = "fixed",
+    shots: int = 0,
+    seed: int = 0,
+    limit: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    augmentations: int = 0,
+    nested: bool = False,
+    short: Short = "error",
+    view_weighting: ViewWeighting = "uniform",
+    criterion: str = "term_agreement",
+    grid: Grid | None = None,
+    batch_size: int | None = None,
+    features: Path | None = None,
+) -> "Evaluation":
+    """An evaluation that has been checked but not run; the arguments are those of ``evaluate``.
+
+    Raises:
+        ValueError: as ``evaluate`` does, before anything is encoded.
+        TypeError: the head has no such option.
+    """
+    for name, value, known in (
+        ("method", method, METHODS), ("protocol", protocol, PROTOCOLS), ("criterion", criterion, CRITERIA),
+        ("view_weighting", view_weighting, get_args(ViewWeighting)),
+    ):  # fmt: skip
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, expected 0 or more")
+    asked = Asked(
+        protocol,
+        criterion if protocol == "label-free" else None,
+        None if grid is None else str(grid),
+        view_weighting if task.view_set else None,
+        batch_size,
+    )
+    question = _Question(task, backbone, method, shots, seed, limit, augmentations, nested, short, grid, features)
+    _check(question, asked)
+    return Evaluation(question, asked, dict(options or {}))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Everything that a caller asks but the choice."""
+
+    task: Task
+    backbone: Backbone
+    method: str
+    shots: int
+    seed: int
+    limit: int | None
+    augmentations: int
+    nested: bool
+    short: Short
+    grid: Grid | None
+    features: Path | None
+
+    @property
+    def head(self) -> type[Head]:
+        return METHODS[self.method]
+
+
+def _check(question: _Question, asked: Asked) -> None:
+    """Refuse what cannot be measured, before anything is encoded."""
+    _check_shots(question)
+    _check_protocol(question, asked)
+    if question.task.view_set and asked.view_weighting == "published":
+        view_weights.published(question.task.view_set, question.task.name, question.backbone.published_name)
+    if asked.view_weighting == "searched" and asked.protocol not in ("validation", "oracle"):
+        raise ValueError(
+            f"view_weighting is 'searched', which needs labels, but protocol {asked.protocol!r} sees none: choose "
+            "validation or oracle, or view weights that are uniform or published"
+        )
+    if asked.batch_size is not None and (question.head.sees != "batch" or asked.batch_size < 1):
+        raise ValueError(
+            f"batch_size is {asked.batch_size}, expected at least 1, and for a head that sees a batch: "
+            f"{question.method} sees {question.head.sees}"
+        )
+
+
+def _check_shots(question: _Question) -> None:
+    method, shots, learns = question.method, question.shots, question.head.sees == "labels"
+    if learns and shots < 1:
+        raise ValueError(f"shots is {shots}, but {method} learns from a support set: ask for at least 1 shot")
+    if not learns and (shots or question.augmentations):
+        raise ValueError(f"shots is {shots}, but {method} takes no support set: ask for 0 shots and no augmentations")
+
+
+def _check_protocol(question: _Question, asked: Asked) -> None:
+    task = question.task
+    if asked.protocol == "label-free" and not question.head.label_free:
+        able = ", ".join(name for name, head in METHODS.items() if head.label_free)
+        raise ValueError(f"{question.method} cannot choose without labels; the protocol 'label-free' is for {able}")
+    needed = ["test"] + ["train"] * bool(question.shots) + ["val"] * (asked.protocol == "validation")
+    for split in needed:
+        if not len(task.splits[split]):
+            raise ValueError(
+                f"task {task.name} has no {split} images, which this evaluation needs: choose another protocol of "
+                f"{', '.join(PROTOCOLS)}, or another task"
+            )
+
+
+class Evaluation:
+    """An evaluation that is ready to run. Its key is known before anything is encoded.
+
+    Attributes:
+        data: the test images and the support set.
+        encoder: the backbone.
+        head: not fitted yet.
+    """
+
+    def __init__(self, question: _Question, asked: Asked, options: dict[str, Any]) -> None:
+        self._question, self._asked = question, asked
+        self._recipe = _recipe(question, asked.protocol)
+        self.head = _make_head(question, {**self._recipe.options, **options})
+        self._test = self._planned(question.task.splits["test"], "test", question.limit)
+        self._support = self._planned_support() if question.shots else None
+        self.data, self.encoder = self._data_part(), self._encoder_part()
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the record that ``run`` will give."""
+        question = self._question
+        options = self.head.options_dict()
+        return setting_key(self.data, self.encoder, question.method, options, self._asked, question.seed)
+
+    def run(self, *, keep_hits: bool = True, control_repeats: int = 20, progress: bool = True) -> Record:
+        """Encode what is missing, fit the head, and measure it; the arguments are those of ``evaluate``."""
+        start = time.perf_counter()
+        bench = _Bench(self._question, self._text(), progress)
+        test = bench.stream(self._test)
+        judge = self._judge(bench, test)
+        weights = self._view_weights(bench, judge)
+        fuse = _fusion(weights)
+        seconds = self._fit(bench, judge, test, fuse)
+        hits, clip_hits = self._hits(bench, test, fuse)
+        return Record(
+            seed=self._question.seed,
+            data=self.data,
+            encoder=self.encoder,
+            head=self._head_part(seconds),
+            choice=self._choice_part(judge, test, weights),
+            score=self._score(hits, clip_hits, test.labels, keep_hits)
+            .model_copy(update=self._control(test, fuse, control_repeats)),
+            run=self._run_part(test.store, time.perf_counter() - start),
+        )  # fmt: skip
+
+    # What is planned
+
+    def _planned(self, split: Split, name: str, limit: int | None = None) -> PlannedStore:
+        question = self._question
+        return FeatureStore.plan(
+            question.backbone, split, root=question.features, name=store_name(question.task, name),
+            limit=limit, seed=question.seed,
+        )  # fmt: skip
+
+    def _planned_support(self) -> PlannedStore:
+        question = self._question
+        split = support_split(
+            question.task, question.shots, question.seed,
+            augmentations=question.augmentations, nested=question.nested, short=question.short,
+        )  # fmt: skip
+        return self._planned(split, f"support-{question.shots}-{question.seed}")
+
+    def _planned_validation(self) -> PlannedStore:
+        question = self._question
+        if not question.shots:
+            return self._planned(question.task.splits["val"], "val", question.limit)
+        split = validation_split(
+            question.task, question.shots, question.seed, nested=question.nested, short=question.short
+        )
+        return self._planned(split, f"val-{question.shots}-{question.seed}")
+
+    def _text(self) -> Float[Tensor, "k c"]:
+        task, question = self._question.task, self._question
+        root = None if question.features is None else question.features / "text"
+        return text_features(question.backbone, task.classnames, task.templates, root=root)
+
+    # What is measured
+
+    def _judge(self, bench: "_Bench", test: "_Stream") -> "_Stream | None":
+        """The labelled images that anything may be chosen on. Test labels go to the oracle alone."""
+        if self._asked.protocol == "validation":
+            return bench.stream(self._planned_validation())
+        return bench.stream(self._test) if self._asked.protocol == "oracle" else None
+
+    def _view_weights(self, bench: "_Bench", judge: "_Stream | None") -> ViewWeights | None:
+        task = self._question.task
+        if task.view_set is None:
+            return None
+        if self._asked.view_weighting == "searched":
+            assert judge is not None  # _check has seen to it
+            clip = torch.cat([bench.clip(batch) for batch in judge.batches(spatial=False)])
+            return view_weights.search(clip.unflatten(0, (-1, judge.views)), judge.labels, seed=self._question.seed)
+        if self._asked.view_weighting == "published":
+            return view_weights.published(task.view_set, task.name, self._question.backbone.published_name)
+        return view_weights.uniform(task.splits["test"].views)
+
+    def _fit(self, bench: "_Bench", judge: "_Stream | None", test: "_Stream", fuse: Fuse) -> float:
+        """Fit the head; returns the seconds that took, encoding excluded."""
+        head = self.head
+        head.fuse, head.features_of = fuse, self._question.backbone.name
+        if isinstance(head, Calip):
+            head.grid = self._question.grid
+        support = bench.stream(self._support) if self._support else None
+        tokens = support.tokens(spatial=head.reads_spatial) if support else None
+        labels = np.repeat(support.labels, support.views) if support else None
+        val = None if judge is None else (_Reads(judge, head.reads_spatial), judge.labels)
+        start = time.perf_counter()
+        head.fit(tokens, labels, bench.text, val)
+        if self._asked.protocol == "label-free":
+            head.adapt(_Reads(test, head.reads_spatial), criterion=self._asked.criterion)
+        return time.perf_counter() - start
+
+    def _hits(
+        self, bench: "_Bench", test: "_Stream", fuse: Fuse
+    ) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
+        """Which things the head and zero-shot CLIP get right."""
+        hits, clip_hits, start = [], [], 0
+        for pooled, logits in self._answers(test):
+            clip, own = fuse(bench.clip(pooled)), fuse(logits)
+            labels = test.labels[start : start + len(own)]
+            hits.append(correct_predictions(own, labels))
+            clip_hits.append(correct_predictions(clip, labels))
+            start += len(own)
+        return np.concatenate(hits), np.concatenate(clip_hits)
+
+    def _answers(self, test: "_Stream") -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
+        """Images in the split's order, part by part, with the head's logits."""
+        head, question = self.head, self._question
+        if head.sees not in ("batch", "stream"):
+            for tokens in test.batches(spatial=head.reads_spatial):
+                yield tokens, head.logits(tokens)
+            return
+        pooled = ImageTokens.cat(list(test.batches(spatial=False)))
+        if head.sees == "stream":
+            order = torch.from_numpy(np.random.default_rng(question.seed).permutation(len(pooled)))
+            logits = head.logits(pooled[order])
+            yield pooled, torch.empty_like(logits).index_copy_(0, order.to(logits.device), logits)
+            return
+        size = self._asked.batch_size or len(pooled)
+        for start in range(0, len(pooled), size):
+            part = pooled[start : start + size]
+            yield part, head.logits(part)
+
+    # What the record says
+
+    def _data_part(self) -> DataPart:
+        question, task = self._question, self._question.task
+        support = self._support and SupportPart(
+            shots=question.shots, image_set=self._support.manifest.source, augmentations=question.augmentations,
+            nested=question.nested, short=question.short,
+        )  # fmt: skip
+        return DataPart(
+            task=task.name,
+            split_source=task.split_source,
+            standin=task.standin,
+            images=self._test.manifest.images // task.splits["test"].views,
+            classes=len(task.classnames),
+            limit=question.limit,
+            image_set=self._test.manifest.source,
+            class_names=hashlib.sha256("\n".join(task.classnames).encode()).hexdigest(),
+            templates=task.templates,
+            projection=task.projection,
+            support=support,
+        )
+
+    def _encoder_part(self) -> EncoderPart:
+        manifest = self._test.manifest
+        return EncoderPart(
+            backbone=self._question.backbone.published_name,
+            weights=manifest.weights,
+            tokens=manifest.tokens,
+            precision=manifest.precision,
+        )
+
+    def _head_part(self, seconds: float) -> HeadPart:
+        head, report = self.head, self.head.report
+        sees: Sees = "unlabelled" if self._asked.protocol == "label-free" else head.sees
+        return HeadPart(
+            method=self._question.method,
+            options=head.options_dict(),
+            sees=sees,
+            batch_size=self._asked.batch_size,
+            recipe=self._recipe.source,
+            parameters=head.parameter_count(),
+            fit_seconds=seconds,
+            samples_per_second=None if report is None else report.samples_per_second,
+        )
+
+    def _choice_part(self, judge: "_Stream | None", test: "_Stream", weights: ViewWeights | None) -> ChoicePart:
+        asked = self._asked
+        chose = judge is not None and judge.was_read
+        labels_seen = self._labels_seen(chose)
+        chosen_on = 0
+        if asked.protocol == "label-free":
+            chosen_on = len(test.labels)
+        elif judge is not None and chose:
+            chosen_on = len(judge.labels)
+        return ChoicePart(
+            protocol=asked.protocol,
+            chosen_by=self.head.chosen_by,
+            chosen_on=chosen_on,
+            labels_seen=labels_seen,
+            criterion=asked.criterion,
+            grid=asked.grid,
+            values=self.head.chosen,
+            view_weighting=asked.view_weighting,
+            view_weights=None if weights is None else tuple(weights.weights.tolist()),
+            view_weights_by=None if weights is None else weights.chosen_by,
+        )
+
+    def _labels_seen(self, chose: bool) -> LabelsSeen:
+        """What the choice of hyperparameters and view weights has seen; a head with nothing to choose sees nothing."""
+        question, protocol = self._question, self._asked.protocol
+        if self._asked.view_weighting == "published":
+            return "test"
+        if protocol == "published":
+            return "unknown" if self._recipe.options else "none"
+        if protocol == "fixed" and question.method == "calip" and self._is_from(_FIXED_IS_FROM):
+            return "unknown"
+        return _SEEN_BY[protocol] if chose else "none"
+
+    def _is_from(self, dataset: str) -> bool:
+        return split_template_set(self._question.task.name)[0] == dataset
+
+    def _score(
+        self, hits: Bool[np.ndarray, "t"], clip_hits: Bool[np.ndarray, "t"], labels: Int64[np.ndarray, "t"], keep: bool
+    ) -> ScorePart:
+        test = mcnemar(hits, clip_hits)
+        interval = wilson_interval(int(hits.sum()), len(hits))
+        # CLIP gains nothing over itself, on these images or on any.
+        itself = self._question.method == "zero_shot"
+        gain = Interval(0.0, 0.0) if itself else paired_interval(test.only_a, test.only_b, len(hits))
+        return ScorePart(
+            top1=float(hits.mean()),
+            low=interval.low,
+            high=interval.high,
+            per_class_mean=_per_class_mean(hits, labels),
+            clip_top1=float(clip_hits.mean()),
+            gain=float(hits.mean() - clip_hits.mean()),
+            gain_low=gain.low,
+            gain_high=gain.high,
+            only_method=test.only_a,
+            only_clip=test.only_b,
+            mcnemar_p=test.p_value,
+            hits=pack_hits(hits) if keep else None,
+            clip_hits=pack_hits(clip_hits) if keep else None,
+        )
+
+    def _control(self, test: "_Stream", fuse: Fuse, repeats: int) -> dict[str, object]:
+        """For CALIP's oracle: what its search gains where the attended terms are those of other images."""
+        head, question = self.head, self._question
+        if self._asked.protocol != "oracle" or not isinstance(head, Calip):
+            return {}
+        parts = [head.terms(tokens) for tokens in test.batches()]
+        terms = CalipLogits(
+            fuse(torch.cat([part.clip for part in parts])),
+            fuse(torch.cat([part.text_attended for part in parts])),
+            fuse(torch.cat([part.visual_attended for part in parts])),
+        )
+        control = selection.oracle_control(
+            terms, test.labels, seed=question.seed, repeats=repeats, grid=question.grid
+        )
+        gain = float(control.by_selection.mean())
+        return {"control_gain": gain, "control_p": control.p_value, "control_repeats": repeats}
+
+    def _run_part(self, store: FeatureStore, seconds: float) -> RunPart:
+        encoded = store.manifest.versions
+        return RunPart(
+            time=datetime.now(UTC),
+            seconds=seconds,
+            device=device_name(self._question.backbone.device),
+            versions=encoded | {"calip-core": library_version()} | package_versions(_PACKAGES),
+            commit=commit(),
+        )
+
+
+class _Bench:
+    """The backbone's text features, and streams of image features where it computes."""
+
+    def __init__(self, question: _Question, text: Float[Tensor, "k c"], progress: bool) -> None:
+        self.text, self._progress = text, progress
+        self._scale = question.backbone.logit_scale
+
+    def stream(self, planned: PlannedStore) -> "_Stream":
+        return _Stream(planned, self.text, self._progress)
+
+    def clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
+        """Zero-shot CLIP's logits."""
+        return self._scale * (tokens.pooled @ self.text.T)
+
+
+class _Stream:
+    """The features of a split, encoded when they are first read, and read in small batches of whole things.
+
+    Attributes:
+        views: rows per thing: 1 for images, the number of views for point clouds.
+        was_read: whether any features were asked for.
+    """
+
+    def __init__(self, planned: PlannedStore, text: Float[Tensor, "k c"], progress: bool) -> None:
+        self._planned, self._text, self._progress = planned, text, progress
+        self.views, self.was_read = planned.views, False
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        return self._planned.encode(progress=self._progress)
+
+    @property
+    def labels(self) -> Int64[np.ndarray, "t"]:
+        """One label per thing."""
+        return self._planned.labels[:: self.views]
+
+    def batches(self, spatial: bool = True) -> Iterator[ImageTokens]:
+        """Small batches where the text features are, in their precision; views of a thing stay together."""
+        self.was_read = True
+        rest: ImageTokens | None = None
+        for stored in self.store.batches(_BATCH, spatial=spatial):
+            batch = stored.to(self._text.device).to(self._text.dtype)
+            if self.views == 1:
+                yield batch
+                continue
+            whole = batch if rest is None else ImageTokens.cat([rest, batch])
+            cut = len(whole) // self.views * self.views
+            rest = whole[cut:] if cut < len(whole) else None
+            if cut:
+                yield whole[:cut]
+
+    def tokens(self, spatial: bool) -> ImageTokens:
+        """All features at once, for support sets."""
+        return ImageTokens.cat(list(self.batches(spatial)))
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """A stream as heads read it: with spatial tokens or without."""
+
+    stream: _Stream
+    spatial: bool
+
+    def __len__(self) -> int:
+        return len(self.stream.labels) * self.stream.views
+
+    def batches(self) -> Iterator[ImageTokens]:
+        return self.stream.batches(self.spatial)
+
+
+def store_name(task: Task, part: str) -> str:
+    """The name of a feature store: of the dataset, as other prompts have the same images, and of the part."""
+    return f"{split_template_set(task.name)[0]}-{part}"
+
+
+def _recipe(question: _Question, protocol: Protocol) -> Recipe:
+    head, backbone = question.head, question.backbone
+    if protocol == "fixed":
+        return head.fixed(question.shots)
+    if protocol == "published":
+        return head.published(
+            dataset=question.task.name, shots=question.shots,
+            backbone=backbone.published_name, logit_scale=backbone.logit_scale,
+        )  # fmt: skip
+    return head.choosing(question.shots)
+
+
+def _make_head(question: _Question, options: Mapping[str, Any]) -> Head:
+    """The head with what every evaluation knows filled in: scale, seed, backbone, class names, numbers of views."""
+    known = {
+        "logit_scale": question.backbone.logit_scale,
+        "seed": question.seed,
+        "backbone": question.backbone,
+        "classnames": question.task.classnames,
+        "views": max(1, question.augmentations),
+        "cloud_views": question.task.splits["test"].views,
+    }
+    accepted = question.head.accepts()
+    return make_method(question.method, **{k: v for k, v in known.items() if k in accepted} | dict(options))
+
+
+def _fusion(weights: ViewWeights | None) -> Fuse:
+    """The weighted mean over a cloud's views, which keeps the logits' scale; for images nothing."""
+    if weights is None:
+        return lambda logits: logits
+    shares = weights.weights / weights.weights.sum()
+    return lambda logits: view_weights.fuse(logits.unflatten(0, (-1, len(shares))), shares)
+
+
+def _per_class_mean(hits: Bool[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) -> float:
+    counts = np.bincount(labels)
+    shown = counts > 0
+    return float((np.bincount(labels, weights=hits)[shown] / counts[shown]).mean())
