@@ -15,6 +15,8 @@ from calip_core.backbones.precision import Precision, choose_dtype, prepare
 class OpenClipViT:
     """open_clip's VisionTransformer: its ``ln_post`` already sees every token, so only ``proj`` is left to apply."""
 
+    VERSION = 1
+
     def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
         self.visual, self.tokens = visual, tokens
         self.embed_dim: int = visual.proj.shape[1]

@@ -22,7 +22,6 @@ from calip_core.environment import commit, device_name, library_version, package
 from calip_core.evaluation.record import Share, pack_hits, unpack_hits
 from calip_core.evaluation.support_sets import Short, coop_support, coop_support_and_val
 from calip_core.features import FeatureStore
-from calip_core.features.encode import OwnInput
 from calip_core.methods import Method, make_method
 from calip_core.methods.recipes import Recipe, choosing_recipe, fixed_recipe, published_recipe
 from calip_core.methods.registry import accepted_options
@@ -229,7 +228,7 @@ class FewShotBench:
             indices = coop_support(train.labels, shots, seed, **how).tolist()
         else:
             indices = coop_support_and_val(train.labels, split.labels, shots, seed, **how).val.tolist()
-        if isinstance(split, OwnInput):
+        if split.depth_maps:
             return DrawnViews(split, indices)
         return DrawnImages(split, indices, self.augmentations if name == "train" else 0, seed)
 

@@ -11,7 +11,7 @@ from calip_core.datasets import load_card
 from calip_core.datasets.readers.coop import list_dataset
 from calip_core.datasets.readers.disk import find_dataset
 from calip_core.evaluation.record import RunRecord
-from calip_core.features.manifest import precision_of, weights_checksum
+from calip_core.features.manifest import precision_of
 from calip_core.paths import data_root
 
 _TOKENS = inspect.signature(load_backbone).parameters["tokens"].default
@@ -91,4 +91,4 @@ def _encoder(backbone: str) -> Encoder | None:
         loaded = load_backbone(backbone)
     except (ValueError, OSError):  # a run would say so
         return None
-    return Encoder(precision_of(loaded), weights_checksum(loaded.model.visual))
+    return Encoder(precision_of(loaded), loaded.weights_sha256)

@@ -182,4 +182,5 @@ def cut_class(files: Iterable[Path]) -> dict[str, list[Path]]:
 
 def _split(files_by_class: list[list[Path]]) -> Split:
     labels = [label for label, files in enumerate(files_by_class) for _ in files]
-    return Split(PhotoFiles(tuple(file for files in files_by_class for file in files)), labels)
+    paths = tuple(file for files in files_by_class for file in files)
+    return Split(PhotoFiles(paths), labels, paths=paths, identity="turned upright by EXIF")
