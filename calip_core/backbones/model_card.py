@@ -65,7 +65,7 @@ def load_card(name: str, folder: Path = MINIATURE_DIR) -> ModelCard:
 
     Raises:
         FileNotFoundError: there is no such card; the message lists those that are there.
-        ValueError: the file is no model card.
+        ValueError: the file does not describe a miniature.
     """
     path = folder / f"{name}.yaml"
     if not path.exists():

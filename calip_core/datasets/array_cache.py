@@ -160,7 +160,7 @@ class CachedImages(CachedArray):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | Callable[[], Path],
         shape: tuple[int, int, int, int],
         render: Callable[[int, int], UInt8[np.ndarray, "_ h w 3"]],
         batch_size: int = 128,

@@ -14,9 +14,10 @@ from calip_core.datasets.cards import load_card
 from calip_core.datasets.clouds.listings import SPLIT_FOLDERS
 from calip_core.datasets.clouds.task import CloudSplit, CloudTask
 from calip_core.datasets.readers.coop import list_dataset
+from calip_core.datasets.readers.cuts import BY_RULE, VAL_BY_RULE, cut_class
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_listing, find_dataset
-from calip_core.datasets.readers.folder import SHARES, class_folders, cut_class
-from calip_core.datasets.readers.own_splits import VAL_BY_RULE, cut_val
+from calip_core.datasets.readers.folder import class_folders
+from calip_core.datasets.readers.own_splits import cut_val_off
 from calip_core.datasets.task import SPLITS
 from calip_core.digests import file_digests
 from calip_core.paths import data_root
@@ -197,15 +198,15 @@ def _ready_made(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Ro
         [row for label, folder in enumerate(folders) for row in _rows(cloud_files(folder / split), label, below)]
         for split in SPLIT_FOLDERS
     )
-    return cut_val(train) | {"test": test}, f"the folders train and test of every class; {VAL_BY_RULE}"
+    return cut_val_off(train) | {"test": test}, f"the folders train and test of every class; {VAL_BY_RULE}"
 
 
 def _cut(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Row]], str]:
-    cuts = [cut_class(cloud_files(folder)) for folder in folders]
+    cuts = [cut_class(cloud_files(folder), Path) for folder in folders]
     rows = {
-        split: [row for label, cut in enumerate(cuts) for row in _rows(cut[split], label, below)] for split in SPLITS
+        split: [row for label, cut in enumerate(cuts) for row in _rows(sorted(cut[split]), label, below)] for split in SPLITS
     }
-    return rows, f"cut {SHARES['train']}/{SHARES['val']}/rest in every class by a hash of the file names"
+    return rows, BY_RULE
 
 
 def _rows(files: Iterable[Path], label: int, below: Path) -> list[Row]:
