@@ -204,7 +204,8 @@ def _ready_made(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Ro
 def _cut(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Row]], str]:
     cuts = [cut_class(cloud_files(folder), Path) for folder in folders]
     rows = {
-        split: [row for label, cut in enumerate(cuts) for row in _rows(sorted(cut[split]), label, below)] for split in SPLITS
+        split: [row for label, cut in enumerate(cuts) for row in _rows(sorted(cut[split]), label, below)]
+        for split in SPLITS
     }
     return rows, BY_RULE
 

@@ -43,7 +43,7 @@ def test_processes_at_once_make_the_same_bytes(tmp_path):
     """Two processes fill one cache at the same time; a third, this one, another. All see the same pictures."""
     script = (
         "from pathlib import Path\n"
-        "from tests.datasets.test_miniature import digests\n"
+        "from tests.datasets.builtin.test_shapes import digests\n"
         f"print(*digests(Path({str(tmp_path / 'there')!r})))"
     )
     command, repository = [sys.executable, "-c", script], Path(__file__).parents[3]
