@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm.auto import tqdm
 
@@ -53,7 +54,8 @@ def file_digests(paths: Sequence[Path]) -> list[str]:
     states = {name: _state(name) for name in dict.fromkeys(names)}
     known = _remembered(states)
     missing = [name for name in states if name not in known]
-    with tqdm(total=len(missing), desc="reading files", unit="file", delay=2, leave=False) as bar:
+    bar: tqdm[NoReturn] = tqdm(total=len(missing), desc="reading files", unit="file", delay=2, leave=False)
+    with bar:
         for part in _parts(missing, _SAVED_TOGETHER):
             found = dict(zip(part, _hashed(part, bar), strict=True))
             _remember(found, states)
@@ -67,7 +69,7 @@ def sha256_of(path: Path | bytes) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hashed(names: Sequence[bytes], bar: "tqdm[None]") -> Iterator[str]:
+def _hashed(names: Sequence[bytes], bar: "tqdm[NoReturn]") -> Iterator[str]:
     """Threads, since hashing and reading leave Python's lock."""
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="digest") as pool:
         for digest in pool.map(sha256_of, names):

@@ -39,7 +39,7 @@ class DenseResNet:
     goes through the output projection, as in CALIP's released code.
     """
 
-    VERSION = 1
+    VERSION: ClassVar[int] = 1
 
     def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
         self.trunk = _without(visual, "attnpool")
@@ -59,7 +59,7 @@ class DenseResNet:
 class DenseViT:
     """A ``clip.model.VisionTransformer`` that projects every token as CLIP projects the class token."""
 
-    VERSION = 1
+    VERSION: ClassVar[int] = 1
 
     def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
         self.visual = visual

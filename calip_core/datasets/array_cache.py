@@ -129,10 +129,18 @@ class CachedArray:
         return self._shape[0]
 
     def __getitem__(self, index: int | slice) -> Shaped[np.ndarray, "..."]:
+        rows: np.ndarray = self._rows[index]
+        return rows
+
+    @property
+    def _rows(self) -> Shaped[np.ndarray, "n ..."]:
         if self._array is None:
             self._array = self._open()
-        rows: np.ndarray = self._array[index]
-        return rows
+        return self._array
+
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of all rows, which are made if need be."""
+        return _sha256(self._rows).hex()
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process maps the file itself instead of receiving all its rows."""

@@ -86,15 +86,14 @@ class DrawnImages(Split):
             seed: of crops and mirrorings; view v of image i depends on (seed, i, v) alone.
         """
         views, drawn = max(1, augmentations), [int(i) for i in indices]
-        identity = split.identity if split.paths is not None else split.derived_identity(f"images {drawn}")
-        if augmentations:
-            identity = split.derived_identity(f"{augmentations} views of {drawn} by seed {seed}, rule {VERSION}")
+        change = f"{augmentations} views of {drawn} by seed {seed}, rule {VERSION}" if augmentations else f"{drawn}"
         super().__init__(
             _Views(split, tuple(drawn), augmentations, seed),
             np.repeat(split.labels[drawn], views),
             views=views,
             paths=None if split.paths is None else [split.paths[i] for i in drawn for _ in range(views)],
-            identity=identity,
+            # Files that are taken as they are say by their contents which were drawn.
+            identity=split.identity if split.paths is not None and not augmentations else split.derived_identity(change),
         )
 
 

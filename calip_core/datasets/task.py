@@ -4,7 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from calip_core.prompts import check_template
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
 """A backbone's way from a picture to what its image encoder takes."""
+
+Identity = str | Callable[[], str]
+"""A text that changes when certain images or clouds do; as a function where telling takes work."""
 
 SPLITS = ("train", "val", "test")
 """The splits that every task has; one may be empty."""
@@ -45,7 +48,7 @@ class Split(Dataset[tuple[Image.Image, int]]):
         *,
         views: int = 1,
         paths: Sequence[Path] | None = None,
-        identity: str | Callable[[], str] | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Join images and labels.
 
@@ -54,7 +57,7 @@ class Split(Dataset[tuple[Image.Image, int]]):
             labels: class numbers from 0.
             views: consecutive images per thing.
             paths: the files of the images, if they have some.
-            identity: what the images depend on beside those files; as a function where telling takes work.
+            identity: what the images depend on beside those files.
         """
         self._read = read
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
@@ -75,11 +78,9 @@ class Split(Dataset[tuple[Image.Image, int]]):
         """
         return preprocess(self[index][0])
 
-    def derived_identity(self, change: str) -> str | None:
+    def derived_identity(self, change: str) -> Callable[[], str] | None:
         """The identity of a split whose images follow from this one's by ``change``; None where pixels have to tell."""
-        if self.paths is None and self._identity is None:
-            return None
-        return f"{self.identity}; {change}" if self.identity else change
+        return None if self.paths is None and self._identity is None else partial(_changed, self, change)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,6 +93,10 @@ class Split(Dataset[tuple[Image.Image, int]]):
         """
         position = range(len(self))[index]
         return self._read(position), int(self.labels[position])
+
+
+def _changed(split: Split, change: str) -> str:
+    return f"{split.identity}; {change}" if split.identity else change
 
 
 @dataclass(frozen=True, eq=False)

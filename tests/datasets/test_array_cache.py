@@ -1,5 +1,6 @@
 """Rendered images on disk: written whole, read as written, not believed when damaged."""
 
+import hashlib
 import pickle
 import threading
 import warnings
@@ -185,3 +186,8 @@ def test_a_name_that_takes_work_is_found_when_a_row_is_wanted(path):
     reader = CachedImages(where, SHAPE, render)
     assert len(reader) == SHAPE[0] and asked == []
     assert (images_of(reader) == IMAGES).all() and asked == [path]
+
+
+def test_the_digest_is_that_of_the_rows(path, tmp_path):
+    expected = hashlib.sha256(IMAGES.tobytes()).hexdigest()
+    assert cached(path).sha256() == cached(tmp_path / "another.npy").sha256() == expected

@@ -82,6 +82,7 @@ def test_drawn_files_are_known_by_their_names_and_their_crops_by_the_rule(tmp_pa
     split = Split(files, np.arange(3), paths=files.paths)
     assert DrawnImages(split, [2, 0]).paths == [files.paths[2], files.paths[0]]
     assert len(DrawnImages(split, [2, 0], 3).paths) == 6
+    assert DrawnImages(split, [2, 0]).identity is None
     kinds = (0, 1), (2, 1), (2, 2), (3, 1)
     sources = {
         FeatureStore.encode(backbone, DrawnImages(split, [0, 1], *kind), root=tmp_path, progress=False).manifest.source

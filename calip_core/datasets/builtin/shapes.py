@@ -81,7 +81,7 @@ def _split(question: Question, split: str, size: int, root: Path) -> Split:
     made_from = {"pairs": question.pairs, "size": size, "seed": seed, "resolution": RESOLUTION}
     folder = root / "worlds" / fingerprint({"world": world.VERSION} | made_from)
     images = CachedImages(folder / f"{split}.npy", (size, RESOLUTION, RESOLUTION, 3), Render(scenes))
-    return Split(images, question.answer(scenes))
+    return Split(images, question.answer(scenes), identity=images.sha256)
 
 
 def split_seed(pairs: str, split: str) -> int:

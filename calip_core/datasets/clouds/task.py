@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int, Int64
 
-from calip_core.datasets.task import SPLITS, check_classnames, check_labels, check_templates
+from calip_core.datasets.task import SPLITS, Identity, check_classnames, check_labels, check_templates
 from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.poses import UpAxis
 
@@ -23,7 +23,7 @@ class CloudSplit:
         self,
         read: Callable[[int], Cloud],
         labels: Sequence[int] | Int[np.ndarray, " n"],
-        identity: str | Callable[[], str],
+        identity: Identity,
         origin: Callable[[int], str] | None = None,
     ) -> None:
         """Join clouds and labels.
@@ -31,7 +31,7 @@ class CloudSplit:
         Args:
             read: gives the points of cloud number 0 .. n-1, as many as are stored. It can be pickled.
             labels: class numbers from 0.
-            identity: a text that changes when any of the clouds would; as a function where telling takes work.
+            identity: a text that changes when any of the clouds would.
             origin: names the file that cloud number 0 .. n-1 comes from, for messages, if there is one.
         """
         self._read, self._identity, self._origin = read, identity, origin
