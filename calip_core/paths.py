@@ -1,6 +1,7 @@
 """Where the repository keeps its data, where a cache belongs, and how a file is written so that nothing is lost."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,14 +34,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{path.suffix}")
+        # The system applies the user's mask; mkstemp's 0600 would lock other readers out of a shared cache.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise _unwritable(path.parent, error) from error
-    os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would lock other readers out of a shared cache
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -63,9 +63,3 @@ def check_writable(folder: Path) -> None:
 def _unwritable(folder: Path, error: OSError) -> OSError:
     reason = f"cannot write into this folder ({error.strerror}): choose another, or change its permissions"
     return type(error)(error.errno, reason, str(folder))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

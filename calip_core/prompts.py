@@ -16,7 +16,7 @@ class TextEncoder(Protocol):
     """The half of a backbone that reads."""
 
     def encode_text(self, prompts: list[str], /) -> Float[Tensor, "p c"]:
-        """Unit rows, one a prompt."""
+        """Rows of unit length, one per prompt."""
 
 
 def zero_shot_classifier(
@@ -27,10 +27,10 @@ def zero_shot_classifier(
     This is the prompt ensemble of CLIP (Radford et al. 2021, section 3.1.4), in the space of embeddings.
 
     Args:
-        backbone: who encodes.
+        backbone: the encoder to use.
         classnames: k names, put into the templates as they are.
         templates: texts with one ``{}`` each, such as "a photo of a {}.".
-        batch_size: prompts a call of the backbone.
+        batch_size: prompts per call of the backbone.
 
     Returns:
         Rows of unit length, float32, on the backbone's device.
@@ -41,7 +41,9 @@ def zero_shot_classifier(
     Raises:
         ValueError: no class names, no templates, a template without exactly one ``{}``, or a batch size below 1.
     """
-    _check_arguments(classnames, templates, batch_size)
+    check_prompts(classnames, templates)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     prompts = [template.replace("{}", name) for name in classnames for template in templates]
     batches = [prompts[i : i + batch_size] for i in range(0, len(prompts), batch_size)]
     features = torch.cat([backbone.encode_text(batch) for batch in batches])
@@ -65,14 +67,20 @@ def check_template(template: str, owner: str = "") -> None:
         )
 
 
-def _check_arguments(classnames: Sequence[str], templates: Sequence[str], batch_size: int) -> None:
+def check_prompts(classnames: Sequence[str], templates: Sequence[str]) -> None:
+    """Refuse names and templates that no classifier can be made of.
+
+    Warns:
+        UserWarning: names that occur twice.
+
+    Raises:
+        ValueError: no class names, no templates, or a template without exactly one ``{}``.
+    """
     for argument, values in (("classnames", classnames), ("templates", templates)):
         if isinstance(values, str) or not values:
             raise ValueError(f"{argument} is {values!r}, expected a list of at least one text")
     for template in templates:
         check_template(template)
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     repeated = [name for name, count in Counter(classnames).items() if count > 1]
     if repeated:
         warnings.warn(

@@ -1,5 +1,7 @@
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -15,14 +17,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["result.txt"]
 
 
-def test_a_write_makes_folders_and_is_readable_by_others(tmp_path):
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_write_makes_folders_and_keeps_to_the_users_mask(tmp_path, mask):
+    code = (
+        "import os, pathlib, sys; from calip_core.paths import atomic_path\n"
+        f"os.umask({mask})\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary: temporary.write_text('new')"
+    )
     target = tmp_path / "a" / "b.txt"
-    with atomic_path(target) as temporary:
-        temporary.write_text("new")
+    subprocess.run([sys.executable, "-c", code, str(target)], check=True)
     assert target.read_text() == "new"
-    mask = os.umask(0)
-    os.umask(mask)
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~mask
+
+
+def test_the_mask_of_the_process_is_never_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("other threads would make files with this mask"))
+    with atomic_path(tmp_path / "b.txt") as temporary:
+        temporary.write_text("new")
 
 
 def test_an_unwritable_folder_is_named(tmp_path):

@@ -9,8 +9,9 @@ from calip_core.backbones.clip_import import clip
 from calip_core.backbones.dense import TokenSpace, check_token_space
 from calip_core.backbones.openai import download, load_clip
 from calip_core.backbones.precision import Precision, choose_dtype
+from calip_core.digests import file_digest
 
-__all__ = ["Backbone", "Precision", "TokenSpace", "available_backbones", "load_backbone"]
+__all__ = ["Backbone", "Precision", "TokenSpace", "available_backbones", "load_backbone", "published_model"]
 
 MINIATURES = ("mini-rn", "mini-vit")
 _OPEN_CLIP = "open_clip:"
@@ -52,8 +53,25 @@ def load_backbone(
         from calip_core.backbones.open_clip import load_open_clip  # an extra: not everyone has the package
 
         return load_open_clip(str(name), device=chosen, precision=precision, tokens=tokens, cache_dir=download_root)
-    model = load_clip(_checkpoint(name, download_root))
-    return Backbone.from_clip(str(name), model, device=chosen, precision=precision, tokens=tokens)
+    path = _checkpoint(name, download_root)
+    model = load_clip(path)
+    published = str(name) if name in available_backbones() else published_model(path)
+    return Backbone.from_clip(
+        str(name), model, device=chosen, precision=precision, tokens=tokens, published_name=published
+    )
+
+
+def published_model(checkpoint: Path) -> str | None:
+    """The miniature or the model of OpenAI's that a checkpoint is, by its SHA-256; None where it is neither.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    from calip_core.backbones.model_card import load_card
+
+    known = {url.split("/")[-2]: model for model, url in clip.clip._MODELS.items()}
+    known |= {load_card(miniature).sha256: miniature for miniature in MINIATURES}
+    return known.get(file_digest(checkpoint))
 
 
 def _checkpoint(name: str | Path, download_root: str | Path | None) -> Path:

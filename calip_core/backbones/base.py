@@ -1,8 +1,9 @@
 """A backbone: pictures and sentences in, unit vectors of one joint space out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Protocol, runtime_checkable
+from hashlib import sha256
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +39,7 @@ class Backbone:
 
     Attributes:
         name: what it was loaded by.
+        published_name: the published model that it is; its own name where the weights are nobody's known ones.
         embed_dim: width c of the joint space.
         resolution: height and width of the images, in pixels.
         grid: rows and columns of the spatial tokens; m = grid[0] * grid[1].
@@ -50,6 +52,9 @@ class Backbone:
         model: the CLIP underneath, prepared for inference.
     """
 
+    VERSION: ClassVar[int] = 1
+    """Of the code around the towers, ``precision.prepare`` included: a change that moves a feature raises it."""
+
     def __init__(
         self,
         name: str,
@@ -60,7 +65,9 @@ class Backbone:
         tokenizer: Tokenizer,
         resolution: int,
         logit_scale: float,
+        published_name: str | None = None,
     ) -> None:
+        self.published_name = published_name or name
         self.name, self.model, self.preprocess, self.resolution = name, model, preprocess, resolution
         self.grid, self.embed_dim, self.token_space = tower.grid, tower.embed_dim, tower.tokens
         self.logit_scale = logit_scale
@@ -79,6 +86,7 @@ class Backbone:
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
         tokens: TokenSpace = "joint",
+        published_name: str | None = None,
     ) -> "Backbone":
         """Make a backbone of a ``clip.model.CLIP``.
 
@@ -100,7 +108,24 @@ class Backbone:
             tokenizer=clip_tokenizer(),
             resolution=resolution,
             logit_scale=logit_scale,
+            published_name=published_name,
         )
+
+    @property
+    def encoder(self) -> str:
+        """The library's code between an image and its tokens, by its stated versions."""
+        return f"backbone {self.VERSION}, {type(self._tower).__name__} {self._tower.VERSION}"
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the image encoder's parameters and buffers as they compute: names, types, shapes and bytes."""
+        return _state_digest(self.model.visual.state_dict())
+
+    @cached_property
+    def text_weights_sha256(self) -> str:
+        """The same of everything but the image encoder."""
+        state = self.model.state_dict()
+        return _state_digest({name: value for name, value in state.items() if not name.startswith("visual.")})
 
     # Results may feed heads that are trained: inference_mode would forbid that, no_grad does not.
     @torch.no_grad()
@@ -187,6 +212,14 @@ class Backbone:
             f"{self.name} gives NaN or infinity in {self.dtype}: load it with precision='fp32'; if that does not help, "
             "its weights are damaged"
         )
+
+
+def _state_digest(state: Mapping[str, Tensor]) -> str:
+    digest = sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @cache

@@ -5,7 +5,7 @@ Neither encoder is rewritten: both run as the package has them, up to the point 
 
 import copy
 from collections.abc import Callable
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,8 @@ TokenSpace = Literal["joint", "pre_pool"]
 class DenseTower(Protocol):
     """Pooled and spatial features of images, not of unit length, in the precision of the weights."""
 
+    VERSION: ClassVar[int]
+    """Of the tower's code: a change that moves its features raises it, and voids what was encoded with another."""
     tokens: TokenSpace
     embed_dim: int
     grid: tuple[int, int]
@@ -36,6 +38,8 @@ class DenseResNet:
     CLIP asks its pool only for the query of the mean token. Here each place of the map asks as well, and every answer
     goes through the output projection, as in CALIP's released code.
     """
+
+    VERSION: ClassVar[int] = 1
 
     def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
         self.trunk = _without(visual, "attnpool")
@@ -54,6 +58,8 @@ class DenseResNet:
 
 class DenseViT:
     """A ``clip.model.VisionTransformer`` that projects every token as CLIP projects the class token."""
+
+    VERSION: ClassVar[int] = 1
 
     def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
         self.visual = visual

@@ -1,13 +1,14 @@
 """Model cards of the shipped miniatures, and the only way to their weights: through the card's checksum."""
 
-import hashlib
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from calip_core.digests import sha256_of
 from calip_core.miniature.architecture import Architecture
 from calip_core.paths import DATA_DIR, atomic_path
+from calip_core.yaml_model import read_model
 
 MINIATURE_DIR = DATA_DIR / "miniature"
 
@@ -64,16 +65,13 @@ def load_card(name: str, folder: Path = MINIATURE_DIR) -> ModelCard:
 
     Raises:
         FileNotFoundError: there is no such card; the message lists those that are there.
-        ValueError: the file is no model card.
+        ValueError: the file does not describe a miniature.
     """
     path = folder / f"{name}.yaml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
         raise FileNotFoundError(f"no model card {path}: cards there: {known}")
-    try:
-        return ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no model card: {error}") from error
+    return read_model(path, ModelCard, "a miniature")
 
 
 def save_card(card: ModelCard, path: Path) -> None:
@@ -103,9 +101,3 @@ def checkpoint_path(name: str, folder: Path = MINIATURE_DIR) -> Path:
             f"({card.bytes} bytes): restore it with `git checkout`, or train it again"
         )
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

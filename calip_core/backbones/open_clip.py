@@ -1,6 +1,7 @@
 """Models of the ``open_clip`` package (extra ``openclip``) that have the shape of OpenAI's CLIP."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,8 @@ from calip_core.backbones.precision import Precision, choose_dtype, prepare
 
 class OpenClipViT:
     """open_clip's VisionTransformer: its ``ln_post`` already sees every token, so only ``proj`` is left to apply."""
+
+    VERSION: ClassVar[int] = 1
 
     def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
         self.visual, self.tokens = visual, tokens

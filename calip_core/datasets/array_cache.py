@@ -23,16 +23,15 @@ class DamagedCacheError(ValueError):
     """A cache file is not what was written."""
 
 
-def fingerprint(sources: Path, parameters: dict[str, Any]) -> str:
-    """16 hexadecimal digits that change with the Python files under ``sources``, the parameters, or NumPy's version.
+def fingerprint(parameters: dict[str, Any]) -> str:
+    """16 hexadecimal digits that change with the parameters, or with NumPy's version.
 
-    NumPy counts as a maker too: its random streams and elementary functions may differ in another version.
+    Whoever makes the rows states among the parameters the version of the rules by which they are made
+    (``world.VERSION``, ``pointclouds.VERSION``). NumPy counts as a maker too: its random streams and elementary
+    functions may differ in another version.
     """
-    digest = hashlib.sha256(json.dumps([parameters, np.__version__], sort_keys=True).encode())
-    for file in sorted(sources.rglob("*.py")):
-        code = file.read_bytes()
-        digest.update(f"{file.relative_to(sources).as_posix()} {len(code)} ".encode() + code)
-    return digest.hexdigest()[:16]
+    text = json.dumps([parameters, np.__version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_array(
@@ -104,7 +103,7 @@ class CachedArray:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | Callable[[], Path],
         shape: tuple[int, ...],
         make: Callable[[int, int], Shaped[np.ndarray, "_ ..."]],
         *,
@@ -115,14 +114,14 @@ class CachedArray:
         """Say what to read, and how to make it.
 
         Args:
-            path: the cache file.
+            path: the cache file; as a function where its name takes work, which is put off until a row is wanted.
             shape: of the whole array.
             make: gives rows ``start`` to ``stop``.
             dtype: of its numbers.
             batch_size: rows made at a time.
             doing: the word that a progress bar shows.
         """
-        self._path, self._shape, self._make, self._dtype = path, shape, make, np.dtype(dtype)
+        self._where, self._shape, self._make, self._dtype = path, shape, make, np.dtype(dtype)
         self._batch_size, self._doing = batch_size, doing
         self._array: Shaped[np.ndarray, "n ..."] | None = None
 
@@ -130,28 +129,37 @@ class CachedArray:
         return self._shape[0]
 
     def __getitem__(self, index: int | slice) -> Shaped[np.ndarray, "..."]:
+        rows: np.ndarray = self._rows[index]
+        return rows
+
+    @property
+    def _rows(self) -> Shaped[np.ndarray, "n ..."]:
         if self._array is None:
             self._array = self._open()
-        rows: np.ndarray = self._array[index]
-        return rows
+        return self._array
+
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of all rows, which are made if need be."""
+        return _sha256(self._rows).hex()
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process maps the file itself instead of receiving all its rows."""
         return self.__dict__ | {"_array": None}
 
     def _open(self) -> Shaped[np.ndarray, "n ..."]:
+        path = self._where() if callable(self._where) else self._where
         try:
-            return map_array(self._path, self._shape, self._dtype)
+            return map_array(path, self._shape, self._dtype)
         except FileNotFoundError:
             pass
         except DamagedCacheError as error:
             warnings.warn(f"{error}: {self._doing} it again", UserWarning, stacklevel=4)
-        write_array(self._path, self._shape, self._dtype, self._batches())
-        return map_array(self._path, self._shape, self._dtype)
+        write_array(path, self._shape, self._dtype, self._batches(path.stem))
+        return map_array(path, self._shape, self._dtype)
 
-    def _batches(self) -> Iterator[Shaped[np.ndarray, "_ ..."]]:
+    def _batches(self, name: str) -> Iterator[Shaped[np.ndarray, "_ ..."]]:
         count = self._shape[0]
-        for start in tqdm(range(0, count, self._batch_size), f"{self._doing} {self._path.stem}", delay=2, leave=False):
+        for start in tqdm(range(0, count, self._batch_size), f"{self._doing} {name}", delay=2, leave=False):
             yield self._make(start, min(start + self._batch_size, count))
 
 
@@ -160,7 +168,7 @@ class CachedImages(CachedArray):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | Callable[[], Path],
         shape: tuple[int, int, int, int],
         render: Callable[[int, int], UInt8[np.ndarray, "_ h w 3"]],
         batch_size: int = 128,

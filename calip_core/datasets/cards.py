@@ -3,7 +3,6 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -11,7 +10,6 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
@@ -24,6 +22,7 @@ from calip_core.datasets.task import (
 )
 from calip_core.paths import DATA_DIR
 from calip_core.pointclouds.poses import UpAxis
+from calip_core.yaml_model import read_model
 
 CARD_DIR = DATA_DIR / "cards"
 TEMPLATE_DIR = DATA_DIR / "templates"
@@ -287,13 +286,7 @@ def load_card(name: str) -> Card:
     if name not in available_cards():
         raise ValueError(f"no dataset card {name!r} in {CARD_DIR}; there are: {', '.join(available_cards())}")
     path = CARD_DIR / f"{name}.yaml"
-    try:
-        card = Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
-        raise ValueError(f"{path} does not describe a task: {faults}") from error
+    card = read_model(path, Card, "a task")
     if card.name != name:
         raise ValueError(f"{path} is the card of {card.name!r}: its name must be that of its file, {name!r}")
     return card

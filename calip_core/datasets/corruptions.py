@@ -75,18 +75,20 @@ def shifted(split: Split, name: str, strength: float, seed: int = 0) -> Split:
 
     Raises:
         ValueError: unknown name, a strength outside its range, or a split of point clouds, whose views belong together
-            and go to the encoder by a road of their own.
+            and reach the encoder without CLIP's preprocessing.
     """
     if name not in SHIFTS:
         raise ValueError(f"shift is {name!r}, expected one of {', '.join(SHIFTS)}")
     if not 0 <= strength < 1:
         raise ValueError(f"strength is {strength}, expected at least 0 and less than 1")
-    if split.views > 1 or hasattr(split, "encoder_input"):
+    if split.views > 1 or split.depth_maps:
         raise ValueError(
             f"the split holds depth maps of point clouds, {split.views} to a cloud, expected pictures that stand for "
             "themselves: a shift changes every picture for itself. Shift a split of an image task instead"
         )
-    return Split(_ShiftedImages(split, SHIFTS[name], strength, seed), split.labels)
+    read = _ShiftedImages(split, SHIFTS[name], strength, seed)
+    # Not the files' alone: a shift may show parts of other pictures, so pixels tell.
+    return Split(read, split.labels)
 
 
 def _border_colour(image: Image.Image) -> tuple[int, int, int]:

@@ -1,11 +1,8 @@
 """Some images of a split as a split of their own: as they are, in augmented views, blurred, or as whole clouds."""
 
-import hashlib
-import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -13,8 +10,10 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from calip_core.datasets.task import Split
-from calip_core.features.encode import OwnInput
+from calip_core.datasets.task import Preprocess, Split
+
+VERSION = 1
+"""Of the rules for augmented and blurred images: a change that moves their pixels raises it."""
 
 CROP = (0.5, 1.0)
 """Share of the area that an augmented view keeps, as in Tip-Adapter's code."""
@@ -58,11 +57,6 @@ class _Views:
     augmentations: int
     seed: int
 
-    @property
-    def paths(self) -> Sequence[Path] | None:
-        paths = self.split.paths
-        return None if paths is None else [paths[i] for i in self.indices for _ in range(max(1, self.augmentations))]
-
     def __call__(self, row: int) -> Image.Image:
         place, view = divmod(row, max(1, self.augmentations))
         image = self.split[self.indices[place]][0]
@@ -91,18 +85,16 @@ class DrawnImages(Split):
             augmentations: views of each; 0 takes the image as it is.
             seed: of crops and mirrorings; view v of image i depends on (seed, i, v) alone.
         """
-        self.views = max(1, augmentations)
-        read = _Views(split, tuple(indices), augmentations, seed)
-        super().__init__(read, np.repeat(split.labels[list(indices)], self.views))
-        if augmentations and read.paths is not None:  # files alone do not say which crops: a store must know
-            numbers = list(read.indices)
-            self.made_from = f"{augmentations} views of {numbers} by seed {seed}, rule {_rule()}"
-
-
-def _rule() -> str:
-    """A digest of the code that makes augmented views."""
-    text = inspect.getsource(random_box) + inspect.getsource(_augmented) + f"{CROP} {_SHAPE} {_TRIES}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        views, drawn = max(1, augmentations), [int(i) for i in indices]
+        change = f"{augmentations} views of {drawn} by seed {seed}, rule {VERSION}" if augmentations else f"{drawn}"
+        super().__init__(
+            _Views(split, tuple(drawn), augmentations, seed),
+            np.repeat(split.labels[drawn], views),
+            views=views,
+            paths=None if split.paths is None else [split.paths[i] for i in drawn for _ in range(views)],
+            # Files that are taken as they are say by their contents which were drawn.
+            identity=split.identity if split.paths is not None and not augmentations else split.derived_identity(change),
+        )
 
 
 class DrawnViews(Split):
@@ -110,14 +102,17 @@ class DrawnViews(Split):
 
     def __init__(self, split: Split, indices: Sequence[int]) -> None:
         """Say which: numbers of images in the split, the views of a cloud together."""
-        self._split, self._indices, self.views = split, list(indices), split.views
-        self.made_from = f"{getattr(split, 'made_from', '')} {self._indices}"
-        super().__init__(lambda row: split[self._indices[row]][0], split.labels[self._indices])
+        self._split, self._indices = split, [int(i) for i in indices]
+        identity = split.derived_identity(f"images {self._indices}")
+        super().__init__(self._picture, split.labels[self._indices], views=split.views, identity=identity)
+        self.depth_maps = split.depth_maps
 
-    def encoder_input(self, index: int, resolution: int) -> Float[Tensor, "3 h w"]:
+    def _picture(self, row: int) -> Image.Image:
+        return self._split[self._indices[row]][0]
+
+    def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
         """As the split gives it."""
-        assert isinstance(self._split, OwnInput)
-        return self._split.encoder_input(self._indices[index], resolution)
+        return self._split.encoder_input(self._indices[index], preprocess, resolution)
 
 
 @dataclass(frozen=True)
@@ -129,23 +124,18 @@ class _Blur:
         return self.split[index][0].filter(ImageFilter.GaussianBlur(self.radius))
 
 
-class _BlurredImages(Split):
-    def __init__(self, split: Split, radius: float) -> None:
-        super().__init__(_Blur(split, radius), split.labels)
-        self.views = split.views
-
-
-class _BlurredViews(_BlurredImages):
-    """Views of clouds, whose encoder input is not their picture: the input itself is blurred."""
+class _Blurred(Split):
+    """Pictures are blurred as they are; of depth maps, what the encoder takes is blurred."""
 
     def __init__(self, split: Split, radius: float) -> None:
-        super().__init__(split, radius)
-        self._split, self._radius = split, radius
-        self.made_from = f"{getattr(split, 'made_from', '')} blurred {radius}"
+        identity = split.derived_identity(f"blurred {radius}, rule {VERSION}")
+        super().__init__(_Blur(split, radius), split.labels, views=split.views, paths=split.paths, identity=identity)
+        self.depth_maps, self._split, self._radius = split.depth_maps, split, radius
 
-    def encoder_input(self, index: int, resolution: int) -> Float[Tensor, "3 h w"]:
-        assert isinstance(self._split, OwnInput)
-        given = self._split.encoder_input(index, resolution)
+    def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
+        if not self.depth_maps:
+            return super().encoder_input(index, preprocess, resolution)
+        given = self._split.encoder_input(index, preprocess, resolution)
         size = 2 * math.ceil(3 * self._radius) + 1  # three standard deviations to each side
         blurred: Float[Tensor, "3 h w"] = gaussian_blur(given, [size, size], [self._radius, self._radius])
         return blurred
@@ -166,4 +156,4 @@ def blurred(split: Split, radius: float) -> Split:
         raise ValueError(f"radius is {radius}, expected a finite number of pixels, 0 or more")
     if radius == 0:
         return split
-    return _BlurredViews(split, radius) if isinstance(split, OwnInput) else _BlurredImages(split, radius)
+    return _Blurred(split, radius)

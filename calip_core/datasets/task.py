@@ -4,14 +4,22 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, Int64
+from jaxtyping import Float, Int, Int64
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from calip_core.prompts import check_template
+
+Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
+"""A backbone's way from a picture to what its image encoder takes."""
+
+Identity = str | Callable[[], str]
+"""A text that changes when certain images or clouds do; as a function where telling takes work."""
 
 SPLITS = ("train", "val", "test")
 """The splits that every task has; one may be empty."""
@@ -20,28 +28,59 @@ SPLITS = ("train", "val", "test")
 class Split(Dataset[tuple[Image.Image, int]]):
     """Labelled images in a fixed order; an image is decoded when it is asked for.
 
+    What its images are follows from the content of ``paths`` and from ``identity``, or, where it has neither, from
+    their pixels.
+
     Attributes:
         labels: the class number of every image, known without decoding one.
         views: how many consecutive images show one thing, which is drawn, classified and counted as one.
+        paths: the image files in the split's order; None where images are rendered and no file is theirs alone.
+        depth_maps: whether the images are depth maps, which reach an encoder without CLIP's preprocessing. Their
+            pictures are for people: augmenting or distorting those would change nothing that an encoder sees.
     """
 
-    views: int = 1
+    depth_maps: bool = False
 
-    def __init__(self, read: Callable[[int], Image.Image], labels: Sequence[int] | Int[np.ndarray, " n"]) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], Image.Image],
+        labels: Sequence[int] | Int[np.ndarray, " n"],
+        *,
+        views: int = 1,
+        paths: Sequence[Path] | None = None,
+        identity: Identity | None = None,
+    ) -> None:
         """Join images and labels.
 
         Args:
             read: gives image number 0 .. n-1 in RGB. It can be pickled, so that worker processes can read too.
             labels: class numbers from 0.
+            views: consecutive images per thing.
+            paths: the files of the images, if they have some.
+            identity: what the images depend on beside those files.
         """
         self._read = read
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
+        self.views, self.paths, self._identity = views, paths, identity
 
-    @property
-    def paths(self) -> Sequence[Path] | None:
-        """The image files in the split's order, or None where images are rendered and no file is theirs alone."""
-        paths: Sequence[Path] | None = getattr(self._read, "paths", None)
-        return paths
+    @cached_property
+    def identity(self) -> str | None:
+        """A text that changes when what the images depend on beside the content of ``paths`` does; None: nothing."""
+        return self._identity() if callable(self._identity) else self._identity
+
+    def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
+        """What an image encoder takes for one image.
+
+        Args:
+            index: of the image.
+            preprocess: the backbone's, which turns a picture into what the backbone takes.
+            resolution: height and width that the backbone takes, in pixels.
+        """
+        return preprocess(self[index][0])
+
+    def derived_identity(self, change: str) -> Callable[[], str] | None:
+        """The identity of a split whose images follow from this one's by ``change``; None where pixels have to tell."""
+        return None if self.paths is None and self._identity is None else partial(_changed, self, change)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,6 +93,10 @@ class Split(Dataset[tuple[Image.Image, int]]):
         """
         position = range(len(self))[index]
         return self._read(position), int(self.labels[position])
+
+
+def _changed(split: Split, change: str) -> str:
+    return f"{split.identity}; {change}" if split.identity else change
 
 
 @dataclass(frozen=True, eq=False)

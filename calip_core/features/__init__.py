@@ -1,8 +1,9 @@
 """Run a backbone over a split: into memory (``encode_split``), or once for all onto the disk (``FeatureStore``)."""
 
-from calip_core.features.encode import LabelledImages, choose_images, encode_split
+from calip_core.features.encode import choose_images, encode_split
 from calip_core.features.fill import EncodingReport
 from calip_core.features.manifest import Manifest
 from calip_core.features.store import FeatureStore
+from calip_core.features.texts import text_features
 
-__all__ = ["EncodingReport", "FeatureStore", "LabelledImages", "Manifest", "choose_images", "encode_split"]
+__all__ = ["EncodingReport", "FeatureStore", "Manifest", "choose_images", "encode_split", "text_features"]

@@ -10,14 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
-import numpy as np
 import torch
 from filelock import BaseFileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from calip_core.backbones.base import Backbone
-from calip_core.features.encode import LabelledImages, encoder_input
+from calip_core.datasets.task import Split
 from calip_core.features.shards import Shards
 from calip_core.tokens import ImageTokens
 
@@ -61,7 +60,7 @@ class EncodingReport:
     def __str__(self) -> str:
         if not self.images:
             return "nothing was left to encode"
-        return f"{self.images} images, {self.images_per_second:.0f} a second, bound by {self.bound}"
+        return f"{self.images} images, {self.images_per_second:.0f} per second, bound by {self.bound}"
 
 
 @dataclass
@@ -70,7 +69,7 @@ class _Fill:
 
     shards: Shards
     backbone: Backbone
-    split: LabelledImages
+    split: Split
     chosen: Sequence[int]
     bar: "tqdm[NoReturn]"
     held: dict[int, BaseFileLock] = field(default_factory=dict)
@@ -139,7 +138,7 @@ class _Fill:
     def _write(self, shard: int, tokens: ImageTokens) -> None:
         start = time.perf_counter()
         rows = [self.chosen[i] for i in self.shards.manifest.images_of(shard)]
-        labels = torch.from_numpy(np.asarray(self.split.labels)[rows].astype(np.int64))
+        labels = torch.from_numpy(self.split.labels[rows])
         try:
             self.shards.write(shard, {"pooled": tokens.pooled, "spatial": tokens.spatial, "labels": labels})
         except OSError as error:
@@ -168,14 +167,14 @@ class _Fill:
 
 
 def fill(
-    shards: Shards, backbone: Backbone, split: LabelledImages, chosen: Sequence[int],
+    shards: Shards, backbone: Backbone, split: Split, chosen: Sequence[int],
     *, workers: int | None = None, progress: bool = True,
 ) -> EncodingReport:  # fmt: skip
     """Encode whatever a store lacks, shard by shard; every shard is checked against its checksum first.
 
     Args:
         shards: the store's files.
-        backbone: who encodes.
+        backbone: the encoder to use.
         split: labelled images.
         chosen: which images of the split the store holds, by number.
         workers: threads that decode; as many as the machine has cores, at most 16, when left out.
@@ -204,7 +203,7 @@ def fill(
 
 
 def decode_ahead(
-    split: LabelledImages, backbone: Backbone, batches: Iterator[Batch], workers: int
+    split: Split, backbone: Backbone, batches: Iterator[Batch], workers: int
 ) -> Generator[tuple[int, Tensor], None, None]:
     """Preprocessed images of each batch, "b 3 h w", in order; threads decode the next batches meanwhile.
 
@@ -213,7 +212,7 @@ def decode_ahead(
     """
 
     def load(index: int) -> Tensor:
-        return encoder_input(split, index, backbone)
+        return split.encoder_input(index, backbone.preprocess, backbone.resolution)
 
     def stacked(waiting: tuple[int, list[Future[Tensor]]]) -> tuple[int, Tensor]:
         return waiting[0], torch.stack([image.result() for image in waiting[1]])

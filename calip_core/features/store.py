@@ -11,7 +11,8 @@ from torch import Tensor
 
 from calip_core.attention import CalipConfig, calip_logits
 from calip_core.backbones.base import Backbone
-from calip_core.features.encode import LabelledImages, choose_images
+from calip_core.datasets.task import Split
+from calip_core.features.encode import choose_images
 from calip_core.features.fill import EncodingReport, fill
 from calip_core.features.manifest import Manifest, StoredType, describe
 from calip_core.features.shards import Shards, begin, read_manifest
@@ -40,7 +41,7 @@ class FeatureStore:
     def encode(
         cls,
         backbone: Backbone,
-        split: LabelledImages,
+        split: Split,
         *,
         root: Path | None = None,
         name: str = "split",
@@ -59,15 +60,15 @@ class FeatureStore:
         and ends with the same bytes. Several processes may call this at once and then share the work.
 
         Args:
-            backbone: who encodes.
+            backbone: the encoder to use.
             split: labelled images, for instance ``task.splits["test"]``.
             root: folder of all stores; ``features`` in the user's cache when left out.
             name: for people, the beginning of the folder's name, such as "eurosat-test".
             limit: at most so many images, drawn by ``seed``; all when left out.
             seed: which images a limit takes.
             stored: how features are kept.
-            batch_size: images a call of the backbone, if the store is new.
-            shard_size: images a file, if the store is new. What is lost when a run is killed is at most two of them.
+            batch_size: images per call of the backbone, if the store is new.
+            shard_size: images per file, if the store is new. What is lost when a run is killed is at most two of them.
             workers: threads that decode; as many as the machine has cores, at most 16, when left out.
             progress: whether to show a bar.
 
@@ -80,7 +81,7 @@ class FeatureStore:
         """
         chosen = choose_images(split, limit, seed)
         manifest = describe(backbone, split, chosen, stored=stored, batch_size=batch_size, shard_size=shard_size)
-        parts = (name, backbone.name, manifest.key)
+        parts = (name, backbone.published_name, manifest.key)
         folder = (root or cache_dir() / "features") / "-".join(re.sub(r"[^\w.@]+", "_", part) for part in parts)
         shards = begin(folder, manifest)
         return cls(shards, fill(shards, backbone, split, chosen, workers=workers, progress=progress))
@@ -115,20 +116,28 @@ class FeatureStore:
                 parts.append(tensors.get_tensor("labels").numpy())
         return np.concatenate(parts)
 
-    def batches(self, size: int = _READ_TOGETHER) -> Iterator[ImageTokens]:
+    def batches(self, size: int = _READ_TOGETHER, spatial: bool = True) -> Iterator[ImageTokens]:
         """All tokens in order, at most ``size`` images at a time, in the type in which they are kept.
+
+        Args:
+            size: images per batch, at most.
+            spatial: whether spatial tokens are wanted. Without them nothing of them is read, and batches have an empty
+                grid: ``spatial`` of shape (n, 0, c), ``grid`` (0, 0).
 
         Raises:
             ValueError: the size is not positive.
         """
         if size < 1:
-            raise ValueError(f"size is {size}, expected at least one image a batch")
+            raise ValueError(f"size is {size}, expected at least one image per batch")
         for shard in range(self.manifest.shards):
             with self._shards.open(shard) as tensors:
-                pooled, spatial = tensors.get_slice("pooled"), tensors.get_slice("spatial")
+                pooled, places = tensors.get_slice("pooled"), tensors.get_slice("spatial")
                 for start in range(0, len(self.manifest.images_of(shard)), size):
                     rows = slice(start, start + size)
-                    yield ImageTokens(pooled[rows], spatial[rows], self.manifest.grid)
+                    if spatial:
+                        yield ImageTokens(pooled[rows], places[rows], self.manifest.grid)  # (size, c), (size, m, c)
+                    else:
+                        yield _without_places(pooled[rows])
 
     def tokens(self, dtype: torch.dtype = torch.float32) -> ImageTokens:
         """All tokens in memory, on the CPU: for small sets."""
@@ -161,3 +170,8 @@ class FeatureStore:
             clip[rows], text_attended[rows], visual_attended[rows] = part.clip, part.text_attended, part.visual_attended
             start += len(part)
         return CalipLogits(clip, text_attended, visual_attended)
+
+
+def _without_places(pooled: Float[Tensor, "n c"]) -> ImageTokens:
+    n, c = pooled.shape
+    return ImageTokens(pooled, pooled.new_empty(n, 0, c), (0, 0))

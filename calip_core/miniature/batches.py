@@ -10,6 +10,7 @@ from torch import Tensor
 
 from calip_core.backbones.clip_import import clip
 from calip_core.miniature.architecture import CONTEXT_LENGTH
+from calip_core.preprocessing import MEAN, STD
 from calip_core.world.captions import Pictured, choices, describe, fact_table, truth
 from calip_core.world.digits import render_digits, sample_digits
 from calip_core.world.drawing import render_scenes
@@ -18,10 +19,6 @@ from calip_core.world.solids import render_solids, sample_solids
 
 SOLID_SHARE = 0.15
 DIGIT_SHARE = 0.15
-
-# Channel means and deviations of CLIP's preprocessing (openai/CLIP, clip/clip.py).
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def to_input(pictures: UInt8[np.ndarray, "n h w 3"], resolution: int) -> Float[T
         pixels = torch.nn.functional.interpolate(
             pixels, (resolution, resolution), mode="bicubic", antialias=True
         )
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (_MEAN, _STD))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (MEAN, STD))
     return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

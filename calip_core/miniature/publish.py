@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from calip_core.backbones.clip_import import clip
-from calip_core.backbones.model_card import Accuracy, ModelCard, Training, save_card, sha256_of
+from calip_core.backbones.model_card import Accuracy, ModelCard, Training, save_card
+from calip_core.digests import sha256_of
 from calip_core.environment import processor_name
 from calip_core.metrics import wilson_interval
 from calip_core.miniature.architecture import half_state_dict

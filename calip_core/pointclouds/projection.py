@@ -12,9 +12,7 @@ from torchvision.transforms.functional import normalize
 
 from calip_core.pointclouds.views import ViewSet, view_set
 from calip_core.pointclouds.voxels import VoxelGrid
-
-# Of photographs, channel by channel, as in CLIP's own preprocessing (openai/CLIP clip/clip.py, _transform).
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+from calip_core.preprocessing import MEAN, STD
 
 # Points times views handled at once. On a processor: few enough for a cache, and fewer than PyTorch spreads over
 # threads, which costs more than it gains here. A GPU wants more work at once.

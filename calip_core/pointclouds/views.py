@@ -5,7 +5,6 @@ from functools import cache
 from typing import Annotated, Literal
 
 import torch
-import yaml
 from jaxtyping import Float, Float32
 from pydantic import (
     BaseModel,
@@ -14,12 +13,12 @@ from pydantic import (
     FiniteFloat,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 from torch import Tensor
 
 from calip_core.paths import DATA_DIR
+from calip_core.yaml_model import read_model
 
 VIEW_DIR = DATA_DIR / "views"
 
@@ -172,10 +171,7 @@ def view_set(name: str) -> ViewSet:
     if name not in available_view_sets():
         raise ValueError(f"views is {name!r}, expected one of {', '.join(available_view_sets())}")
     path = VIEW_DIR / f"{name}.yaml"
-    try:
-        views = ViewSet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} describes no view set: {error}") from error
+    views = read_model(path, ViewSet, "a view set")
     if views.name != name:
         raise ValueError(f"{path} is the view set {views.name!r}: its name must be that of its file, {name!r}")
     return views

@@ -18,3 +18,6 @@ from calip_core.world.vocabulary import HELD_OUT_PAIRS as HELD_OUT_PAIRS
 from calip_core.world.vocabulary import SHAPES as SHAPES
 from calip_core.world.vocabulary import SOLIDS as SOLIDS
 from calip_core.world.vocabulary import TEXTURES as TEXTURES
+
+VERSION = 1
+"""Of the world's rules: a change that moves a pixel or a point of what they make raises it, and voids the caches."""

@@ -29,6 +29,7 @@ def test_names_are_the_miniatures_and_openais():
 def test_a_path_gives_a_backbone(checkpoint, family, as_text):
     backbone = load_backbone(str(checkpoint) if as_text else checkpoint, device="cpu")
     assert (backbone.name, backbone.embed_dim) == (str(checkpoint), WIDTH)
+    assert backbone.published_name == backbone.name
     assert (backbone.grid, backbone.resolution) == (GRIDS[family], RESOLUTIONS[family])
     assert backbone.encode_image(random_images(family)).grid == GRIDS[family]
 
@@ -66,6 +67,7 @@ def test_files_as_openai_ships_them_load_by_path_and_by_name(shipped, family, tm
         expected = clip.load(str(shipped), device="cpu")[0].encode_image(images)
     tokens = by_path.encode_image(images)
     assert tokens.spatial.dtype == torch.float32 and by_name.grid == GRIDS[family]
+    assert (by_path.name, by_path.published_name, by_name.published_name) == (str(shipped), "RN50", "RN50")
     assert torch.equal(by_name.encode_image(images).spatial, tokens.spatial)
     assert torch.equal(by_name.encode_image(images).pooled, tokens.pooled)
     expected = torch.nn.functional.normalize(expected, dim=-1)

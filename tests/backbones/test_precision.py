@@ -24,68 +24,17 @@ def processor(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("features", ["amx_bf16 amx_tile", "avx512_bf16 amx_bf16"])
-def test_auto_takes_bfloat16_where_the_processor_has_it(processor, features):
+def test_auto_takes_bfloat16_where_the_processor_has_matrix_units(processor, features):
     processor(features)
     assert choose_dtype("auto", CPU) == torch.bfloat16
     assert choose_dtype("fp32", CPU) == torch.float32  # on request
 
 
-def test_auto_keeps_float32_on_other_processors(processor):
-    processor("avx2 avx512f")
+@pytest.mark.parametrize("features", ["avx2 avx512f", "avx512f avx512_bf16"])
+def test_auto_keeps_float32_without_matrix_units(processor, features):
+    processor(features)
     assert choose_dtype("auto", CPU) == torch.float32
     assert choose_dtype("bf16", CPU) == torch.bfloat16
-
-
-@pytest.fixture
-def stopwatch(processor, monkeypatch, tmp_path):
-    """A processor with the instruction and without matrix units, and what a measurement there finds, call by call."""
-    processor("avx512f avx512_bf16")
-    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
-    forget()
-    found = []
-    monkeypatch.setattr(precision, "_measure_bfloat16_speedup", lambda: found.pop(0))
-    yield found
-    forget()
-
-
-def forget():
-    """What a new process does not know."""
-    precision._bfloat16_speedup.cache_clear()
-
-
-@pytest.mark.parametrize(("speedup", "dtype"), [(0.5, torch.float32), (2.0, torch.bfloat16)])
-def test_the_instruction_alone_is_measured(stopwatch, speedup, dtype):
-    stopwatch.append(speedup)
-    assert choose_dtype("auto", CPU) == dtype
-
-
-def test_the_measurement_is_kept(stopwatch):
-    stopwatch += [2.0, 0.5]
-    first = choose_dtype("auto", CPU)
-    forget()
-    assert choose_dtype("auto", CPU) == first
-    assert stopwatch == [0.5]
-
-
-@pytest.mark.parametrize("kept", ["", "[]", '{"processor": "another", "torch": "1", "speedup": 2}', '{"speedup": 2}'])
-def test_what_was_kept_is_believed_only_for_this_processor_and_torch(stopwatch, tmp_path, kept):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "bfloat16_speedup.json").write_text(kept)
-    stopwatch.append(0.5)
-    assert choose_dtype("auto", CPU) == torch.float32
-    assert stopwatch == []
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(stopwatch, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    stopwatch.append(2.0)
-    assert choose_dtype("auto", CPU) == torch.bfloat16
-
-
-def test_the_measurement_times_both_formats():
-    before = torch.get_rng_state()
-    assert 0.01 < precision._measure_bfloat16_speedup() < 100
-    assert torch.equal(torch.get_rng_state(), before)  # a seed means the same, measured or known
 
 
 def test_a_system_without_that_list_keeps_float32(monkeypatch, tmp_path):

@@ -84,9 +84,9 @@ def synthetic_store(folder: Path, images: int) -> Path:
     Each is mapped, checked and read as a file of its own, so for the memory of the process it makes no difference.
     """
     manifest = Manifest(
-        images=images, source="synthetic", files=None, backbone="synthetic", tokens="joint", weights="none", grid=GRID,
-        width=WIDTH, preprocessing="none", precision="none", stored="float16", versions={}, batch_size=SHARD,
-        shard_size=SHARD,
+        images=images, source="synthetic", backbone="synthetic", encoder="none", tokens="joint", weights="none",
+        grid=GRID, width=WIDTH, preprocessing="none", precision="none", stored="float16", versions={},
+        batch_size=SHARD, shard_size=SHARD,
     )  # fmt: skip
     shards = begin(folder, manifest)
     full = images // SHARD

@@ -13,7 +13,6 @@ from calip_core.backbones.base import Backbone
 from calip_core.datasets.subsets import DrawnImages, DrawnViews, blurred, random_box
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore
-from calip_core.features.encode import OwnInput
 from tests.backbones.clips import random_clip
 from tests.evaluation.test_benchmark import cloud_task
 
@@ -30,6 +29,10 @@ class Files:
 
     def __call__(self, index):
         return Image.open(self.paths[index]).convert("RGB")
+
+
+def never(picture):
+    raise AssertionError("depth maps do not go through CLIP's preprocessing")
 
 
 @pytest.fixture
@@ -76,9 +79,10 @@ def test_drawn_files_are_known_by_their_names_and_their_crops_by_the_rule(tmp_pa
     files = Files(tuple(tmp_path / f"{i}.png" for i in range(3)))
     for i, path in enumerate(files.paths):
         noise(i).save(path)
-    split = Split(files, np.arange(3))
+    split = Split(files, np.arange(3), paths=files.paths)
     assert DrawnImages(split, [2, 0]).paths == [files.paths[2], files.paths[0]]
     assert len(DrawnImages(split, [2, 0], 3).paths) == 6
+    assert DrawnImages(split, [2, 0]).identity is None
     kinds = (0, 1), (2, 1), (2, 2), (3, 1)
     sources = {
         FeatureStore.encode(backbone, DrawnImages(split, [0, 1], *kind), root=tmp_path, progress=False).manifest.source
@@ -94,11 +98,12 @@ def test_blurred_images_and_clouds_stay_what_they_are(split, tmp_path):
     clouds = cloud_task(tmp_path).splits["test"]
     changed = blurred(clouds, 3.0)
     assert changed.views == clouds.views == 6
-    assert isinstance(changed, OwnInput) and not isinstance(out_of_focus, OwnInput)
-    before, after = (x.encoder_input(7, 32) for x in (clouds, changed))
+    assert changed.depth_maps and not out_of_focus.depth_maps
+    before, after = (x.encoder_input(7, never, 32) for x in (clouds, changed))
     assert before.shape == after.shape and after.std() < before.std()
-    assert changed.made_from != blurred(clouds, 2.0).made_from != clouds.made_from
-    assert DrawnViews(changed, range(6)).encoder_input(0, 32).equal(changed.encoder_input(0, 32))
+    assert len({changed.identity, blurred(clouds, 2.0).identity, clouds.identity}) == 3
+    drawn = DrawnViews(changed, range(6))
+    assert drawn.depth_maps and drawn.encoder_input(0, never, 32).equal(changed.encoder_input(0, never, 32))
     for bad in (-1.0, math.nan):
         with pytest.raises(ValueError, match="radius is"):
             blurred(split, bad)

@@ -36,7 +36,7 @@ def test_a_split_gives_image_and_label():
 def test_a_split_knows_its_files_where_it_has_any(tmp_path):
     assert Split(grey, [0]).paths is None
     paths = (tmp_path / "a.png", tmp_path / "b.png")
-    assert Split(PhotoFiles(paths), [0, 1]).paths == paths
+    assert Split(PhotoFiles(paths), [0, 1], paths=paths).paths == paths
 
 
 def test_labels_are_known_without_decoding():

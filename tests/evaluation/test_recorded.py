@@ -10,7 +10,7 @@ from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
 from calip_core.evaluation import recorded
 from calip_core.evaluation.recorded import Data, Encoder, Present, look
-from calip_core.features.manifest import precision_of, weights_checksum
+from calip_core.features.manifest import precision_of
 from tests.records import make_record
 
 
@@ -50,7 +50,7 @@ def test_weights_that_can_change_under_their_name_are_read_once(tmp_path, monkey
     own = tmp_path / "own.pt"
     shutil.copy(checkpoint_path("mini-rn"), own)
     backbone = load_backbone("mini-rn")
-    encoder = Encoder(precision_of(backbone), weights_checksum(backbone.model.visual))
+    encoder = Encoder(precision_of(backbone), backbone.weights_sha256)
     present_of = look(tmp_path)
     assert present_of("digits", "mini-rn").encoder == present_of("digits", str(own)).encoder == encoder
     monkeypatch.setattr(recorded, "load_backbone", lambda name: pytest.fail("read again"))

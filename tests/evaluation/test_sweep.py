@@ -16,7 +16,7 @@ from calip_core.evaluation.record import RunRecord
 from calip_core.evaluation.recorded import Present
 from calip_core.evaluation.store import append, load
 from calip_core.evaluation.sweep import Sweep, read_sweep, run_here, run_sweep
-from calip_core.features.manifest import precision_of, weights_checksum
+from calip_core.features.manifest import precision_of
 from tests.records import make_record
 
 VIEWED = {"projection": "pointclip, 1024 points", "view_weighting": "uniform", "view_weights": [1.0] * 6}
@@ -133,7 +133,7 @@ def test_a_sweep_over_stand_ins_resumes_until_the_split_changes(folder):
 
 def test_a_retrained_miniature_is_measured_again(folder):
     backbone = load_backbone("mini-rn")
-    now = {"weights": weights_checksum(backbone.model.visual), "precision": precision_of(backbone)}
+    now = {"weights": backbone.weights_sha256, "precision": precision_of(backbone)}
     sweep = read_sweep(grid(folder, backbones=["mini-rn"]))
     append(make_record(dataset="a", backbone="mini-rn", **now | {"weights": "older"}), folder / "runs.jsonl")
     assert run_sweep(sweep, folder / "runs.jsonl", no_engine, progress=False).left == 1

@@ -1,6 +1,7 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 import weakref
@@ -14,6 +15,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from calip_core import CalipConfig, calip_logits, encode_split
+from calip_core.backbones import base
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore, fill, manifest
@@ -118,6 +120,42 @@ def test_batches_respect_their_size_and_the_order(backbone, tmp_path):
         next(store.batches(0))
 
 
+def test_pooled_features_come_without_reading_the_spatial_ones(backbone, tmp_path, monkeypatch):
+    store = encode(backbone, tmp_path)
+    read = Shards.open
+
+    def watched(self, shard):
+        return Watched(read(self, shard))
+
+    monkeypatch.setattr(Shards, "open", watched)
+    batches = list(store.batches(3, spatial=False))
+    monkeypatch.undo()
+    assert [len(batch) for batch in batches] == [3, 1, 3, 1, 2]
+    assert all(batch.grid == (0, 0) and batch.spatial.shape == (len(batch), 0, WIDTH) for batch in batches)
+    assert torch.equal(torch.cat([batch.pooled for batch in batches]).float(), store.tokens().pooled)
+    assert {batch.spatial.dtype for batch in batches} == {torch.float16}
+
+
+class Watched:
+    """An open shard whose spatial tokens must not be asked for."""
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+
+    def __enter__(self):
+        opened = self.tensors.__enter__()
+        self.get_slice = lambda name: Unread() if name == "spatial" else opened.get_slice(name)
+        return self
+
+    def __exit__(self, *error):
+        return self.tensors.__exit__(*error)
+
+
+class Unread:
+    def __getitem__(self, rows):
+        pytest.fail("read spatial tokens")
+
+
 def test_a_second_call_encodes_nothing(backbone, tmp_path, monkeypatch):
     first = encode(backbone, tmp_path)
     monkeypatch.setattr(backbone, "encode_image", lambda images: pytest.fail("encoded again"), raising=False)
@@ -156,7 +194,34 @@ def test_whatever_changes_the_features_changes_the_store(backbone, tmp_path):
     assert encode(backbone, tmp_path).folder == folders[0]
 
 
-def test_another_version_of_the_encoders_code_makes_another_store(backbone, tmp_path, monkeypatch):
+def test_a_stated_version_of_the_encoder_makes_another_store(backbone, tmp_path, monkeypatch):
+    before = encode(backbone, tmp_path)
+    monkeypatch.setattr(type(backbone._tower), "VERSION", 2)
+    tower = encode(backbone, tmp_path)
+    monkeypatch.setattr(Backbone, "VERSION", 2)
+    assert len({before.folder, tower.folder, encode(backbone, tmp_path).folder}) == 3
+
+
+def test_another_name_for_the_same_weights_finds_the_same_features(backbone, tmp_path):
+    renamed = Backbone.from_clip("renamed", random_clip("rn"), precision="fp32")
+    first, second = encode(backbone, tmp_path).manifest, encode(renamed, tmp_path).manifest
+    assert first.key == second.key and first.backbone != second.backbone
+
+
+def test_weights_are_hashed_once(tmp_path, monkeypatch):
+    digests, hashed = [], base._state_digest
+
+    def counted(state):
+        digests.append(hashed(state))
+        return digests[-1]
+
+    monkeypatch.setattr(base, "_state_digest", counted)
+    fresh = Backbone.from_clip("random", random_clip("rn"), precision="fp32")
+    assert encode(fresh, tmp_path).manifest.weights == encode(fresh, tmp_path, limit=3).manifest.weights
+    assert len(digests) == 1
+
+
+def test_another_version_of_the_encoders_package_makes_another_store(backbone, tmp_path, monkeypatch):
     before = encode(backbone, tmp_path)
     versions = manifest.package_versions
     assert before.manifest.versions["clip-anytorch"] == versions(["clip-anytorch"])["clip-anytorch"]
@@ -184,25 +249,55 @@ class Files:
         return Image.open(self.paths[index]).convert("RGB")
 
 
+def split_of(folder):
+    files = Files(sorted(folder.iterdir()))
+    return Split(files, [0, 1, 2], paths=files.paths)
+
+
 def image_folder(folder):
     folder.mkdir()
     for i in range(3):
         Noise()(i).save(folder / f"{i}.png")
-    return Split(Files(sorted(folder.iterdir())), [0, 1, 2])
+    return split_of(folder)
 
 
 def test_a_changed_file_is_noticed_and_a_moved_folder_is_not(backbone, tmp_path):
     images = image_folder(tmp_path / "images")
     before = encode(backbone, tmp_path / "stores", images)
-    assert [file.name for file in before.manifest.files] == ["0.png", "1.png", "2.png"]
     (tmp_path / "images").rename(tmp_path / "moved")
-    moved = Split(Files(sorted((tmp_path / "moved").iterdir())), [0, 1, 2])
+    moved = split_of(tmp_path / "moved")
     assert encode(backbone, tmp_path / "stores", moved).folder == before.folder
     Noise(seed=9)(0).save(tmp_path / "moved" / "1.png")
     after = encode(backbone, tmp_path / "stores", moved)
     assert after.folder != before.folder
     assert not torch.equal(after.tokens().pooled[1], before.tokens().pooled[1])
     assert torch.equal(after.tokens().pooled[0], before.tokens().pooled[0])
+
+
+def test_features_stand_for_contents_and_not_for_names_or_times(backbone, tmp_path):
+    images = image_folder(tmp_path / "images")
+    before = encode(backbone, tmp_path / "stores", images)
+    os.utime(tmp_path / "images" / "1.png", ns=(0, 0))  # as `touch` does
+    assert encode(backbone, tmp_path / "stores", images).folder == before.folder
+    shutil.copytree(tmp_path / "images", tmp_path / "extracted" / "anew", copy_function=shutil.copyfile)
+    for i in range(3):
+        (tmp_path / "extracted" / "anew" / f"{i}.png").rename(tmp_path / "extracted" / "anew" / f"photo{i}.png")
+    again = encode(backbone, tmp_path / "stores", split_of(tmp_path / "extracted" / "anew"))
+    assert again.folder == before.folder and again.report.images == 0
+
+
+@pytest.mark.parametrize("change", ["labels", "identity", "order", "pixels"])
+def test_the_source_tells_one_set_of_images_from_another(tmp_path, change):
+    images = image_folder(tmp_path / "images")
+    if change == "labels":
+        other = Split(images._read, [0, 1, 1], paths=images.paths)
+    elif change == "identity":
+        other = Split(images._read, [0, 1, 2], paths=images.paths, identity="turned")
+    elif change == "order":
+        other = Split(images._read, [0, 1, 2], paths=images.paths[::-1])
+    else:
+        other = Split(images._read, [0, 1, 2])
+    assert manifest.source_digest(images, range(3)) != manifest.source_digest(other, range(3))
 
 
 @pytest.mark.parametrize("fault", ["flip", "truncate", "empty", "checksum"])

@@ -22,7 +22,8 @@ def load_photos() -> Task:
     # As stored: what the packages' own functions give.
     files = PhotoFiles(tuple(package_file(photograph.file) for photograph in photographs), upright=False)
     nothing = PhotoFiles(())
-    splits = {"train": Split(nothing, ()), "val": Split(nothing, ()), "test": Split(files, range(len(photographs)))}
+    splits = {split: Split(nothing, (), paths=()) for split in ("train", "val")}
+    splits["test"] = Split(files, range(len(photographs)), paths=files.paths)
     return card.task(splits)
 
 

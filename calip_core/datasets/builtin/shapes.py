@@ -79,9 +79,9 @@ def _split(question: Question, split: str, size: int, root: Path) -> Split:
     seed = split_seed(question.pairs, split)
     scenes = world.sample_scenes(size, seed, pairs=question.pairs)
     made_from = {"pairs": question.pairs, "size": size, "seed": seed, "resolution": RESOLUTION}
-    folder = root / "worlds" / fingerprint(Path(world.__file__).parent, made_from)
+    folder = root / "worlds" / fingerprint({"world": world.VERSION} | made_from)
     images = CachedImages(folder / f"{split}.npy", (size, RESOLUTION, RESOLUTION, 3), Render(scenes))
-    return Split(images, question.answer(scenes))
+    return Split(images, question.answer(scenes), identity=images.sha256)
 
 
 def split_seed(pairs: str, split: str) -> int:

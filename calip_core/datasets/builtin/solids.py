@@ -39,9 +39,8 @@ def load_mini_solids(root: Path | None = None, sizes: Mapping[str, int] | None =
 def _split(split: str, size: int, root: Path) -> CloudSplit:
     seed = split_seed("solids", split)
     kinds = sample_kinds(size, seed)
-    # The clouds depend on the code that samples them, and on the world whose solids they are of.
-    world_code = fingerprint(Path(world.__file__).parent, {"seed": seed, "size": size})
-    made_from = fingerprint(Path(pointclouds.__file__).parent, {"world": world_code, "by": package_versions(_MAKERS)})
+    rules = {"world": world.VERSION, "pointclouds": pointclouds.VERSION}
+    made_from = fingerprint({"seed": seed, "size": size, "by": package_versions(_MAKERS)} | rules)
     clouds = CachedArray(
         root / "solids" / made_from / f"{split}.npy",
         (size, STORED_POINTS, 3),

@@ -14,10 +14,12 @@ from calip_core.datasets.cards import load_card
 from calip_core.datasets.clouds.listings import SPLIT_FOLDERS
 from calip_core.datasets.clouds.task import CloudSplit, CloudTask
 from calip_core.datasets.readers.coop import list_dataset
+from calip_core.datasets.readers.cuts import BY_RULE, VAL_BY_RULE, cut_class
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_listing, find_dataset
-from calip_core.datasets.readers.folder import SHARES, class_folders, cut_class
-from calip_core.datasets.readers.own_splits import VAL_BY_RULE, cut_val
+from calip_core.datasets.readers.folder import class_folders
+from calip_core.datasets.readers.own_splits import cut_val_off
 from calip_core.datasets.task import SPLITS
+from calip_core.digests import file_digests
 from calip_core.paths import data_root
 from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.files import ARRAYS, EITHER, MESHES, read_cloud
@@ -59,8 +61,8 @@ class CloudFiles:
         """The path of a file."""
         return str(self.folder / self.names[index])
 
-    def made_from(self) -> str:
-        """A digest of the files' names, sizes and times, and of what decides about sampled points."""
+    def identity(self) -> str:
+        """A digest of the files' names and contents, and of what decides about sampled points."""
         meshes = any(name.lower().endswith((*MESHES, *EITHER)) for name in self.names)
         sampling = [self.count, self.seed, np.__version__, trimesh.__version__] if meshes else []
         return _digest(sampling, {name: self.folder / name for name in self.names})
@@ -87,17 +89,14 @@ class CloudRows:
         name, _, row = self.names[index].rpartition("#")
         return f"{self.files[name]}, row {int(row)}"
 
-    def made_from(self) -> str:
-        """A digest of the rows, and of the files' names, sizes and times."""
+    def identity(self) -> str:
+        """A digest of the rows, and of the files' names and contents."""
         return _digest(self.names, self.files)
 
 
 def _digest(parameters: Sequence[object], files: Mapping[str, Path]) -> str:
-    digest = hashlib.sha256(json.dumps(parameters).encode())
-    for name, path in files.items():
-        state = path.stat()
-        digest.update(f"\n{name} {state.st_size} {state.st_mtime_ns}".encode())
-    return digest.hexdigest()
+    contents = dict(zip(files, file_digests(list(files.values())), strict=True))
+    return hashlib.sha256(json.dumps([*parameters, contents]).encode()).hexdigest()
 
 
 def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed: int = 0) -> CloudTask:
@@ -144,12 +143,12 @@ def _split(found: Found, listing: Listing, rows: Sequence[Row], points: int, see
         return _file_split(found.images, rows, points, seed)
     names = tuple(row.path for row in rows)
     read = CloudRows({name: found.file(name) for name in sorted({path.rpartition("#")[0] for path in names})}, names)
-    return CloudSplit(read, [row.label for row in rows], read.made_from(), read.origin)
+    return CloudSplit(read, [row.label for row in rows], read.identity, read.origin)
 
 
 def _file_split(folder: Path, rows: Sequence[Row], points: int, seed: int) -> CloudSplit:
     read = CloudFiles(folder, tuple(row.path for row in rows), max(points, SAMPLED), seed)
-    return CloudSplit(read, [row.label for row in rows], read.made_from(), read.origin)
+    return CloudSplit(read, [row.label for row in rows], read.identity, read.origin)
 
 
 def load_cloud_folder(
@@ -199,15 +198,16 @@ def _ready_made(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Ro
         [row for label, folder in enumerate(folders) for row in _rows(cloud_files(folder / split), label, below)]
         for split in SPLIT_FOLDERS
     )
-    return cut_val(train) | {"test": test}, f"the folders train and test of every class; {VAL_BY_RULE}"
+    return cut_val_off(train) | {"test": test}, f"the folders train and test of every class; {VAL_BY_RULE}"
 
 
 def _cut(folders: Sequence[Path], below: Path) -> tuple[dict[str, list[Row]], str]:
-    cuts = [cut_class(cloud_files(folder)) for folder in folders]
+    cuts = [cut_class(cloud_files(folder), Path) for folder in folders]
     rows = {
-        split: [row for label, cut in enumerate(cuts) for row in _rows(cut[split], label, below)] for split in SPLITS
+        split: [row for label, cut in enumerate(cuts) for row in _rows(sorted(cut[split]), label, below)]
+        for split in SPLITS
     }
-    return rows, f"cut {SHARES['train']}/{SHARES['val']}/rest in every class by a hash of the file names"
+    return rows, BY_RULE
 
 
 def _rows(files: Iterable[Path], label: int, below: Path) -> list[Row]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int, Int64
 
-from calip_core.datasets.task import SPLITS, check_classnames, check_labels, check_templates
+from calip_core.datasets.task import SPLITS, Identity, check_classnames, check_labels, check_templates
 from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.poses import UpAxis
 
@@ -16,14 +17,13 @@ class CloudSplit:
 
     Attributes:
         labels: the class number of every cloud, known without reading one.
-        made_from: a text that changes when any of the clouds would: names, sizes and times of files, seeds, code.
     """
 
     def __init__(
         self,
         read: Callable[[int], Cloud],
         labels: Sequence[int] | Int[np.ndarray, " n"],
-        made_from: str,
+        identity: Identity,
         origin: Callable[[int], str] | None = None,
     ) -> None:
         """Join clouds and labels.
@@ -31,12 +31,16 @@ class CloudSplit:
         Args:
             read: gives the points of cloud number 0 .. n-1, as many as are stored. It can be pickled.
             labels: class numbers from 0.
-            made_from: what the clouds depend on.
+            identity: a text that changes when any of the clouds would.
             origin: names the file that cloud number 0 .. n-1 comes from, for messages, if there is one.
         """
-        self._read, self._origin = read, origin
+        self._read, self._identity, self._origin = read, identity, origin
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
-        self.made_from = made_from
+
+    @cached_property
+    def identity(self) -> str:
+        """A text that changes when any of the clouds would: the content of files, seeds, versions of rules."""
+        return self._identity() if callable(self._identity) else self._identity
 
     def __len__(self) -> int:
         return len(self.labels)

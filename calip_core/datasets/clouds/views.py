@@ -3,6 +3,7 @@
 import math
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from calip_core import pointclouds
 from calip_core.datasets.array_cache import CachedArray, fingerprint
 from calip_core.datasets.clouds.task import CloudSplit, CloudTask
-from calip_core.datasets.task import Split, Task
+from calip_core.datasets.task import Preprocess, Split, Task
 from calip_core.paths import cache_dir
 from calip_core.pointclouds.poses import Turn, prepare
 from calip_core.pointclouds.projection import depth_maps, encoder_input
@@ -87,11 +88,17 @@ class ViewSplit(Split):
         views: images of every cloud.
         clouds: "n p 3", the prepared clouds, y up, in the unit sphere but for noise, which may take points out of it.
         fewest_points: gives the number of stored points of the smallest cloud.
-        made_from: a text that changes when any of the maps would.
     """
 
+    depth_maps = True
+
     def __init__(
-        self, clouds: CachedArray, labels: Int[np.ndarray, " n"], views: ViewSet, made_from: str, stored: CloudSplit
+        self,
+        clouds: CachedArray,
+        labels: Int[np.ndarray, " n"],
+        views: ViewSet,
+        made_from: Callable[[], str],
+        stored: CloudSplit,
     ) -> None:
         """Join prepared clouds and their labels.
 
@@ -99,12 +106,12 @@ class ViewSplit(Split):
             clouds: "n p 3", as they are looked at.
             labels: class number of every cloud.
             views: from where to look, and how.
-            made_from: what the clouds depend on.
+            made_from: gives a text that changes when any of the prepared clouds would.
             stored: the clouds as their files hold them.
         """
-        super().__init__(self._picture, np.repeat(labels, len(views)))
-        self.views, self.clouds, self.view_set = len(views), clouds, views
-        self.made_from = f"{made_from} {views.model_dump_json()}"
+        shown = partial(_identity, made_from, views)
+        super().__init__(self._picture, np.repeat(labels, len(views)), views=len(views), identity=shown)
+        self.clouds, self.view_set = clouds, views
         self.fewest_points = stored.fewest_points
         self._forget()
 
@@ -131,7 +138,7 @@ class ViewSplit(Split):
                     self._kept.popitem(last=False)
             return self._kept[cloud][view]
 
-    def encoder_input(self, index: int, resolution: int) -> Float32[Tensor, "3 h w"]:
+    def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float32[Tensor, "3 h w"]:
         """What the image encoder takes, instead of CLIP's own preprocessing of a picture."""
         depth = self.depth_map(index)[None, None]
         return encoder_input(depth, resolution, standardise=self.view_set.standardise)[0]
@@ -169,17 +176,32 @@ def view_task(task: CloudTask, projection: Projection, root: Path | None = None)
 
 def _view_split(task: CloudTask, name: str, projection: Projection, views: ViewSet, root: Path) -> ViewSplit:
     split = task.splits[name]
-    options = {field: value for field, value in asdict(projection).items() if field != "views"}
-    stored = {"clouds": split.made_from, "up": task.up, "shuffled": task.shuffled, "scipy": scipy.__version__}
-    made_from = fingerprint(Path(pointclouds.__file__).parent, stored | options)
+    made_from = partial(_made_from, task, name, projection)
     clouds = CachedArray(
-        root / "clouds" / made_from / f"{name}.npy",
+        partial(_cache_path, root, name, made_from),
         (len(split), projection.points, 3),
         partial(_prepare_rows, task, name, projection),
         dtype=np.float32,
         doing="sampling",
     )
     return ViewSplit(clouds, split.labels, views, made_from, split)
+
+
+def _made_from(task: CloudTask, name: str, projection: Projection) -> str:
+    """What the prepared clouds of a split depend on, as a digest."""
+    options = {field: value for field, value in asdict(projection).items() if field != "views"}
+    stored = {"clouds": task.splits[name].identity, "up": task.up, "shuffled": task.shuffled}
+    rules = {"pointclouds": pointclouds.VERSION, "scipy": scipy.__version__}
+    return fingerprint(stored | options | rules)
+
+
+def _cache_path(root: Path, name: str, made_from: Callable[[], str]) -> Path:
+    return root / "clouds" / made_from() / f"{name}.npy"
+
+
+def _identity(made_from: Callable[[], str], views: ViewSet) -> str:
+    """Of the maps: the clouds, and how they are looked at."""
+    return f"{made_from()} {views.model_dump_json(exclude={'description', 'source'})}"
 
 
 def _prepare_rows(

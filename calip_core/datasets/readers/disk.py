@@ -358,4 +358,4 @@ def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Tas
 
 def _split(images: Path, rows: list[Row]) -> Split:
     files = PhotoFiles(FilesBelow(images, tuple(row.path for row in rows)), upright=False)
-    return Split(files, [row.label for row in rows])
+    return Split(files, [row.label for row in rows], paths=files.paths)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from calip_core.datasets.readers.cuts import BY_RULE
 from calip_core.datasets.readers.disk import ALL_TOGETHER, Found, Listing, Row, read_json
 from calip_core.datasets.readers.matlab import read_mat
-from calip_core.datasets.readers.own_splits import BY_RULE, cut_in_three, with_val
+from calip_core.datasets.readers.own_splits import cut_in_three, with_val
 from calip_core.paths import DATA_DIR
 
 NAMES = "cat_to_name.json"

@@ -1,8 +1,7 @@
 """Anyone's own images as a task: ``folder:PATH`` with one sub-folder a class."""
 
-import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from calip_core.datasets.task import Split, Task
+from calip_core.datasets.readers.cuts import BY_RULE, cut_class
+from calip_core.datasets.task import SPLITS, Split, Task
 
 TEMPLATES = ("a photo of a {}.",)
-SHARES = {"train": 50, "val": 20}
-"""Per cent of a class; the rest is test. So CoOp cuts the data sets that have no split of their own."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,11 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
     broken = unreadable_images([file for files in images.values() for file in files])
     if broken:
         _report(broken, unreadable)
-    cuts = [cut_class(sorted(set(images[folder]) - set(broken))) for folder in folders]
+    cuts = [cut_class(set(images[folder]) - set(broken), Path) for folder in folders]
     for folder, cut in zip(folders, cuts, strict=True):
         if not any(cut.values()):
             raise ValueError(f"the sub-folder {folder} has no readable images: add some, or remove it")
-    splits = {split: _split([cut[split] for cut in cuts]) for split in ("train", "val", "test")}
+    splits = {split: _split([sorted(cut[split]) for cut in cuts]) for split in SPLITS}
     return Task(
         name=name,
         title=f"Images in {path.name or path}",
@@ -97,7 +95,7 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
         splits=splits,
         licence="that of the images' owner",
         source=str(path),
-        split_source=f"cut {SHARES['train']}/{SHARES['val']}/rest in every class by a hash of the file names",
+        split_source=BY_RULE,
     )
 
 
@@ -168,18 +166,7 @@ def _report(broken: dict[Path, OSError], unreadable: str) -> None:
     warnings.warn(f"left out {len(broken)} image(s) that cannot be read:\n{shown}{more}", UserWarning, stacklevel=4)
 
 
-def cut_class(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Cut the images of one class into train, val and test by a hash of their names.
-
-    What does not divide evenly goes to test, so a class of a single image still has a test image.
-    """
-    order = sorted(files, key=lambda file: (hashlib.sha256(file.name.encode()).digest(), file.name))
-    first = len(order) * SHARES["train"] // 100
-    second = first + len(order) * SHARES["val"] // 100
-    cuts = {"train": order[:first], "val": order[first:second], "test": order[second:]}
-    return {split: sorted(part) for split, part in cuts.items()}
-
-
 def _split(files_by_class: list[list[Path]]) -> Split:
     labels = [label for label, files in enumerate(files_by_class) for _ in files]
-    return Split(PhotoFiles(tuple(file for files in files_by_class for file in files)), labels)
+    paths = tuple(file for files in files_by_class for file in files)
+    return Split(PhotoFiles(paths), labels, paths=paths, identity="turned upright by EXIF")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row
 from calip_core.datasets.readers.folder import class_folders
-from calip_core.datasets.readers.own_splits import cut_val, folder_rows
+from calip_core.datasets.readers.own_splits import cut_val_off, folder_rows
 from calip_core.paths import DATA_DIR
 
 CLASSNAMES = "classnames.txt"
@@ -33,7 +33,7 @@ def read_imagenet(found: Found) -> Listing:
     if in_train != folders:
         odd = sorted(set(in_train) ^ set(folders))
         raise IncompleteDatasetError(f"{found.images}: the class folders {odd[:5]} are in only one of train and val")
-    rows = cut_val(train, VAL_IMAGES) | {"test": test}
+    rows = cut_val_off(train, VAL_IMAGES) | {"test": test}
     source = f"official val as test; val is at most {VAL_IMAGES} images a class of train, by a hash of the file names"
     return Listing(classnames, rows, source, found.card.sizes, TRAIN_AND_VAL)
 

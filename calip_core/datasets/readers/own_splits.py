@@ -1,11 +1,11 @@
 """Splits of a dataset's own: from folders, from text lists, or cut by rule. What several datasets share."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from calip_core.datasets.cards import Layout
+from calip_core.datasets.readers.cuts import BY_RULE, VAL_BY_RULE, cut_class, cut_val
 from calip_core.datasets.readers.disk import (
     ALL_TOGETHER,
     TRAIN_AND_VAL,
@@ -19,13 +19,6 @@ from calip_core.datasets.readers.disk import (
 from calip_core.datasets.readers.folder import class_folders as sub_folders
 from calip_core.datasets.readers.folder import image_files
 from calip_core.datasets.task import SPLITS
-
-TRAIN, VAL = 0.5, 0.2
-"""Shares of a class in a dataset without any split; the rest is test. So CoOp cuts them."""
-VAL_OF_TRAIN = 0.2
-"""Share of a class's training images that is val where a dataset has train and test alone, as in CoOp."""
-BY_RULE = "cut 50/20/30 in every class by a hash of the file names"
-VAL_BY_RULE = "20 % of every class in train is val, by a hash of the file names"
 
 
 def layout_of(found: Found) -> Layout:
@@ -44,11 +37,6 @@ def readable(name: str, rename: Mapping[str, str]) -> str:
     return rename.get(name, name).replace("_", " ").strip()
 
 
-def by_hash(rows: Iterable[Row]) -> list[Row]:
-    """The rows in an order that looks random, is the same on every machine, and hardly changes with one row more."""
-    return sorted(rows, key=lambda row: (hashlib.sha256(row.path.encode()).digest(), row.path))
-
-
 def by_class(rows: Iterable[Row]) -> list[list[Row]]:
     """The rows of every class, by class number."""
     groups: dict[int, list[Row]] = defaultdict(list)
@@ -58,27 +46,19 @@ def by_class(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def cut_in_three(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Cut every class into 50 % train, 20 % val and the rest, test."""
-    splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
-    for group in by_class(rows):
-        order = by_hash(group)
-        first = round(len(order) * TRAIN)
-        second = first + round(len(order) * VAL)
-        for split, part in zip(SPLITS, (order[:first], order[first:second], order[second:]), strict=True):
-            splits[split] += sorted(part)
-    return splits
+    """Cut every class into train, val and test."""
+    cuts = [cut_class(group, _path) for group in by_class(rows)]
+    return {split: [row for cut in cuts for row in sorted(cut[split])] for split in SPLITS}
 
 
-def cut_val(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]]:
-    """Cut 20 % of every class, or at most so many images, off the training images as val."""
-    splits: dict[str, list[Row]] = {"train": [], "val": []}
-    for group in by_class(rows):
-        order = by_hash(group)
-        size = round(len(order) * VAL_OF_TRAIN)
-        size = size if most is None else min(size, most)
-        splits["val"] += sorted(order[:size])
-        splits["train"] += sorted(order[size:])
-    return splits
+def cut_val_off(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]]:
+    """Cut val off the training images of every class, at most so many of each."""
+    cuts = [cut_val(group, _path, most) for group in by_class(rows)]
+    return {split: [row for cut in cuts for row in sorted(cut[split])] for split in ("train", "val")}
+
+
+def _path(row: Row) -> PurePosixPath:
+    return PurePosixPath(row.path)
 
 
 def folder_rows(folder: Path, label: int, below: Path) -> list[Row]:
@@ -130,5 +110,5 @@ def with_val(
     check_disjoint(rows, source)
     if "val" in rows:
         return Listing(tuple(names), dict(rows), source, own_sizes(found))
-    splits = cut_val(rows["train"]) | {"test": rows["test"]}
+    splits = cut_val_off(rows["train"]) | {"test": rows["test"]}
     return Listing(tuple(names), splits, f"{source}; {VAL_BY_RULE}", own_sizes(found), TRAIN_AND_VAL)

@@ -43,7 +43,7 @@ def clouds_of(task):
 
 
 def make_texts(task):
-    return [split.made_from for split in task.splits.values()]
+    return [split.identity for split in task.splits.values()]
 
 
 def modelnet40(root, layout, **changes):

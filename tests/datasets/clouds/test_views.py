@@ -32,9 +32,9 @@ class Blobs:
         return (rng.normal(size=(60, 3)) * [1, 1 + index, 2] + 3).astype(np.float32)
 
 
-def blobs(made_from="blobs", up="y", shuffled=False):
+def blobs(identity="blobs", up="y", shuffled=False):
     splits = {"train": CloudSplit(Blobs(), [], "none"), "val": CloudSplit(Blobs(), [], "none")}
-    splits["test"] = CloudSplit(Blobs(), LABELS, made_from)
+    splits["test"] = CloudSplit(Blobs(), LABELS, identity)
     return CloudTask("blobs", "Blobs", NAMES, ("a {}.",), splits, "MIT", "drawn here", up=up, shuffled=shuffled)
 
 
@@ -86,7 +86,7 @@ def test_pictures_are_for_people_and_inputs_for_encoders(task):
     assert picture.mode == "RGB" and picture.size == (128, 128) and label == 0
     seen = torch.from_numpy(np.array(picture)[..., 0]).float() / 255 * view_set("pointclip").largest_value
     assert torch.allclose(seen, test.depth_map(3), atol=0.01)
-    assert torch.equal(test.encoder_input(3, 64), encoder_input(test.depth_map(3)[None, None], 64)[0])
+    assert torch.equal(test.encoder_input(3, pytest.fail, 64), encoder_input(test.depth_map(3)[None, None], 64)[0])
 
 
 def test_a_split_can_go_to_a_worker_process(task):
@@ -95,30 +95,30 @@ def test_a_split_can_go_to_a_worker_process(task):
     assert torch.equal(pickle.loads(pickle.dumps(test)).depth_map(7), before)
 
 
-def test_what_changes_the_maps_changes_what_they_are_made_from(tmp_path, monkeypatch):
-    def made_from(cloud_task, **options):
-        return view_task(cloud_task, Projection(**{"points": 50, **options}), tmp_path).splits["test"].made_from
+def test_what_changes_the_maps_changes_what_they_are_identity(tmp_path, monkeypatch):
+    def identity(cloud_task, **options):
+        return view_task(cloud_task, Projection(**{"points": 50, **options}), tmp_path).splits["test"].identity
 
     variants = [
-        made_from(blobs()), made_from(blobs("others")), made_from(blobs(up="z")), made_from(blobs(), points=40),
-        made_from(blobs(), jitter=0.1), made_from(blobs(), turn="y"), made_from(blobs(), turn="y", seed=1),
-        made_from(blobs(), views="pointclip_v2"), made_from(blobs(shuffled=True)),
+        identity(blobs()), identity(blobs("others")), identity(blobs(up="z")), identity(blobs(), points=40),
+        identity(blobs(), jitter=0.1), identity(blobs(), turn="y"), identity(blobs(), turn="y", seed=1),
+        identity(blobs(), views="pointclip_v2"), identity(blobs(shuffled=True)),
     ]  # fmt: skip
     assert len(set(variants)) == len(variants)
-    assert made_from(blobs()) == variants[0]
+    assert identity(blobs()) == variants[0]
     monkeypatch.setattr(scipy, "__version__", "another")  # whose rotations turn the clouds
-    assert made_from(blobs()) not in variants
+    assert identity(blobs()) not in variants
 
 
 @pytest.mark.parametrize("package", ["torch", "trimesh", "scikit-image", "scipy"])
 def test_solids_are_sampled_anew_by_another_version_of_what_makes_them(package, monkeypatch, tmp_path):
-    def made_from():
-        return [split.made_from for split in mini_solids.load_mini_solids(tmp_path, {"test": 4}).splits.values()]
+    def identity():
+        return [split.identity for split in mini_solids.load_mini_solids(tmp_path, {"test": 4}).splits.values()]
 
-    before = made_from()
+    before = identity()
     version = importlib.metadata.version
     monkeypatch.setattr(machine, "version", lambda name: "another" if name == package else version(name))
-    assert not set(before) & set(made_from())
+    assert not set(before) & set(identity())
 
 
 def test_a_projection_says_what_it_changes():
@@ -161,7 +161,8 @@ def test_a_limit_draws_whole_clouds(task):
 
 def test_the_store_keeps_what_encoding_gives(task, backbone, tmp_path):
     test = task.splits["test"]
-    inputs = torch.stack([test.encoder_input(i, backbone.resolution) for i in choose_images(test, 2, 0)])
+    chosen = choose_images(test, 2, 0)
+    inputs = torch.stack([test.encoder_input(i, backbone.preprocess, backbone.resolution) for i in chosen])
     expected = backbone.encode_image(inputs)
     tokens, labels = encode_split(backbone, test, limit=2, progress=False)
     store = FeatureStore.encode(backbone, test, root=tmp_path, limit=2, stored="float32", progress=False)

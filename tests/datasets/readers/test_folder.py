@@ -3,12 +3,10 @@
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from calip_core.datasets import load_task
-from calip_core.datasets.readers.folder import cut_class, load_folder
+from calip_core.datasets.readers.folder import load_folder
 
 
 def add(path, colour=(10, 20, 30), size=(64, 48), **options):
@@ -51,23 +49,6 @@ def test_the_splits_are_the_same_each_time_and_wherever_the_folder_lies(animals,
 def test_paths_start_at_the_root_or_the_working_folder(animals, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert everything(load_task("folder:animals")) == everything(load_task("folder:animals", str(tmp_path)))
-
-
-@given(st.sets(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1), max_size=60))
-def test_a_class_is_cut_in_50_20_30(tmp_path_factory, names):
-    folder = tmp_path_factory.getbasetemp()
-    files = [folder / name for name in names]
-    cut = cut_class(files)
-    assert sorted(file for part in cut.values() for file in part) == sorted(files)
-    assert [len(cut["train"]), len(cut["val"])] == [len(files) // 2, len(files) // 5]
-    assert cut == cut_class(reversed(files))
-
-
-def test_one_image_more_moves_few(tmp_path):
-    files = [tmp_path / f"{index}.jpg" for index in range(100)]
-    before, after = cut_class(files), cut_class([*files, tmp_path / "new.jpg"])
-    moved = sum(len(set(before[split]) - set(after[split])) for split in before)
-    assert moved <= 2
 
 
 def test_a_class_of_one_image_is_tested_on_it(tmp_path):

@@ -1,0 +1,59 @@
+"""YAML files as models: read when they fit, refused by file and field when they do not."""
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from calip_core.yaml_model import read_model
+
+
+class Pet(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    legs: dict[str, int] = {}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def from_text(text):
+        path = tmp_path / "pet.yaml"
+        path.write_text(text)
+        return read_model(path, Pet, "a pet")
+
+    return from_text
+
+
+def test_a_file_that_fits_becomes_the_model(read):
+    assert read("name: Tom\nlegs: {front: 2, back: 2}") == Pet(name="Tom", legs={"front": 2, "back": 2})
+
+
+def test_merged_keys_are_no_doubles(read):
+    with pytest.raises(ValueError, match="other: Extra"):
+        read("other: &a {front: 2}\nname: Tom\nlegs: {<<: *a, front: 3}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: Tom\nlegs: {front: 2}\nname: Tim", "(?s)'name' is given in line 1 and again.*line 3"),
+        ("name: Tom\nlegs:\n  front: 2\n  front: 3", "(?s)'front' is given in line 3 and again.*line 4"),
+        ("name: [", "pet.yaml is not valid YAML"),
+        ("just words", "pet.yaml does not describe a pet: the file: "),
+        ("", "pet.yaml does not describe a pet: the file: "),
+        ("legs: {front: two}", "pet.yaml does not describe a pet: name: Field required; legs.front: "),
+        ("name: Tom\ncolour: red", "colour: Extra"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_file_and_field(read, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(text)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    (tmp_path / "pet.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(ValueError, match="pet.yaml is not valid YAML"):
+        read_model(tmp_path / "pet.yaml", Pet, "a pet")
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_model(tmp_path / "none.yaml", Pet, "a pet")
