@@ -70,7 +70,9 @@ import torch
 
 from calip_core import CalipConfig, ImageTokens, beta_landscape, calip_logits, encode_split, load_backbone, load_task, metrics, zero_shot_classifier
 from calip_core import exhibits
-from calip_core.blend.landscape import line_landscape, released_grid, winning_polygon
+from calip_core.blend.landscape import released_grid
+from calip_core.blend.line import line_landscape
+from calip_core.blend.polygon import winning_polygon
 from calip_core.teaching import grade, interactive, prose, show, table
 from calip_core.exhibits import blending as blending_plots
 from calip_core.blend.selection import FIXED

@@ -568,7 +568,7 @@ if record.beta2 < 0.01 and record.beta3 < 0.01:
 # one; last, it moves one weight at a time. And it is given validation labels.
 
 # %% tags=["hide-input"]
-from calip_core.blend.landscape import line_landscape
+from calip_core.blend.line import line_landscape
 
 val_terms, val_labels = logits_of(task, "val", clip_model)
 per_view = val_terms.clip.unflatten(0, (-1, test.views))

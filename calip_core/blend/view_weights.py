@@ -22,7 +22,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from calip_core.blend.landscape import line_landscape
+from calip_core.blend.line import line_landscape
 from calip_core.metrics import checked_labels, correct_predictions
 from calip_core.paths import DATA_DIR
 from calip_core.tokens import CalipLogits

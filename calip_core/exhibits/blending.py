@@ -9,7 +9,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from calip_core.blend.landscape import BetaLandscape, LineLandscape
+from calip_core.blend.landscape import BetaLandscape
+from calip_core.blend.line import LineLandscape
 from calip_core.exhibits.style import MUTED, PALETTE, SEQUENTIAL, WIDTH, panels
 
 _MARKERS = "o", "D", "s", "^", "v", "P", "X"

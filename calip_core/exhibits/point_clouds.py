@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from calip_core.blend.landscape import LineLandscape
+from calip_core.blend.line import LineLandscape
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
 from calip_core.metrics import Interval
 

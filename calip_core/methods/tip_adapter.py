@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from calip_core.blend.landscape import LineLandscape, LinePlateau, line_landscape
+from calip_core.blend.line import LineLandscape, LinePlateau, line_landscape
 from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
 from calip_core.methods.validation import PUBLISHED_SCALE, check_positive, check_validation, check_weight, single
 from calip_core.metrics import checked_labels

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from calip_core.blend.landscape import LinePlateau, line_landscape
+from calip_core.blend.line import LinePlateau, line_landscape
 from calip_core.methods.base import Validation, check_finite, check_width
 from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens
@@ -73,7 +73,7 @@ def best_ratio(
 ) -> LinePlateau:
     """The weight t from ``low`` to ``high`` with the best accuracy of ``base + t * direction``, where t has no scale.
 
-    All t are known exactly (``betas.line_landscape``). Of the stretches with the best accuracy it takes the one whose
+    All t are known exactly (``line_landscape``). Of the stretches with the best accuracy it takes the one whose
     ends have the largest ratio, and the geometric mean of its ends.
 
     Raises:

@@ -7,14 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calip_core import metrics
-from calip_core.blend.landscape import (
-    BetaLandscape,
-    LineLandscape,
-    beta_landscape,
-    line_landscape,
-    released_grid,
-    winning_polygon,
-)
+from calip_core.blend.landscape import BetaLandscape, beta_landscape, released_grid
+from calip_core.blend.line import LineLandscape, line_landscape
+from calip_core.blend.polygon import winning_polygon
 from calip_core.tokens import CalipLogits
 
 
@@ -77,7 +72,8 @@ def test_chunks_and_groups_change_nothing(monkeypatch):
     logits, labels = random_logits(60, 30, 5), np.random.default_rng(1).integers(0, 30, 60)
     beta2, beta3 = released_grid(3.0, 2.0, steps=20)
     whole = beta_landscape(logits, labels, beta2=beta2, beta3=beta3)
-    monkeypatch.setattr("calip_core.blend.landscape._CHUNK_ELEMENTS", 200)
+    for module in ("landscape", "margins"):
+        monkeypatch.setattr(f"calip_core.blend.{module}.CHUNK", 200)
     assert np.array_equal(beta_landscape(logits, labels, beta2=beta2, beta3=beta3).correct, whole.correct)
 
 

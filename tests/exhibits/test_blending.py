@@ -2,7 +2,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from calip_core.blend.landscape import BetaLandscape, LineLandscape
+from calip_core.blend.landscape import BetaLandscape
+from calip_core.blend.line import LineLandscape
 from calip_core.exhibits import blending
 
 

@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from calip_core.blend.landscape import LineLandscape
+from calip_core.blend.line import LineLandscape
 from calip_core.exhibits import point_clouds as plots
 from calip_core.metrics import Interval
 

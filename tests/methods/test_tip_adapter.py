@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from calip_core.blend.landscape import line_landscape
+from calip_core.blend.line import line_landscape
 from calip_core.datasets.cards import available_cards
 from calip_core.methods import make_method
 from calip_core.methods.tip_adapter import (

@@ -1,0 +1,99 @@
+"""The exact accuracy of a linear blend along a line of weights: every weight at once, not one after another."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from calip_core.blend.margins import CHUNK, Contest, Terms, bounds, checked, leads
+
+
+@dataclass(frozen=True)
+class LinePlateau:
+    """The widest stretch of a line with the best accuracy: between ``low`` and ``high``, its middle ``t``."""
+
+    t: float
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class LineLandscape:
+    """Accuracy of ``base + t * direction``: ``correct[i]`` images between ``edges[i]`` and the next edge.
+
+    Landscapes of disjoint sets of images add, where they cover the same range.
+    """
+
+    edges: Float[np.ndarray, "e"]
+    correct: Int64[np.ndarray, "p"]
+    images: int
+
+    def __add__(self, other: "LineLandscape") -> "LineLandscape":
+        if self.edges[[0, -1]].tolist() != other.edges[[0, -1]].tolist():
+            ranges = [f"{line.edges[0]:g} to {line.edges[-1]:g}" for line in (self, other)]
+            raise ValueError(f"the lines run from {ranges[0]} and from {ranges[1]}: expected one range to add them")
+        edges = np.union1d(self.edges, other.edges)
+        return LineLandscape(edges, self._at(edges[:-1]) + other._at(edges[:-1]), self.images + other.images)
+
+    def accuracy_at(self, t: ArrayLike) -> Float[np.ndarray, "..."]:
+        """Accuracy at any t of the searched range (at an edge itself: that of the stretch to its right)."""
+        return np.asarray(self._at(np.asarray(t)) / self.images)
+
+    def best(self) -> LinePlateau:
+        """The middle of the widest stretch of best accuracy; stretches of equal accuracy that touch count as one."""
+        starts = np.flatnonzero(np.diff(self.correct, prepend=-1))
+        low, high = self.edges[starts], np.append(self.edges[starts[1:]], self.edges[-1])
+        count = self.correct[starts]
+        widths = np.where(count == count.max(), high - low, -1.0)
+        i = int(widths.argmax())
+        return LinePlateau(float((low[i] + high[i]) / 2), float(count[i] / self.images), float(low[i]), float(high[i]))
+
+    def _at(self, t: Float[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
+        piece = np.searchsorted(self.edges, t, side="right") - 1
+        return np.asarray(self.correct[piece.clip(0, len(self.correct) - 1)])
+
+
+@torch.no_grad()
+def line_landscape(
+    base: Float[Tensor, "n k"], direction: Float[Tensor, "n k"], labels: ArrayLike, *, low: float, high: float
+) -> LineLandscape:
+    """Exact accuracy of ``base + t * direction`` for every t from ``low`` to ``high``.
+
+    Any linear blend has such lines: CALIP's betas, Tip-Adapter's alpha, PointCLIP's view weights. Margins are taken in
+    float64; at the finitely many t where two classes tie, neither side is claimed.
+
+    Raises:
+        ValueError: shapes differ, labels that do not fit, values that are not finite, or low >= high.
+    """
+    if not low < high or not np.isfinite([low, high]).all():
+        raise ValueError(f"the line runs from {low} to {high}: expected two finite numbers, the smaller first")
+    target = checked((base, direction), labels)
+    sure, ends = 0, [torch.empty(2, 0, dtype=torch.float64)]
+    step = max(1, CHUNK // base.shape[1])
+    for start in range(0, len(target), step):
+        rows = slice(start, start + step)
+        certain, contested = _stretches((base[rows], direction[rows]), target[rows], low, high)
+        sure, ends = sure + certain, [*ends, *contested]
+    first, last = torch.cat(ends, dim=1).numpy().clip(low, high)
+    first, last = first[first < last], last[first < last]
+    edges = np.unique(np.concatenate([[low, high], first, last]))
+    steps = np.bincount(np.searchsorted(edges, first), minlength=len(edges))
+    steps -= np.bincount(np.searchsorted(edges, last), minlength=len(edges))
+    return LineLandscape(edges, sure + steps.cumsum()[:-1].astype(np.int64), len(target))
+
+
+def _stretches(
+    terms: Terms, target: Int64[Tensor, "n"], low: float, high: float
+) -> tuple[int, list[Float64[Tensor, "2 g"]]]:
+    """How many images are right everywhere, and between which t each contested one is."""
+    contest = Contest.of(terms, target, ((1.0, 1.0), (low, high)))
+    found = []
+    for images, classes in contest.groups(1):
+        offset, slope = leads(terms, target, images, classes).unsqueeze(-1)  # (g, s, 1) each
+        # Classes level with the label on the line and behind it leave nothing: their bound is infinite.
+        found.append(torch.stack(bounds(offset, slope)).squeeze(2).cpu())  # (2, g)
+    return contest.sure, found
