@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -120,7 +120,7 @@ class Calip(Head):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "Calip":
         """Keep the text features, and choose the blend on the validation set if it is left open.
 
         Raises:
@@ -139,7 +139,7 @@ class Calip(Head):
 
     def adapt(
         self, tokens: TokenStream, criterion: str = "term_agreement", grid: Grid | None = None
-    ) -> Self:
+    ) -> "Calip":
         """Choose the pair of a fitted head without labels, for instance on the test images.
 
         Args:
@@ -176,7 +176,7 @@ class Calip(Head):
 
         return CalipLogits(*self._parts(tokens, parts))
 
-    def _take(self, found: Selection, reason: str) -> Self:
+    def _take(self, found: Selection, reason: str) -> "Calip":
         self.selection = found
         self._choose(reason, beta2=found.beta2, beta3=found.beta3)
         return self

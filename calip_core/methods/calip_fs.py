@@ -8,7 +8,7 @@ three logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -197,7 +197,7 @@ class CalipFs(TrainedHead):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "CalipFs":
         """Train the projections on the support set; the validation set is used for beta2 and beta3 alone.
 
         Raises:
@@ -225,7 +225,7 @@ class CalipFs(TrainedHead):
             ValueError: features of another width.
         """
         check_width(tokens, self._width(), self.name)
-        n, m, c = tokens.spatial.shape
+        _, m, c = tokens.spatial.shape
         step = max(1, _CHUNK_ELEMENTS // (m * max(c, len(self._fitted("text")))))
         chunks = list(tokens.batches(step)) or [tokens]
         return CalipLogits.cat([self._terms(widened(chunk)) for chunk in chunks])
@@ -284,7 +284,8 @@ class CalipFs(TrainedHead):
     def _layers(self) -> dict[str, tuple[str, str]]:
         """Every linear layer with the names of its inputs and outputs, in the order in which weights are drawn."""
         config = self.options.config
-        widths, layers = ("c", *map(str, config.hidden)), {}
+        widths = ("c", *map(str, config.hidden))
+        layers: dict[str, tuple[str, str]] = {}
         for side in ("both",) if config.shared else ("s", "t"):
             layers |= {f"{side}_hidden{i}": pair for i, pair in enumerate(pairwise(widths))}
             layers |= {f"{side}_{role}": (widths[-1], "c") for role in _ROLES}

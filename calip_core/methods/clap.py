@@ -1,7 +1,6 @@
 """CLAP: a linear probe that starts at the text features and pays for leaving them, each class at its own price."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -90,7 +89,7 @@ class Clap(Head):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "Clap":
         """Move the text features towards the support set; the validation set is not used.
 
         Raises:
@@ -103,7 +102,8 @@ class Clap(Head):
 
         def loss(weight: Float64[Tensor, "k c"]) -> Tensor:
             drift = (weight - start).square().sum(dim=1)
-            return cross_entropy(scale * images @ normalize(weight, dim=1).T, target) + strength * (prices * drift).mean()
+            fit = cross_entropy(scale * images @ normalize(weight, dim=1).T, target)
+            return fit + strength * (prices * drift).mean()
 
         weight = minimise(loss, start, iterations=self.options.iterations, what=self.name)
         self._keep("weight", normalize(weight, dim=1).to(support.text))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -98,7 +97,7 @@ class ClipAdapter(TrainedHead):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "ClipAdapter":
         """Train the adapter on the support set; the validation set is used for the ratio alone.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -115,7 +115,7 @@ class CoOp(TrainedHead):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "CoOp":
         """Learn the context from the support set; the validation set is not used.
 
         Raises:

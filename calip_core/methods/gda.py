@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -89,7 +88,7 @@ class Gda(Head):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "Gda":
         """Means and covariance of the support set, then the blend weight.
 
         Raises:
@@ -108,7 +107,8 @@ class Gda(Head):
         else:
             stream, val_labels = check_validation(val, text, self.name)
             low, high = (end * scale for end in SEARCHED)
-            found = best_ratio(*self._parts(stream, self._terms), val_labels, low=low, high=high)
+            clip, discriminants = self._parts(stream, self._terms)
+            found = best_ratio(clip, discriminants, val_labels, low=low, high=high)
             self._choose(f"exact search on {len(val_labels)} validation images", alpha=found.t)
         return self
 
@@ -163,8 +163,8 @@ def best_ratio(
 ) -> LinePlateau:
     """The weight t from ``low`` to ``high`` with the best accuracy of ``base + t * direction``, where t has no scale.
 
-    All t are known exactly (``blend.landscape.line_landscape``). Of the stretches with the best accuracy it takes the one whose
-    ends have the largest ratio, and the geometric mean of its ends.
+    All t are known exactly (``blend.landscape.line_landscape``). Of the stretches with the best accuracy it takes the
+    one whose ends have the largest ratio, and the geometric mean of its ends.
 
     Raises:
         ValueError: ``low`` is not above 0, or as ``line_landscape`` does.

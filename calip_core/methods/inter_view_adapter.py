@@ -1,7 +1,6 @@
 """PointCLIP's inter-view adapter: the views of a cloud tell each other what they see."""
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int64
@@ -94,7 +93,7 @@ class InterViewAdapter(TrainedHead):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "InterViewAdapter":
         """Train the adapter on the support set's clouds; nothing is chosen on the validation set.
 
         Raises:
@@ -130,18 +129,19 @@ class InterViewAdapter(TrainedHead):
         if len(mixed):
             cloud = int(mixed[0])
             raise ValueError(
-                f"{self.name}: the {self.options.cloud_views} views of cloud {cloud} have labels {by_cloud[cloud].tolist()}, "
+                f"{self.name}: the {by_cloud.shape[1]} views of cloud {cloud} have labels {by_cloud[cloud].tolist()}, "
                 "expected one label: put the views of one cloud into consecutive rows, each with the cloud's label"
             )
         return by_cloud[:, 0]
 
     def _by_cloud(self, pooled: Float[Tensor, "n c"]) -> Float[Tensor, "p v c"]:
-        if len(pooled) % self.options.cloud_views:
+        views = self.options.cloud_views
+        if len(pooled) % views:
             raise ValueError(
-                f"{self.name}: there are {len(pooled)} views, expected a multiple of {self.options.cloud_views}, one per view of "
-                "every cloud"
+                f"{self.name}: there are {len(pooled)} views, expected a multiple of {views}, one per view of every "
+                "cloud"
             )
-        return pooled.view(-1, self.options.cloud_views, pooled.shape[1])
+        return pooled.view(-1, views, pooled.shape[1])
 
     def _views(self, pooled: Float[Tensor, "p v c"]) -> Float[Tensor, "p v k"]:
         text, gather, spread = (self._fitted(name, pooled) for name in ("text", "gather", "spread"))

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -93,7 +92,7 @@ class LinearProbe(Head):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "LinearProbe":
         """Fit the regression on the support set; of ``text`` only the number of classes matters.
 
         Raises:

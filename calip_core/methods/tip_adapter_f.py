@@ -1,7 +1,6 @@
 """Tip-Adapter-F: a cache of the support set whose keys are trained."""
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -117,7 +116,7 @@ class TipAdapterF(TrainedHead):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "TipAdapterF":
         """Train the keys on the support set; the validation set is used for alpha and beta alone.
 
         Raises:

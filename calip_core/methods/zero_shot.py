@@ -1,7 +1,6 @@
 """CLIP's own zero-shot classifier: one pooled image vector against one text vector per class."""
 
 from dataclasses import dataclass
-from typing import Self
 
 from jaxtyping import Float
 from torch import Tensor
@@ -41,7 +40,7 @@ class ZeroShot(Head):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> Self:
+    ) -> "ZeroShot":
         """Keep the text features; there is nothing to choose on a validation set.
 
         Raises:
