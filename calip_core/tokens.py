@@ -1,7 +1,8 @@
 """The two things that flow through the library: what a backbone says of images, and what CALIP says of classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -45,6 +46,12 @@ class ImageTokens:
         """The same tokens on another device or in another precision."""
         return ImageTokens(self.pooled.to(target), self.spatial.to(target), self.grid)
 
+    def batches(self, size: int | None = None) -> Iterator["ImageTokens"]:
+        """The images in order, at most ``size`` at a time; all at once when left out. No images are no batch."""
+        step = size or max(1, len(self))
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
+
     @staticmethod
     def cat(parts: Sequence["ImageTokens"]) -> "ImageTokens":
         """Join batches of one backbone in their order.
@@ -57,6 +64,19 @@ class ImageTokens:
             raise ValueError(f"expected token batches of one grid, got {len(parts)} batches with grids {grids}")
         pooled = torch.cat([part.pooled for part in parts])
         return ImageTokens(pooled, torch.cat([part.spatial for part in parts]), grids[0])
+
+
+@runtime_checkable
+class TokenStream(Protocol):
+    """Tokens that come batch by batch, in memory or from disk; ``ImageTokens`` are such a stream too."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        ...
+
+    def batches(self) -> Iterator[ImageTokens]:
+        """All images in order. Every call starts from the first image."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ SUBSETS_GOLD = {
 
 def test_augmented_and_blurred_pictures():
     split = Split(lambda index: pictures()[index], [0, 1])
-    drawn = subsets.DrawnImages(split, [1, 0], augmentations=3, seed=4)
+    drawn = subsets.ImageSubset(split, [1, 0], augmentations=3, seed=4)
     check(np.stack([np.asarray(image) for image, _ in drawn]), SUBSETS_GOLD["views"], SUBSETS, within=PIXELS)
     blurred = subsets.blurred(split, 1.5)
     check(np.stack([np.asarray(image) for image, _ in blurred]), SUBSETS_GOLD["blurred"], SUBSETS, within=PIXELS)

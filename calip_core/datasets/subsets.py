@@ -69,7 +69,7 @@ def _augmented(image: Image.Image, seed: tuple[int, ...]) -> Image.Image:
     return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
 
 
-class DrawnImages(Split):
+class ImageSubset(Split):
     """Some images of a split, each as it is or in several augmented views: random crops, half of them mirrored.
 
     Attributes:
@@ -97,7 +97,7 @@ class DrawnImages(Split):
         )
 
 
-class DrawnViews(Split):
+class CloudSubset(Split):
     """Some clouds of a split of views, each with all its views."""
 
     def __init__(self, split: Split, indices: Sequence[int]) -> None:
@@ -113,6 +113,11 @@ class DrawnViews(Split):
     def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
         """As the split gives it."""
         return self._split.encoder_input(self._indices[index], preprocess, resolution)
+
+
+def subset(split: Split, indices: Sequence[int], augmentations: int = 0, seed: int = 0) -> Split:
+    """Some images of a split, or some point clouds with all their views; the arguments are those of ``ImageSubset``."""
+    return CloudSubset(split, indices) if split.depth_maps else ImageSubset(split, indices, augmentations, seed)
 
 
 @dataclass(frozen=True)

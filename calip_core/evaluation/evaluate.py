@@ -240,11 +240,15 @@ class Evaluation:
         self._support = self._planned_support() if question.shots else None
         self.data, self.encoder = self._data_part(), self._encoder_part()
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {name: value for name, value in self.head.options_dict().items() if name != "progress"}
+
     @cached_property
     def key(self) -> str:
         """The key of the record that ``run`` will give."""
         question = self._question
-        options = self.head.options_dict()
+        options = self._options
         return setting_key(self.data, self.encoder, question.method, options, self._asked, question.seed)
 
     def run(self, *, keep_hits: bool = True, control_repeats: int = 20, progress: bool = True) -> Record:
@@ -327,11 +331,11 @@ class Evaluation:
             head.grid = self._question.grid
         support = bench.stream(self._support) if self._support else None
         tokens = support.tokens(spatial=head.reads_spatial) if support else None
-        labels = np.repeat(support.labels, support.views) if support else None
+        labels = support.row_labels if support else None
         val = None if judge is None else (_Reads(judge, head.reads_spatial), judge.labels)
         start = time.perf_counter()
         head.fit(tokens, labels, bench.text, val)
-        if self._asked.protocol == "label-free":
+        if self._asked.criterion is not None:
             head.adapt(_Reads(test, head.reads_spatial), criterion=self._asked.criterion)
         return time.perf_counter() - start
 
@@ -402,7 +406,7 @@ class Evaluation:
         sees: Sees = "unlabelled" if self._asked.protocol == "label-free" else head.sees
         return HeadPart(
             method=self._question.method,
-            options=head.options_dict(),
+            options=self._options,
             sees=sees,
             batch_size=self._asked.batch_size,
             recipe=self._recipe.source,
@@ -524,7 +528,7 @@ class _Stream:
 
     def __init__(self, planned: PlannedStore, text: Float[Tensor, "k c"], progress: bool) -> None:
         self._planned, self._text, self._progress = planned, text, progress
-        self.views, self.was_read = planned.views, False
+        self.views, self.was_read = planned.split.views, False
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -533,7 +537,12 @@ class _Stream:
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:
         """One label per thing."""
-        return self._planned.labels[:: self.views]
+        return self.row_labels[:: self.views]
+
+    @property
+    def row_labels(self) -> Int64[np.ndarray, "n"]:
+        """One label per row of features."""
+        return self._planned.labels
 
     def batches(self, spatial: bool = True) -> Iterator[ImageTokens]:
         """Small batches where the text features are, in their precision; views of a thing stay together."""

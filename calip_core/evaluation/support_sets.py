@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import ArrayLike
 
-from calip_core.datasets.subsets import Subset
+from calip_core.datasets.subsets import subset
 from calip_core.datasets.task import Split, Task
 
 Short = Literal["error", "take", "repeat"]
@@ -53,7 +53,7 @@ def support_split(
     drawn = coop_support(
         train.labels, shots, seed, classes=len(task.classnames), views=train.views, nested=nested, short=short
     )
-    return Subset(train, drawn.tolist(), augmentations, seed)
+    return subset(train, drawn.tolist(), augmentations, seed)
 
 
 def validation_split(
@@ -73,7 +73,7 @@ def validation_split(
         train.labels, val.labels, shots, seed,
         classes=len(task.classnames), views=train.views, nested=nested, short=short,
     ).val  # fmt: skip
-    return Subset(val, drawn.tolist())
+    return subset(val, drawn.tolist())
 
 
 def coop_support(

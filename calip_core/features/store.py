@@ -1,7 +1,8 @@
 """Features on disk: encoded once, streamed back shard by shard."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +80,37 @@ class FeatureStore:
             ValueError: the split is empty or the limit is not positive.
             OSError: an image cannot be read, or the disk is full; the shards written so far are kept.
         """
+        planned = cls.plan(
+            backbone, split, root=root, name=name, limit=limit, seed=seed,
+            stored=stored, batch_size=batch_size, shard_size=shard_size,
+        )  # fmt: skip
+        return planned.encode(workers=workers, progress=progress)
+
+    @classmethod
+    def plan(
+        cls,
+        backbone: Backbone,
+        split: Split,
+        *,
+        root: Path | None = None,
+        name: str = "split",
+        limit: int | None = None,
+        seed: int = 0,
+        stored: StoredType = "float16",
+        batch_size: int = 64,
+        shard_size: int = 256,
+    ) -> "PlannedStore":
+        """What ``encode`` would store, before anything is encoded; the arguments are those of ``encode``.
+
+        Raises:
+            ValueError: the split is empty or the limit is not positive.
+            OSError: an image cannot be read.
+        """
         chosen = choose_images(split, limit, seed)
         manifest = describe(backbone, split, chosen, stored=stored, batch_size=batch_size, shard_size=shard_size)
         parts = (name, backbone.published_name, manifest.key)
         folder = (root or cache_dir() / "features") / "-".join(re.sub(r"[^\w.@]+", "_", part) for part in parts)
-        shards = begin(folder, manifest)
-        return cls(shards, fill(shards, backbone, split, chosen, workers=workers, progress=progress))
+        return PlannedStore(backbone, split, chosen, manifest, folder)
 
     @classmethod
     def open(cls, folder: Path) -> "FeatureStore":
@@ -175,3 +201,33 @@ class FeatureStore:
 def _without_places(pooled: Float[Tensor, "n c"]) -> ImageTokens:
     n, c = pooled.shape
     return ImageTokens(pooled, pooled.new_empty(n, 0, c), (0, 0))
+
+
+@dataclass(frozen=True)
+class PlannedStore:
+    """A store that may not have been encoded yet.
+
+    Attributes:
+        backbone: the encoder to use.
+        split: the images.
+        chosen: the numbers of those that the store holds.
+        manifest: what they are and what encodes them.
+        folder: where the store lies, or will.
+    """
+
+    backbone: Backbone
+    split: Split
+    chosen: Sequence[int]
+    manifest: Manifest
+    folder: Path
+
+    @property
+    def labels(self) -> Int64[np.ndarray, "n"]:
+        """The class number of every image."""
+        return self.split.labels[list(self.chosen)]
+
+    def encode(self, *, workers: int | None = None, progress: bool = True) -> FeatureStore:
+        """The store, encoding whatever it lacks; the arguments are those of ``FeatureStore.encode``."""
+        shards = begin(self.folder, self.manifest)
+        report = fill(shards, self.backbone, self.split, self.chosen, workers=workers, progress=progress)
+        return FeatureStore(shards, report)

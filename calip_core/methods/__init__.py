@@ -1,7 +1,7 @@
 """Classifier heads: each turns image tokens into logits, and all answer to one interface."""
 
-from calip_core.methods.base import Method
-from calip_core.methods.calip import Calip
+from calip_core.methods.base import Head, Recipe
+from calip_core.methods.calip import CONFIGS, Calip
 from calip_core.methods.calip_fs import CalipFs, CalipFsConfig
 from calip_core.methods.clap import Clap
 from calip_core.methods.clip_adapter import ClipAdapter
@@ -17,6 +17,7 @@ from calip_core.methods.training import TrainingDivergedError, TrainingOptions, 
 from calip_core.methods.zero_shot import ZeroShot
 
 __all__ = [
+    "CONFIGS",
     "METHODS",
     "Calip",
     "CalipFs",
@@ -25,9 +26,10 @@ __all__ = [
     "ClipAdapter",
     "CoOp",
     "Gda",
+    "Head",
     "InterViewAdapter",
     "LinearProbe",
-    "Method",
+    "Recipe",
     "TipAdapter",
     "TipAdapterF",
     "TrainingDivergedError",

@@ -1,48 +1,96 @@
-"""The one interface of all classifier heads."""
+"""The base class of all classifier heads."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from jaxtyping import Float, Int
-from torch import Tensor
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from calip_core.metrics import checked_labels
-from calip_core.tokens import ImageTokens
+from calip_core.methods.inputs import PUBLISHED_SCALE, Labels, Validation, check_finite, check_width
+from calip_core.methods.training import TrainingOptions, TrainingReport
+from calip_core.tokens import ImageTokens, TokenStream
 
-Labels = Int[np.ndarray, "_"]
-"""Class numbers; support and validation sets are of different lengths."""
-Validation = tuple[ImageTokens, Labels]
-"""Tokens and labels of a validation set."""
-
+Sees = Literal["nothing", "views", "unlabelled", "stream", "batch", "labels"]
+Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
+"""Logits, one row per view -> one row per thing; linear."""
 
 NOTHING = "nothing to choose"
 """What heads without a hyperparameter to choose say of their choice."""
+NOT_FITTED = "not fitted yet"
 
 
-class Head:
-    """Notes that every head carries; they mean what they mean for a ``Method``."""
-
-    chosen_by: str = NOTHING
-    features_of: str | None = None
+def identity(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """Every row is a thing of its own."""
+    return rows
 
 
-@runtime_checkable
-class Method(Protocol):
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a head, and in words where they come from."""
+
+    options: dict[str, Any]
+    source: str
+
+
+class Head(nn.Module):
     """A classifier head on top of frozen CLIP features.
 
-    ``fit`` always takes a support set and, where hyperparameters are chosen, a *validation* set: no head ever sees
-    test labels. Heads without training only take the text features from it.
+    ``fit`` takes a support set and, where hyperparameters are chosen, a *validation* set: no head ever sees test
+    labels. Learned tensors are parameters and other fitted tensors are buffers, so ``state_dict`` is the whole fitted
+    state: with ``options`` it makes the same head again. A head computes where its images are and in their precision,
+    but at least in float32.
+
+    A new head names its tensors in ``shapes`` (those that learn also in ``learned``, chosen numbers in ``numbers``),
+    and defines ``fit`` and ``logits``.
 
     Attributes:
         name: by which ``make_method`` makes it.
-        chosen_by: what the head has chosen and on what, in words; ``NOTHING`` where it has nothing to choose.
+        sees: what it looks at besides the image that it classifies.
+        reads_spatial: whether it reads spatial tokens.
+        label_free: whether it has a way of choosing without labels, ``adapt``.
+        needs: keyword arguments of the constructor beside the options.
+        numbers: names of the hyperparameters that are given or chosen, which the state holds in float64.
+        options: an instance of ``Options``.
+        chosen_by: what was chosen and on what, in words; ``NOTHING`` where there is nothing to choose.
         features_of: name of the backbone whose features it was fitted on, where whoever fitted it knows: bare tensors
             do not carry it, and two backbones may be equally wide.
+        fuse: makes one row of logits per thing of one per view; set it before ``fit`` where things have several views.
+        report: of the training run; None before it, for a head that was loaded, and for one that is not trained.
     """
 
-    name: str
-    chosen_by: str
-    features_of: str | None
+    name: ClassVar[str]
+    sees: ClassVar[Sees] = "labels"
+    reads_spatial: ClassVar[bool] = False
+    label_free: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[tuple[str, ...]] = ()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """None but those of the head itself."""
+
+    options: Any
+
+    def __init__(self, **options: Any) -> None:
+        """Make an unfitted head; the arguments are the fields of ``Options``.
+
+        Raises:
+            TypeError: an option that this head does not have.
+            ValueError: an option is out of range.
+        """
+        super().__init__()
+        self.options = self.Options(**options)
+        self.chosen_by = NOT_FITTED if self.numbers else NOTHING
+        self.features_of: str | None = None
+        self.fuse: Fuse = identity
+        self.report: TrainingReport | None = None
+        for name in self.shapes():
+            if name in self.learned():
+                self.register_parameter(name, None)
+            else:
+                self.register_buffer(name, None)
 
     def fit(
         self,
@@ -50,98 +98,211 @@ class Method(Protocol):
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
-    ) -> "Method":
+    ) -> "Head":
         """Learn from a support set; returns the head itself."""
-        ...
+        raise NotImplementedError(f"{type(self).__name__} does not define fit")
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Classify: the largest logit of a row is the predicted class.
 
         Raises:
             RuntimeError: the head has not been fitted.
+            ValueError: the features have another width than those it was fitted on.
         """
-        ...
+        raise NotImplementedError(f"{type(self).__name__} does not define logits")
 
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments that make the same head again: plain values, as JSON has them."""
-        ...
+    def forward(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
+        """What ``logits`` says."""
+        return self.logits(tokens)
 
-    def state(self) -> dict[str, Tensor]:
-        """All that ``fit`` has found out, by name: with ``options`` it is the whole head.
+    def shapes(self) -> dict[str, str]:
+        """Names and dimensions of the fitted tensors, such as "k c"; equal letters are equal, k is the classes."""
+        return {"text": "k c"} | dict.fromkeys(self.numbers, "")
+
+    def learned(self) -> tuple[str, ...]:
+        """Which of ``shapes`` are learned and therefore parameters; the others are buffers."""
+        return ()
+
+    @classmethod
+    def accepts(cls) -> set[str]:
+        """The keyword arguments that the head can be made with."""
+        return {field.name for field in fields(cls.Options)} | set(cls.needs)
+
+    @classmethod
+    def fixed(cls, shots: int) -> Recipe:
+        """The options of every data set, by the number of shots alone.
+
+        Args:
+            shots: images per class; of a support set with fewer in some classes, the most.
+
+        Raises:
+            ValueError: ``shots`` is too small for what the head sees.
+        """
+        cls._check_shots(shots)
+        return Recipe({}, "this library's defaults")
+
+    @classmethod
+    def choosing(cls, shots: int) -> Recipe:
+        """As ``fixed``, for a head that may choose on labelled images: whatever it can choose is left open."""
+        return cls.fixed(shots)
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """The options that the head was published with for a data set. Nothing is searched.
+
+        Args:
+            dataset: name of the task.
+            shots: images per class.
+            backbone: whose features the values are for.
+            logit_scale: of the head; published weights go in proportion.
+
+        Raises:
+            ValueError: there are none; the message says why.
+        """
+        return Recipe({}, NOTHING)
+
+    @classmethod
+    def published_training(cls, dataset: str, shots: int) -> TrainingOptions | None:
+        """How the head was trained where it was published; None where it is not trained, or nobody knows."""
+        return None
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The hyperparameters of the fitted head that were given or chosen, by name.
 
         Raises:
             RuntimeError: the head has not been fitted.
         """
-        ...
+        return {name: self._number(name) for name in self.numbers}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Become the fitted head whose ``state`` this is."""
-        ...
+    def options_dict(self) -> dict[str, Any]:
+        """The options as plain JSON values; ``make_method`` makes the same head of them.
 
-    def shapes(self) -> dict[str, str]:
-        """Names and dimensions of what ``state`` holds, such as "k c"; equal letters are equal, k is the classes."""
-        ...
+        Raises:
+            ValueError: an option has no such value.
+        """
+        values: dict[str, Any] = _plain(asdict(self.options), "options")
+        return values
 
+    def parameter_count(self) -> int:
+        """How many numbers the fit has found, text features left out: those are CLIP's."""
+        return sum(tensor.numel() for name, tensor in self.state_dict().items() if name != "text")
 
-def fitted(text: Float[Tensor, "k c"] | None) -> Float[Tensor, "k c"]:
-    """The text features of a fitted head.
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Become the fitted head whose ``state_dict`` this is.
 
-    Raises:
-        RuntimeError: there are none yet.
-    """
-    if text is None:
-        raise RuntimeError("this head has no text features yet: call fit(tokens, labels, text) first")
-    return text
+        Raises:
+            ValueError: names are missing or unknown, or a shape does not fit.
+        """
+        check_state(state_dict, self.shapes(), f"this {self.name}")
+        for name, tensor in state_dict.items():
+            self._keep(name, torch.empty_like(tensor))
+        result = super().load_state_dict(state_dict, strict, assign)
+        if self.numbers:
+            self._say("restored")
+        return result
 
+    def _keep(self, name: str, tensor: Tensor) -> None:
+        """Take a tensor as the parameter or buffer of this name."""
+        setattr(self, name, nn.Parameter(tensor) if name in self.learned() else tensor)
 
-def check_support(
-    tokens: ImageTokens | None, labels: Labels | None, text: Float[Tensor, "k c"], method: str
-) -> tuple[ImageTokens, Int[np.ndarray, "n"]]:
-    """The support set of a head that learns from one.
+    def _fitted(self, name: str, like: Tensor | None = None) -> Tensor:
+        """A parameter or buffer, as ``like`` is.
 
-    Raises:
-        ValueError: there is none, labels and images differ in number, a label is no class, a class has no image,
-            features or text are not finite, or the features have another width than the text. Equally wide features of
-            another backbone cannot be told apart here.
-    """
-    if tokens is None or labels is None or len(tokens) == 0:
-        raise ValueError(f"{method} learns from a support set: give its tokens and labels")
-    checked = np.asarray(checked_labels(tokens.pooled.new_zeros(len(tokens), len(text)), labels))
-    check_width(tokens, text, method)
-    check_finite(tokens, text, method)
-    lacking = sorted(set(range(len(text))) - set(checked.tolist()))
-    if lacking:
-        raise ValueError(
-            f"{method}: {len(lacking)} of {len(text)} classes have no image in the support set, the first is class "
-            f"{lacking[0]}: draw at least one image of every class"
+        Raises:
+            RuntimeError: the head has not been fitted.
+        """
+        found: Tensor | None = getattr(self, name)
+        if found is None:
+            raise RuntimeError(f"this {self.name} has not been fitted: call fit(tokens, labels, text) first")
+        return found if like is None else found.to(like)
+
+    def _number(self, name: str) -> float:
+        return float(self._fitted(name))
+
+    def _choose(self, reason: str, **numbers: float) -> None:
+        """Take the hyperparameters, and say where they come from."""
+        for name, value in numbers.items():
+            self._keep(name, torch.tensor(value, dtype=torch.float64))
+        self._say(reason)
+
+    def _say(self, reason: str) -> None:
+        self.chosen_by = f"{reason}: {', '.join(f'{name} = {self._number(name):g}' for name in self.numbers)}"
+
+    def _width(self) -> int:
+        """Of the features that the head was fitted on."""
+        return self._fitted("text").shape[1]
+
+    def _parts(
+        self, tokens: TokenStream, parts: Callable[[ImageTokens], tuple[Tensor, ...]], *, fused: bool = True
+    ) -> tuple[Tensor, ...]:
+        """Rows that follow from each image, of all images of a stream, whose tokens are not kept.
+
+        Args:
+            tokens: of a validation set.
+            parts: tokens of a batch -> tensors of one row per image.
+            fused: whether the rows are linear parts of logits, of which ``fuse`` makes one per thing.
+
+        Raises:
+            ValueError: features have another width or are not finite, or there are no images.
+        """
+        found, first = [], 0
+        for batch in tokens.batches():
+            check_width(batch, self._width(), self.name)
+            check_finite("image", batch.pooled, self.name, first)
+            if self.reads_spatial:
+                check_finite("image", batch.spatial.flatten(1), self.name, first)
+            found.append(parts(batch))
+            first += len(batch)
+        if not found:
+            raise ValueError(f"{self.name}: there are no images to choose on: give at least one")
+        whole = [torch.cat(column) for column in zip(*found, strict=True)]
+        return tuple(self.fuse(rows) if fused else rows for rows in whole)
+
+    @classmethod
+    def _check_shots(cls, shots: int) -> None:
+        if shots < (1 if cls.sees == "labels" else 0):
+            raise ValueError(f"shots is {shots}, expected at least one image per class for {cls.name}")
+
+    @classmethod
+    def _unpublished(cls, reason: str) -> ValueError:
+        return ValueError(
+            f"{cls.name} has no published values: {reason}. Choose the protocol 'validation' or 'fixed'"
         )
-    return tokens, checked
 
 
-def check_width(tokens: ImageTokens, text: Float[Tensor, "k c"], method: str) -> None:
-    """Refuse features that cannot be of the backbone that made the text features.
+def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, str], what: str, classes: int | None = None) -> None:
+    """Compare the tensors of a head with the names and dimensions that it says it has.
 
-    Raises:
-        ValueError: their widths differ.
-    """
-    if tokens.pooled.shape[1] != text.shape[1]:
-        raise ValueError(
-            f"{method}: image features are {tokens.pooled.shape[1]} wide and text features {text.shape[1]}: encode "
-            "both with the same backbone"
-        )
-
-
-def check_finite(tokens: ImageTokens, text: Float[Tensor, "k c"], method: str) -> None:
-    """Refuse features that are no numbers: a head fitted on them would be none either.
+    Args:
+        state: tensors by name.
+        shapes: such as {"text": "k c"}: k is the number of classes, equal letters are equal, numbers are themselves.
+        what: whose tensors, for messages.
+        classes: how many there must be; any number when left out.
 
     Raises:
-        ValueError: one is NaN or infinite; the message names the first image or class.
+        ValueError: names are missing or unknown, or a shape does not fit.
     """
-    named = (("image", tokens.pooled), ("image", tokens.spatial.flatten(1)), ("class", text))
-    for what, rows in named:
-        bad = (~rows.isfinite().all(dim=1)).nonzero().flatten()
-        if len(bad):
-            raise ValueError(
-                f"{method}: the features of {what} {int(bad[0])} hold NaN or infinity, as do those of "
-                f"{len(bad) - 1} others: encode them again, in fp32 if half precision overflows"
-            )
+    if set(state) != set(shapes):
+        raise ValueError(f"{what} has tensors {sorted(state)}, expected {sorted(shapes)}")
+    sizes = {} if classes is None else {"k": classes}
+    for name, dims in shapes.items():
+        found, expected = tuple(state[name].shape), dims.split()
+        known = len(found) == len(expected)
+        for letter, size in zip(expected, found, strict=False):
+            known &= size == (int(letter) if letter.isdigit() else sizes.setdefault(letter, size))
+        if not known:
+            raise ValueError(f"{what}: tensor {name} has shape {found}, expected {expected} with {sizes}")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The same value in JSON's types."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, where) for inner in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(f"{where} is {value!r}, which cannot be written down: give a name or a number instead")

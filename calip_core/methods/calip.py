@@ -1,7 +1,8 @@
 """CALIP's training-free classifier: three logits, blended."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -9,43 +10,109 @@ from jaxtyping import Float
 from torch import Tensor
 
 from calip_core.attention import CalipConfig, calip_logits
-from calip_core.blend.landscape import beta_landscape, released_grid
-from calip_core.blend.selection import FIXED
-from calip_core.methods.base import Head, Labels, Validation, fitted
-from calip_core.methods.validation import check_validation
-from calip_core.tokens import CalipLogits, ImageTokens
+from calip_core.blend import selection
+from calip_core.blend.selection import FIXED, Grid, Selection
+from calip_core.methods.base import Head, Recipe
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Validation,
+    check_no_support,
+    check_positive,
+    check_validation,
+)
+from calip_core.tokens import CalipLogits, ImageTokens, TokenStream
+
+CONFIGS: Mapping[str, CalipConfig] = MappingProxyType(
+    {"official": CalipConfig.official(), "paper": CalipConfig.paper(), "susx": CalipConfig.susx()}
+)
+"""CALIP's published readings by the names that options and records carry.
+
+Two more have names in ``CalipConfig`` and none here: ``dassl`` has the temperatures and the pooling of ``paper``, and
+``ttabc`` those of ``official``. They differ by a logit scale, which multiplies all three terms and so moves no largest
+logit, and by their own weights and tokens, which here are the protocol's and the backbone's. They would measure the
+same again; chapter 3 compares all five as they are.
+"""
 
 
 class Calip(Head):
     """logits = beta1 s F_v F_t^T + beta2 s F_v F_t^aT + beta3 s F_v^a F_t^T: CALIP, as released.
 
-    Args:
-        beta1: weight of CLIP's own logits.
-        beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the paper's for
-            ImageNet with RN50, as SuS-X transcribes it, fixed here for every task. None, for both, chooses them on the
-            validation set; without one they are that pair.
-        beta3: weight of the image feature that attended to the text.
-        config: temperatures and pooling, as an object or by its fields; the released code's when left out.
-        logit_scale: s.
+    Attributes:
+        grid: pairs to choose from; the released grid where it is None. Set it before ``fit``.
+        selection: the pair and how it was chosen; None before ``fit`` and for a head that was loaded.
     """
 
     name = "calip"
+    sees = "nothing"
+    reads_spatial = True
+    label_free = True
+    numbers = ("beta2", "beta3")
 
-    def __init__(
-        self,
-        beta1: float = 1.0,
-        beta2: float | None = FIXED[0],
-        beta3: float | None = FIXED[1],
-        config: CalipConfig | Mapping[str, Any] | None = None,
-        logit_scale: float = 100.0,
-    ) -> None:
-        if (beta2 is None) != (beta3 is None):
-            raise ValueError(f"beta2 is {beta2} and beta3 is {beta3}: give both, or None for both to choose them")
-        self.beta1, self.beta2, self.beta3 = beta1, beta2, beta3
-        self.config = CalipConfig(**config) if isinstance(config, Mapping) else config or CalipConfig.official()
-        self.logit_scale = logit_scale
-        self._text: Float[Tensor, "k c"] | None = None
-        self._chosen = FIXED
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What CALIP can be told.
+
+        Attributes:
+            beta1: weight of CLIP's own logits.
+            beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the paper's
+                for ImageNet with RN50, as SuS-X transcribes it, fixed here for every task. None, for both, chooses them
+                on the validation set; without one they are that pair.
+            beta3: weight of the image feature that attended to the text.
+            config: temperatures and pooling: a name of ``CONFIGS``, or an object, or its fields.
+            logit_scale: s.
+
+        Raises:
+            ValueError: only one of beta2 and beta3 is given, or a value is out of range.
+        """
+
+        beta1: float = 1.0
+        beta2: float | None = FIXED[0]
+        beta3: float | None = FIXED[1]
+        config: str | CalipConfig = "official"
+        logit_scale: float = 100.0
+
+        def __post_init__(self) -> None:
+            if (self.beta2 is None) != (self.beta3 is None):
+                raise ValueError(
+                    f"beta2 is {self.beta2} and beta3 is {self.beta3}: give both, or None for both to choose them"
+                )
+            if isinstance(self.config, Mapping):  # as a saved head has it
+                object.__setattr__(self, "config", CalipConfig(**self.config))
+            if isinstance(self.config, str) and self.config not in CONFIGS:
+                raise ValueError(f"config is {self.config!r}, expected one of {', '.join(CONFIGS)}, or a CalipConfig")
+            check_positive("logit_scale", self.logit_scale, "calip")
+
+    options: Options
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.grid: Grid | None = None
+        self.selection: Selection | None = None
+
+    @classmethod
+    def choosing(cls, shots: int) -> Recipe:
+        """The pair of weights left open."""
+        return Recipe({"beta2": None, "beta3": None}, cls.fixed(shots).source)
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """The paper's pair for a data set."""
+        known = selection.published(dataset, backbone)
+        return Recipe({"beta2": known.beta2, "beta3": known.beta3}, known.chosen_by)
+
+    @property
+    def config(self) -> CalipConfig:
+        """Temperatures and pooling."""
+        config = self.options.config
+        return CONFIGS[config] if isinstance(config, str) else config
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The three weights of the fitted head."""
+        return {"beta1": self.options.beta1} | super().chosen
 
     def fit(
         self,
@@ -54,45 +121,62 @@ class Calip(Head):
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
     ) -> "Calip":
-        """Keep the text features, and choose the blend on the validation set if it is left open."""
-        self._text = text
-        if self.beta2 is not None and self.beta3 is not None:
-            self._chosen, reason = (self.beta2, self.beta3), "given"
-        elif val is None:
-            self._chosen, reason = FIXED, "the paper's for ImageNet, as there is no validation set"
-        else:
-            chosen_on, labels = check_validation(val, text, self.name)
-            beta2, beta3 = released_grid()
-            found = beta_landscape(self.terms(chosen_on), labels, beta2=beta2, beta3=beta3, beta1=self.beta1).best()
-            self._chosen, reason = (found.beta2, found.beta3), f"exact landscape of {len(labels)} validation images"
-        self.chosen_by = f"{reason}: beta2 = {self._chosen[0]:g}, beta3 = {self._chosen[1]:g}"
-        return self
+        """Keep the text features, and choose the blend on the validation set if it is left open.
+
+        Raises:
+            ValueError: there are images in the support set, or the validation set does not fit the text.
+        """
+        check_no_support(tokens, self.name)
+        self._keep("text", text.detach())
+        beta2, beta3 = self.options.beta2, self.options.beta3
+        if beta2 is not None and beta3 is not None:
+            return self._take(selection.fixed(beta2, beta3), "given")
+        if val is None:
+            return self._take(selection.fixed(), "the paper's for ImageNet, as there is no validation set")
+        stream, checked = check_validation(val, text, self.name)
+        found = selection.validation(self._scaled_terms(stream), checked, self.grid)
+        return self._take(found, f"exact landscape of {len(checked)} validation images")
+
+    def adapt(
+        self, tokens: TokenStream, criterion: str = "term_agreement", grid: Grid | None = None
+    ) -> "Calip":
+        """Choose the pair of a fitted head without labels, for instance on the test images.
+
+        Args:
+            tokens: of unlabelled images.
+            criterion: one of ``selection.CRITERIA``.
+            grid: pairs to choose from; ``selection.label_free`` has a coarse one when left out.
+
+        Raises:
+            RuntimeError: the head has not been fitted.
+            ValueError: unknown criterion, no images, or features of another width.
+        """
+        found = selection.label_free(self._scaled_terms(tokens), criterion, grid)
+        return self._take(found, f"{criterion} on {found.images} images without labels")
 
     def terms(self, tokens: ImageTokens) -> CalipLogits:
-        """The three logits before they are blended."""
-        return calip_logits(tokens, fitted(self._text).to(tokens.pooled), self.config, self.logit_scale)
+        """The three logits before they are blended, in the precision of text or tokens, whichever is higher."""
+        text = self._fitted("text")
+        dtype = torch.promote_types(text.dtype, tokens.pooled.dtype)
+        return calip_logits(
+            tokens.to(dtype), text.to(tokens.pooled.device, dtype), self.config, self.options.logit_scale
+        )
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """The blend of the three."""
-        beta2, beta3 = self._chosen
-        return self.terms(tokens).combine(self.beta1, beta2=beta2, beta3=beta3)
+        terms = self.terms(tokens)
+        return terms.combine(self.options.beta1, beta2=self._number("beta2"), beta3=self._number("beta3"))
 
-    def options(self) -> dict[str, Any]:
-        """The weights as they were given, the fields of the config, and the logit scale."""
-        betas = {"beta1": self.beta1, "beta2": self.beta2, "beta3": self.beta3}
-        return {**betas, "config": asdict(self.config), "logit_scale": self.logit_scale}
+    def _scaled_terms(self, tokens: TokenStream) -> CalipLogits:
+        """One row per thing, CLIP's own logits times beta1 already."""
 
-    def state(self) -> dict[str, Tensor]:
-        """The text features and the blend."""
-        return {"text": fitted(self._text), "betas": torch.tensor(self._chosen, dtype=torch.float64)}
+        def parts(batch: ImageTokens) -> tuple[Tensor, ...]:
+            terms = self.terms(batch)
+            return self.options.beta1 * terms.clip, terms.text_attended, terms.visual_attended
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take them back."""
-        self._text = state["text"]
-        beta2, beta3 = state["betas"].tolist()
-        self._chosen = (beta2, beta3)
-        self.chosen_by = f"restored: beta2 = {beta2:g}, beta3 = {beta3:g}"
+        return CalipLogits(*self._parts(tokens, parts))
 
-    def shapes(self) -> dict[str, str]:
-        """The text features and the blend."""
-        return {"text": "k c", "betas": "2"}
+    def _take(self, found: Selection, reason: str) -> "Calip":
+        self.selection = found
+        self._choose(reason, beta2=found.beta2, beta3=found.beta3)
+        return self

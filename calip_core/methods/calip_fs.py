@@ -6,9 +6,9 @@ three logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,18 +18,26 @@ from torch.nn.functional import linear, relu
 
 from calip_core.attention import POOLS
 from calip_core.blend.landscape import beta_landscape
-from calip_core.methods.base import Labels, Validation
+from calip_core.methods.base import Recipe
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Support,
+    Validation,
+    check_validation,
+    check_width,
+    widened,
+)
 from calip_core.methods.trained import TrainedHead
-from calip_core.methods.training import Support, TrainingOptions, uniform
-from calip_core.methods.validation import check_validation
-from calip_core.tokens import CalipLogits, ImageTokens
+from calip_core.methods.training import TrainingOptions, uniform
+from calip_core.tokens import CalipLogits, ImageTokens, TokenStream
 
 PreInit = Literal["identity", "random"]
 PostInit = Literal["zero", "identity", "random"]
 Pooling = Literal["mean+max", "mean", "max"]
 
 _ROLES = ("q", "k", "v")
-# Numbers of the largest tensor of a chunk of images that are classified together.
+# Elements of the largest tensor of a chunk of images that are classified together.
 _CHUNK_ELEMENTS = 1 << 22
 
 
@@ -102,58 +110,86 @@ class CalipFs(TrainedHead):
 
     F_t^a = P(softmax_M(c Q_t K_s^T) V_s), F_s^a = P(softmax_K(c Q_s K_t^T) V_t), F_v^a = Pool(F_s^a): Q, K, V are
     projections of F_s and F_t, P is the post-projection, c the scale.
-
-    Args:
-        beta1: weight of CLIP's own logits.
-        beta2: weight of the text features that attended to the image. None trains with 1 and then chooses on
-            validation, together with beta3; without a validation set 1 stays.
-        beta3: weight of the image feature that attended to the text; None likewise.
-        beta_max: the search goes from 0 to it for both weights, in ``beta_steps`` steps. At 0 and 0 it is zero-shot.
-        beta_steps: intervals of the search.
-        config: what the paper leaves open, as an object or by its fields; ``ours`` when left out.
-        training: the recipe, as an object or by its fields; CoOp's for 16 shots when left out.
-        seed: of the first weights and of the order of the rows.
-        logit_scale: s.
-        progress: whether to show a bar while training.
-
-    Raises:
-        ValueError: only one of beta2 and beta3 is given, a weight is not finite, or the search has no range.
     """
 
     name = "calip_fs"
+    reads_spatial = True
+    numbers = ("beta1", "beta2", "beta3")
 
-    def __init__(
-        self,
-        beta1: float = 1.0,
-        beta2: float | None = None,
-        beta3: float | None = None,
-        beta_max: float = 2.0,
-        beta_steps: int = 40,
-        config: CalipFsConfig | Mapping[str, Any] | None = None,
-        training: TrainingOptions | Mapping[str, Any] | None = None,
-        seed: int = 1,
-        logit_scale: float = 100.0,
-        progress: bool = False,
-    ) -> None:
-        super().__init__(training, TrainingOptions.coop(), seed=seed, logit_scale=logit_scale, progress=progress)
-        if (beta2 is None) != (beta3 is None):
-            raise ValueError(f"beta2 is {beta2} and beta3 is {beta3}: give both, or None for both to choose them")
-        for what, value in (("beta1", beta1), ("beta2", beta2), ("beta3", beta3)):
-            if value is not None and not np.isfinite(value):
-                raise ValueError(f"{what} is {value}, expected a finite weight such as 1.0")
-        if not 0 < beta_max < float("inf") or beta_steps < 1:
-            raise ValueError(f"beta_max is {beta_max} and beta_steps {beta_steps}, expected a positive range and steps")
-        self.beta1, self.beta2, self.beta3 = beta1, beta2, beta3
-        self.beta_max, self.beta_steps = beta_max, beta_steps
-        self.config = CalipFsConfig(**config) if isinstance(config, Mapping) else config or CalipFsConfig.ours()
+    @dataclass(frozen=True, kw_only=True)
+    class Options(TrainedHead.Options):
+        """What CALIP-FS can be told.
+
+        Attributes:
+            beta1: weight of CLIP's own logits.
+            beta2: weight of the text features that attended to the image. None trains with 1 and then chooses on
+                validation, together with beta3; without a validation set 1 stays.
+            beta3: weight of the image feature that attended to the text; None likewise.
+            beta_max: the search goes from 0 to it for both weights, in ``beta_steps`` steps. At 0 and 0 it is
+                zero-shot.
+            beta_steps: intervals of the search.
+            config: what the paper leaves open, as an object or by its fields; ``ours`` when left out.
+
+        Raises:
+            ValueError: only one of beta2 and beta3 is given, a weight is not finite, or the search has no range.
+        """
+
+        beta1: float = 1.0
+        beta2: float | None = None
+        beta3: float | None = None
+        beta_max: float = 2.0
+        beta_steps: int = 40
+        config: CalipFsConfig = field(default_factory=CalipFsConfig.ours)
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if isinstance(self.config, Mapping):  # as a saved head has it
+                object.__setattr__(self, "config", CalipFsConfig(**self.config))
+            if (self.beta2 is None) != (self.beta3 is None):
+                raise ValueError(
+                    f"beta2 is {self.beta2} and beta3 is {self.beta3}: give both, or None for both to choose them"
+                )
+            for what, value in (("beta1", self.beta1), ("beta2", self.beta2), ("beta3", self.beta3)):
+                if value is not None and not np.isfinite(value):
+                    raise ValueError(f"{what} is {value}, expected a finite weight such as 1.0")
+            if not 0 < self.beta_max < float("inf") or self.beta_steps < 1:
+                raise ValueError(
+                    f"beta_max is {self.beta_max} and beta_steps {self.beta_steps}, expected a positive range and steps"
+                )
+
+    options: Options
 
     @classmethod
     def yuranusduke(cls, seed: int = 1) -> "CalipFs":
         """All choices of yuranusduke/CALIP: architecture, fixed blend, logit scale 1 / 0.07, 200 epochs."""
-        return cls(
-            beta2=0.08, beta3=0.02, config=CalipFsConfig.yuranusduke(), training=TrainingOptions.coop(16),
-            seed=seed, logit_scale=1 / 0.07,
-        )  # fmt: skip
+        return cls(**cls.published("any", 16).options, seed=seed)
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """The one known implementation, for any data set."""
+        options = {
+            "beta2": 0.08, "beta3": 0.02, "config": CalipFsConfig.yuranusduke(),
+            "training": cls._known_training(dataset, shots), "logit_scale": 1 / 0.07,
+        }  # fmt: skip
+        return Recipe(options, "yuranusduke/CALIP, which is not the authors' code")
+
+    @classmethod
+    def published_training(cls, dataset: str, shots: int) -> TrainingOptions | None:
+        """200 epochs of CoOp's recipe at any number of shots."""
+        return TrainingOptions.coop(epochs=200)
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, the blend, and the matrices (and biases) of every projection."""
+        layers, bias = self._layers(), self.options.config.bias
+        biases = {f"{name}_bias": outputs for name, (_, outputs) in layers.items() if bias}
+        matrices = {name: f"{outputs} {inputs}" for name, (inputs, outputs) in layers.items()}
+        return {"text": "k c", **dict.fromkeys(self.numbers, ""), **matrices, **biases}
+
+    def learned(self) -> tuple[str, ...]:
+        """Every projection."""
+        return tuple(name for name in self.shapes() if name != "text" and name not in self.numbers)
 
     def fit(
         self,
@@ -168,32 +204,17 @@ class CalipFs(TrainedHead):
             ValueError: the support set is missing, lacks a class, or is of another width than the text.
             TrainingDivergedError: the head is then the last one with a finite loss.
         """
-        support = Support.of(tokens, labels, text, self.name)
-        given = self.beta2 is not None and self.beta3 is not None
-        chosen_on = None if val is None or given else check_validation(val, text, self.name)
-        state = self._first_state(support.text)
-        self._learn(state, lambda rows: self._blend(self._terms(support.tokens[rows], state), state), support)
-        reason = "given" if given else "fixed, as there is no validation set"
-        if chosen_on is not None:
-            self._choose_betas(*chosen_on)
-            reason = f"exact landscape of {len(chosen_on[1])} validation images"
-        self.chosen_by = f"{reason}: {self._numbers()}"
+        support, options = Support.of(tokens, labels, text, self.name), self.options
+        beta2, beta3, reason = 1.0, 1.0, "fixed, as there is no validation set"
+        if options.beta2 is not None and options.beta3 is not None:
+            beta2, beta3, reason, val = options.beta2, options.beta3, "given", None
+        checked = None if val is None else check_validation(val, text, self.name)
+        self._start(support.text)
+        self._choose(reason, beta1=options.beta1, beta2=beta2, beta3=beta3)
+        self._learn(lambda rows: self._blend(self._terms(support.tokens[rows])), support)
+        if checked is not None:
+            self._choose_betas(*checked)
         return self
-
-    def shapes(self) -> dict[str, str]:
-        """Text features, the blend, and the matrices (and biases) of every projection."""
-        widths = ("c", *map(str, self.config.hidden))
-        layers = {"post": ("c", "c")}
-        for side in ("both",) if self.config.shared else ("s", "t"):
-            layers |= {f"{side}_hidden{i}": pair for i, pair in enumerate(pairwise(widths))}
-            layers |= {f"{side}_{role}": (widths[-1], "c") for role in _ROLES}
-        biases = {f"{name}_bias": outputs for name, (_, outputs) in layers.items() if self.config.bias}
-        matrices = {name: f"{outputs} {inputs}" for name, (inputs, outputs) in layers.items()}
-        return {"text": "k c", "betas": "3", **matrices, **biases}
-
-    def _numbers(self) -> str:
-        beta1, beta2, beta3 = self._state["betas"].tolist()
-        return f"beta1 = {beta1:g}, beta2 = {beta2:g}, beta3 = {beta3:g}"
 
     @torch.no_grad()
     def terms(self, tokens: ImageTokens) -> CalipLogits:
@@ -203,101 +224,85 @@ class CalipFs(TrainedHead):
             RuntimeError: the head has not been fitted.
             ValueError: features of another width.
         """
-        check = self._checked(tokens[:0])
-        n, m, c = tokens.spatial.shape
-        step = max(1, _CHUNK_ELEMENTS // (m * max(c, len(self._text()))))
-        starts = range(0, n, step) if n else ()
-        state = self._placed(check)
-        parts = [self._terms(self._checked(tokens[i : i + step]), state) for i in starts]
-        return CalipLogits.cat(parts or [self._terms(check, state)])
+        check_width(tokens, self._width(), self.name)
+        _, m, c = tokens.spatial.shape
+        step = max(1, _CHUNK_ELEMENTS // (m * max(c, len(self._fitted("text")))))
+        chunks = list(tokens.batches(step)) or [tokens]
+        return CalipLogits.cat([self._terms(widened(chunk)) for chunk in chunks])
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """The blend of the three."""
-        return self._blend(self.terms(tokens), self._state)
+        return self._blend(self.terms(tokens))
 
-    @property
-    def betas(self) -> tuple[float, float, float]:
-        """The weights as the fitted head uses them."""
-        self._text()
-        beta1, beta2, beta3 = self._state["betas"].tolist()
-        return beta1, beta2, beta3
+    def _choose_betas(self, tokens: TokenStream, labels: Labels) -> None:
+        def parts(batch: ImageTokens) -> tuple[Tensor, ...]:
+            terms = self.terms(batch)
+            return terms.clip, terms.text_attended, terms.visual_attended
 
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        own = {
-            "beta1": self.beta1, "beta2": self.beta2, "beta3": self.beta3, "beta_max": self.beta_max,
-            "beta_steps": self.beta_steps, "config": {**asdict(self.config), "hidden": list(self.config.hidden)},
-        }  # fmt: skip
-        return {**own, **super().options()}
+        terms = CalipLogits(*self._parts(tokens, parts))
+        grid = np.linspace(0, self.options.beta_max, self.options.beta_steps + 1)
+        best = beta_landscape(terms, labels, beta2=grid, beta3=grid, beta1=self.options.beta1).best()
+        self._choose(f"exact landscape of {len(labels)} validation images", beta2=best.beta2, beta3=best.beta3)
 
-    def _choose_betas(self, tokens: ImageTokens, labels: Labels) -> None:
-        grid = np.linspace(0, self.beta_max, self.beta_steps + 1)
-        best = beta_landscape(self.terms(tokens), labels, beta2=grid, beta3=grid, beta1=self.beta1).best()
-        self._state["betas"] = torch.tensor([self.beta1, best.beta2, best.beta3], dtype=torch.float64)
+    def _blend(self, terms: CalipLogits) -> Float[Tensor, "n k"]:
+        return terms.combine(self._number("beta1"), beta2=self._number("beta2"), beta3=self._number("beta3"))
 
-    def _blend(self, terms: CalipLogits, state: Mapping[str, Tensor]) -> Float[Tensor, "n k"]:
-        beta1, beta2, beta3 = state["betas"].tolist()
-        return terms.combine(beta1, beta2=beta2, beta3=beta3)
-
-    def _terms(self, tokens: ImageTokens, state: Mapping[str, Tensor]) -> CalipLogits:
-        """The three cosine terms times s, without forming F_t^a (K x C an image): see ``_text_attended``."""
-        text = state["text"]
-        image, words = (_project(x, side, state, self.config) for x, side in ((tokens.spatial, "s"), (text, "t")))
-        scale = text.shape[1] ** -0.5 if self.config.scale is None else self.config.scale
-        over_tokens = (scale * words["q"] @ image["k"].transpose(1, 2)).softmax(dim=2)
-        over_classes = (scale * image["q"] @ words["k"].T).softmax(dim=2)
+    def _terms(self, tokens: ImageTokens) -> CalipLogits:
+        """The three cosine terms times s, without forming F_t^a (K x C per image): see ``_text_attended``."""
+        pooled, config = tokens.pooled, self.options.config  # (n, c)
+        text = self._fitted("text", pooled)  # (k, c)
+        image, words = self._project(tokens.spatial, "s"), self._project(text, "t")  # (n, m, c), (k, c)
+        scale = text.shape[1] ** -0.5 if config.scale is None else config.scale
+        over_tokens = (scale * words["q"] @ image["k"].transpose(1, 2)).softmax(dim=2)  # (n, k, m)
+        over_classes = (scale * image["q"] @ words["k"].T).softmax(dim=2)  # (n, m, k)
         # Rows of weights sum to 1, so projecting the K values projects the attended features, bias included.
-        attended = over_classes @ linear(words["v"], state["post"], state.get("post_bias"))
-        visual = POOLS[self.config.pooling](attended)
-        text_attended = _text_attended(tokens.pooled, over_tokens, image["v"], state)
-        return CalipLogits(*(self.logit_scale * x for x in (tokens.pooled @ text.T, text_attended, visual @ text.T)))
+        visual = POOLS[config.pooling](over_classes @ self._layer("post", words["v"]))  # (n, c)
+        text_attended = self._text_attended(pooled, over_tokens, image["v"])
+        return CalipLogits(*(self.options.logit_scale * x for x in (pooled @ text.T, text_attended, visual @ text.T)))
 
-    def _first_state(self, text: Float[Tensor, "k c"]) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(self.seed)
-        width, config = text.shape[1], self.config
-        betas = [self.beta1, *(1.0 if beta is None else beta for beta in (self.beta2, self.beta3))]
-        state = {"text": text, "betas": torch.tensor(betas, dtype=torch.float64)}
+    def _text_attended(
+        self, pooled: Float[Tensor, "n c"], weights: Float[Tensor, "n k m"], values: Float[Tensor, "n m c"]
+    ) -> Float[Tensor, "n k"]:
+        """F_v F_t^aT with F_t^a = P(W V_s), in the order that is cheap: (F_v P) V_s^T first, then the weights W."""
+        looked_for = (pooled @ self._fitted("post", pooled)).unsqueeze(2)  # (n, c, 1)
+        answers = (weights @ (values @ looked_for)).squeeze(2)  # (n, k)
+        if not self.options.config.bias:
+            return answers
+        return answers + (pooled @ self._fitted("post_bias", pooled)).unsqueeze(1)
+
+    def _project(self, features: Float[Tensor, "... c"], side: str) -> dict[str, Float[Tensor, "... c"]]:
+        """Queries, keys and values of one modality."""
+        side = "both" if self.options.config.shared else side
+        for i in range(len(self.options.config.hidden)):
+            features = relu(self._layer(f"{side}_hidden{i}", features))
+        return {role: self._layer(f"{side}_{role}", features) for role in _ROLES}
+
+    def _layer(self, name: str, features: Float[Tensor, "... i"]) -> Float[Tensor, "... o"]:
+        bias = self._fitted(f"{name}_bias", features) if self.options.config.bias else None
+        return linear(features, self._fitted(name, features), bias)
+
+    def _layers(self) -> dict[str, tuple[str, str]]:
+        """Every linear layer with the names of its inputs and outputs, in the order in which weights are drawn."""
+        config = self.options.config
+        widths = ("c", *map(str, config.hidden))
+        layers: dict[str, tuple[str, str]] = {}
         for side in ("both",) if config.shared else ("s", "t"):
-            widths = (width, *config.hidden)
-            for i, (inputs, outputs) in enumerate(pairwise(widths)):
-                state |= _layer(f"{side}_hidden{i}", outputs, inputs, "random", config.bias, generator, text)
-            for role in _ROLES:
-                state |= _layer(f"{side}_{role}", width, widths[-1], config.pre_init, config.bias, generator, text)
-        return state | _layer("post", width, width, config.post_init, config.bias, generator, text)
+            layers |= {f"{side}_hidden{i}": pair for i, pair in enumerate(pairwise(widths))}
+            layers |= {f"{side}_{role}": (widths[-1], "c") for role in _ROLES}
+        return layers | {"post": ("c", "c")}
 
-
-def _layer(
-    name: str, outputs: int, inputs: int, init: PostInit, bias: bool, generator: torch.Generator, like: Tensor
-) -> dict[str, Tensor]:
-    """First weights of a linear layer, and a bias if it has one: zero unless the weights are random."""
-    bound = inputs**-0.5
-    if init == "random":
-        weight = uniform((outputs, inputs), bound, generator, like)
-    else:
-        start = torch.eye(outputs) if init == "identity" else torch.zeros(outputs, inputs)
-        weight = start.to(like).requires_grad_()
-    if not bias:
-        return {name: weight}
-    return {name: weight, f"{name}_bias": uniform((outputs,), bound if init == "random" else 0.0, generator, like)}
-
-
-def _project(
-    features: Float[Tensor, "... c"], side: str, state: Mapping[str, Tensor], config: CalipFsConfig
-) -> dict[str, Float[Tensor, "... c"]]:
-    """Queries, keys and values of one modality."""
-    side = "both" if config.shared else side
-    for i in range(len(config.hidden)):
-        features = relu(linear(features, state[f"{side}_hidden{i}"], state.get(f"{side}_hidden{i}_bias")))
-    return {
-        role: linear(features, state[f"{side}_{role}"], state.get(f"{side}_{role}_bias")) for role in _ROLES
-    }
-
-
-def _text_attended(
-    pooled: Float[Tensor, "n c"], weights: Float[Tensor, "n k m"], values: Float[Tensor, "n m c"],
-    state: Mapping[str, Tensor],
-) -> Float[Tensor, "n k"]:  # fmt: skip
-    """F_v F_t^aT with F_t^a = P(W V_s), in the order that is cheap: (F_v P) V_s^T first, then the weights W."""
-    looked_for = (pooled @ state["post"]).unsqueeze(2)
-    answers = (weights @ (values @ looked_for)).squeeze(2)
-    return answers + (pooled @ state["post_bias"]).unsqueeze(1) if "post_bias" in state else answers
+    def _start(self, text: Float[Tensor, "k c"]) -> None:
+        """First weights of all layers, and first biases if there are any: zero unless the weights are random."""
+        generator, config = torch.Generator().manual_seed(self.options.seed), self.options.config
+        self._keep("text", text)
+        for name, ends in self._layers().items():
+            inputs, outputs = (text.shape[1] if end == "c" else int(end) for end in ends)
+            init = config.post_init if name == "post" else "random" if "hidden" in name else config.pre_init
+            bound = inputs**-0.5
+            if init == "random":
+                self._keep(name, uniform((outputs, inputs), bound, generator, text))
+            else:
+                start = torch.eye(outputs) if init == "identity" else torch.zeros(outputs, inputs)
+                self._keep(name, start.to(text))
+            if config.bias:
+                self._keep(f"{name}_bias", uniform((outputs,), bound if init == "random" else 0.0, generator, text))

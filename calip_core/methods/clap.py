@@ -1,16 +1,26 @@
 """CLAP: a linear probe that starts at the text features and pays for leaving them, each class at its own price."""
 
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core.methods.base import Head, Labels, Validation, check_support, check_width
+from calip_core.methods.base import Head, Recipe
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Support,
+    Validation,
+    check_at_least_one,
+    check_positive,
+    check_weight,
+    check_width,
+    exact,
+    single,
+)
 from calip_core.methods.lbfgs import minimise
-from calip_core.methods.validation import check_positive, check_weight, exact, single
 from calip_core.tokens import ImageTokens
 
 
@@ -26,23 +36,52 @@ class Clap(Head):
     seed. And it measures the drift of text features as the encoder gives them, of some length l, where these have unit
     length: that is a factor of l * l.
 
-    Args:
-        strength: a factor on all penalties: l * l, and 100 stands for a length of 10. With 0 the text features are
-            where the weights start and nothing else.
-        logit_scale: s.
-        iterations: of L-BFGS, at most.
+    Attributes:
+        weight: the w_k, of unit length.
+        prices: lambda_k of every class.
     """
 
     name = "clap"
 
-    def __init__(self, strength: float = 100.0, logit_scale: float = 100.0, iterations: int = 1000) -> None:
-        check_weight("strength", strength, self.name)
-        check_positive("logit_scale", logit_scale, self.name)
-        if iterations < 1:
-            raise ValueError(f"{self.name}: iterations is {iterations}, expected at least 1")
-        self.strength, self.logit_scale, self.iterations = strength, logit_scale, iterations
-        self._weight: Float[Tensor, "k c"] | None = None
-        self._prices: Float[Tensor, " k"] | None = None
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What CLAP can be told.
+
+        Attributes:
+            strength: a factor on all penalties: l * l, and 100 stands for a length of 10. With 0 the text features are
+                where the weights start and nothing else.
+            logit_scale: s.
+            iterations: of L-BFGS, at most.
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+
+        strength: float = 100.0
+        logit_scale: float = 100.0
+        iterations: int = 1000
+
+        def __post_init__(self) -> None:
+            check_weight("strength", self.strength, "clap")
+            check_positive("logit_scale", self.logit_scale, "clap")
+            check_at_least_one("iterations", self.iterations, "clap")
+
+    options: Options
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """None: the published optimiser is another."""
+        raise cls._unpublished("its code makes 300 epochs of SGD where this head goes to the minimum")
+
+    def shapes(self) -> dict[str, str]:
+        """The weights and the penalties."""
+        return {"weight": "k c", "prices": "k"}
+
+    def learned(self) -> tuple[str, ...]:
+        """The weights."""
+        return ("weight",)
 
     def fit(
         self,
@@ -56,67 +95,36 @@ class Clap(Head):
         Raises:
             ValueError: there is no support set, a class has no image in it, or features differ in width.
         """
-        tokens, targets = check_support(tokens, labels, text, self.name)
-        images, start = exact(tokens.pooled), exact(text)
-        start = start.to(images.device)
-        prices = class_prices(images, targets, start, self.logit_scale)
-        target = torch.from_numpy(targets).to(images.device)
+        support = Support.of(tokens, labels, text, self.name)
+        images, start = exact(support.tokens.pooled), exact(support.text)  # (n, c), (k, c)
+        target, scale, strength = support.targets.to(images.device), self.options.logit_scale, self.options.strength
+        prices = class_prices(images, target, start, scale)
 
         def loss(weight: Float64[Tensor, "k c"]) -> Tensor:
             drift = (weight - start).square().sum(dim=1)
-            fit = cross_entropy(self.logit_scale * images @ normalize(weight, dim=1).T, target)
-            return fit + self.strength * (prices * drift).mean()
+            fit = cross_entropy(scale * images @ normalize(weight, dim=1).T, target)
+            return fit + strength * (prices * drift).mean()
 
-        weight = minimise(loss, start, iterations=self.iterations, what=self.name)
-        self._weight, self._prices = normalize(weight, dim=1).to(single(text)), prices.to(single(text))
+        weight = minimise(loss, start, iterations=self.options.iterations, what=self.name)
+        self._keep("weight", normalize(weight, dim=1).to(support.text))
+        self._keep("prices", prices.to(support.text))
         return self
-
-    @property
-    def prices(self) -> Float[Tensor, "k"]:
-        """lambda_k of every class of the fitted head.
-
-        Raises:
-            RuntimeError: the head has not been fitted.
-        """
-        self._fitted()
-        assert self._prices is not None
-        return self._prices
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Cosines of pooled features and adapted weights, times s."""
-        weight = self._fitted()
-        check_width(tokens, weight, self.name)
+        check_width(tokens, self._width(), self.name)
         images = single(tokens.pooled)
-        return self.logit_scale * (images @ weight.to(images).T)
+        return self.options.logit_scale * (images @ self._fitted("weight", images).detach().T)
 
-    def options(self) -> dict[str, Any]:
-        """Strength, logit scale and number of iterations."""
-        return {"strength": self.strength, "logit_scale": self.logit_scale, "iterations": self.iterations}
-
-    def state(self) -> dict[str, Tensor]:
-        """The weights, of unit length, and the penalties."""
-        return {"weight": self._fitted(), "prices": self.prices}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take them back."""
-        self._weight, self._prices = state["weight"], state["prices"]
-
-    def shapes(self) -> dict[str, str]:
-        """The weights and the penalties."""
-        return {"weight": "k c", "prices": "k"}
-
-    def _fitted(self) -> Float[Tensor, "k c"]:
-        if self._weight is None:
-            raise RuntimeError("this head has no weights yet: call fit(tokens, labels, text) first")
-        return self._weight
+    def _width(self) -> int:
+        return self._fitted("weight").shape[1]
 
 
 def class_prices(
-    features: Float64[Tensor, "n c"], labels: Int[np.ndarray, "n"], text: Float64[Tensor, "k c"], logit_scale: float
+    features: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"], text: Float64[Tensor, "k c"], logit_scale: float
 ) -> Float64[Tensor, "k"]:
     """lambda_k: the mean zero-shot probability of class k on the support images of class k."""
-    target = torch.from_numpy(labels).to(features.device)
     probability = (logit_scale * features @ text.T).softmax(dim=1)
-    own = probability.gather(1, target.unsqueeze(1)).squeeze(1)
-    counts = torch.bincount(target, minlength=len(text))
-    return torch.zeros_like(text[:, 0]).index_add_(0, target, own) / counts
+    own = probability.gather(1, labels.unsqueeze(1)).squeeze(1)
+    counts = torch.bincount(labels, minlength=len(text))
+    return torch.zeros_like(text[:, 0]).index_add_(0, labels, own) / counts

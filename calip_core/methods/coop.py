@@ -1,6 +1,6 @@
 """CoOp: the words around a class name become vectors that learn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,9 +12,18 @@ from torch.utils.checkpoint import checkpoint
 
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.clip_import import ClipModule, clip
-from calip_core.methods.base import Labels, Validation
+from calip_core.methods.base import Recipe
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Support,
+    Validation,
+    check_at_least_one,
+    check_width,
+    single,
+)
 from calip_core.methods.trained import TrainedHead
-from calip_core.methods.training import Support, TrainingOptions
+from calip_core.methods.training import TrainingOptions, coop_training
 from calip_core.tokens import ImageTokens
 
 Position = Literal["end", "middle"]
@@ -32,50 +41,73 @@ class CoOp(TrainedHead):
     Args:
         backbone: whose text encoder is used: a CLIP of OpenAI's architecture. Needed for ``fit``.
         classnames: of the task's classes, in their order. Needed for ``fit``.
-        context: how many vectors L learn.
-        class_specific: whether each class has context vectors of its own.
-        position: where the class name stands: "end", or in the "middle" of the context.
-        init: words that the context starts from, such as "a photo of a"; then L is their number of tokens. None draws
-            vectors from N(0, 0.02).
-        chunk: classes that go through the encoder together. With more classes than that, what the backward pass needs
-            is computed again chunk by chunk instead of being kept.
-        training: the recipe, as an object or by its fields; the published one for 16 shots when left out.
-        seed: of the first vectors and of the order of the rows.
-        logit_scale: s.
-        progress: whether to show a bar while training.
-
-    Raises:
-        ValueError: an option is out of range.
+        options: as ``Options`` has them.
     """
 
     name = "coop"
+    needs = ("backbone", "classnames")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(TrainedHead.Options):
+        """What CoOp can be told.
+
+        Attributes:
+            context: how many vectors L learn.
+            class_specific: whether each class has context vectors of its own.
+            position: where the class name stands: "end", or in the "middle" of the context.
+            init: words that the context starts from, such as "a photo of a"; then L is their number of tokens. None
+                draws vectors from N(0, 0.02).
+            chunk: classes that go through the encoder together. With more classes than that, what the backward pass
+                needs is computed again chunk by chunk instead of being kept.
+
+        Raises:
+            ValueError: an option is out of range.
+        """
+
+        context: int = 16
+        class_specific: bool = False
+        position: Position = "end"
+        init: str | None = None
+        chunk: int = 256
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.position not in get_args(Position):
+                raise ValueError(f"position is {self.position!r}, expected one of {list(get_args(Position))}")
+            for what in ("context", "chunk"):
+                check_at_least_one(what, getattr(self, what), "coop")
+            if self.init is not None and not self.init.strip():
+                raise ValueError(f"init is {self.init!r}, expected words such as 'a photo of a', or None")
+
+    options: Options
 
     def __init__(
-        self,
-        backbone: Backbone | None = None,
-        classnames: Sequence[str] | None = None,
-        context: int = 16,
-        class_specific: bool = False,
-        position: Position = "end",
-        init: str | None = None,
-        chunk: int = 256,
-        training: TrainingOptions | Mapping[str, Any] | None = None,
-        seed: int = 1,
-        logit_scale: float = 100.0,
-        progress: bool = False,
+        self, *, backbone: Backbone | None = None, classnames: Sequence[str] | None = None, **options: Any
     ) -> None:
-        super().__init__(training, TrainingOptions.coop(), seed=seed, logit_scale=logit_scale, progress=progress)
-        if position not in get_args(Position):
-            raise ValueError(f"position is {position!r}, expected one of {list(get_args(Position))}")
-        for what, value in (("context", context), ("chunk", chunk)):
-            if value < 1:
-                raise ValueError(f"{what} is {value}, expected at least 1")
-        if init is not None and not init.strip():
-            raise ValueError(f"init is {init!r}, expected words such as 'a photo of a', or None")
+        super().__init__(**options)
         self.backbone = backbone
         self.classnames = None if classnames is None else tuple(classnames)
-        self.context, self.class_specific, self.position, self.init = context, class_specific, position, init
-        self.chunk = chunk
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """CoOp's schedule, for any data set."""
+        training = cls._known_training(dataset, shots)
+        return Recipe({"training": training}, f"CoOp's schedule: {training.epochs} epochs at {shots} shots")
+
+    @classmethod
+    def published_training(cls, dataset: str, shots: int) -> TrainingOptions | None:
+        """CoOp's schedule."""
+        return coop_training(dataset, shots)
+
+    def shapes(self) -> dict[str, str]:
+        """Features of the learned prompts, and the context, of as many vectors as the first words had."""
+        return {"text": "k c", "context": "k l d" if self.options.class_specific else "l d"}
+
+    def learned(self) -> tuple[str, ...]:
+        """The context."""
+        return ("context",)
 
     def fit(
         self,
@@ -92,41 +124,26 @@ class CoOp(TrainedHead):
                 another width than the text.
             TrainingDivergedError: the head is then the last one with a finite loss.
         """
-        support = Support.of(tokens, labels, text, self.name)
+        support, options = Support.of(tokens, labels, text, self.name), self.options
         prompts = self._prompts(len(text))
-        state = {"text": support.text, "context": prompts.first_context(self.class_specific, self.init, self.seed)}
+        self._keep("context", prompts.first_context(options.class_specific, options.init, options.seed))
         pooled = support.tokens.pooled
         try:
-            self._learn(state, lambda rows: self._logits(pooled[rows], prompts.features(state["context"])), support)
+            self._learn(
+                lambda rows: self._logits(pooled[rows], prompts.features(self._fitted("context"))), support
+            )
         finally:
             with torch.no_grad():
-                self._state["text"] = prompts.features(self._state["context"]).to(pooled)
+                self._keep("text", prompts.features(self._fitted("context")).to(pooled))
         return self
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """Cosines of pooled features and those of the learned prompts, times s.
-
-        Raises:
-            RuntimeError: the head has not been fitted.
-            ValueError: features of another width.
-        """
-        tokens = self._checked(tokens)
-        return self._logits(tokens.pooled, self._placed(tokens)["text"])
-
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments but the backbone, which a fitted head does not need."""
-        own = {
-            "classnames": None if self.classnames is None else list(self.classnames), "context": self.context,
-            "class_specific": self.class_specific, "position": self.position, "init": self.init, "chunk": self.chunk,
-        }  # fmt: skip
-        return {**own, **super().options()}
-
-    def shapes(self) -> dict[str, str]:
-        """Features of the learned prompts, and the context, of as many vectors as the first words had."""
-        return {"text": "k c", "context": "k l d" if self.class_specific else "l d"}
+        """Cosines of pooled features and those of the learned prompts, times s."""
+        check_width(tokens, self._width(), self.name)
+        return self._logits(single(tokens.pooled), self._fitted("text"))
 
     def _logits(self, pooled: Float[Tensor, "n c"], text: Float[Tensor, "k c"]) -> Float[Tensor, "n k"]:
-        return self.logit_scale * pooled @ text.to(pooled).T
+        return self.options.logit_scale * pooled @ text.to(pooled).T
 
     def _prompts(self, classes: int) -> "Prompts":
         if self.backbone is None or self.classnames is None:
@@ -139,12 +156,13 @@ class CoOp(TrainedHead):
                 f"coop has {len(self.classnames)} class names and text features of {classes} classes: give the "
                 "classnames that the text features were made from"
             )
-        return Prompts.of(self.backbone, self.classnames, self._context_length(), self.position, self.chunk)
+        options = self.options
+        return Prompts.of(self.backbone, self.classnames, self._context_length(), options.position, options.chunk)
 
     def _context_length(self) -> int:
-        if self.init is None or self.backbone is None:
-            return self.context
-        return len(_word_tokens(self.backbone, [self.init])[0])
+        if self.options.init is None or self.backbone is None:
+            return self.options.context
+        return len(_word_tokens(self.backbone, [self.options.init])[0])
 
 
 @dataclass(frozen=True)
@@ -207,7 +225,7 @@ class Prompts:
             drawn = _STD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         else:
             drawn = self.encoder.words(_word_tokens(self.encoder.backbone, [init])[0].unsqueeze(0))[0].expand(shape)
-        return drawn.clone().to(self.encoder.device).requires_grad_()
+        return drawn.clone().to(self.encoder.device)
 
     def features(self, context: Float[Tensor, "*k l d"]) -> Float[Tensor, "k c"]:
         """Unit rows, one a class."""

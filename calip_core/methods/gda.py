@@ -1,20 +1,24 @@
 """Gaussian discriminant analysis beside zero-shot CLIP: class means and one covariance make a linear classifier."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
-from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
-from calip_core.methods.validation import (
+from calip_core.blend.line import LinePlateau, line_landscape
+from calip_core.methods.base import Head, Recipe
+from calip_core.methods.inputs import (
     PUBLISHED_SCALE,
-    best_ratio,
+    Labels,
+    Support,
+    Validation,
     check_positive,
     check_validation,
     check_weight,
+    check_width,
     exact,
     single,
 )
@@ -38,29 +42,45 @@ class Gda(Head):
     the Bayes classifier of K Gaussians of one covariance. Several augmented views of an image are rows like others.
     Where each class has but one image, nothing is known of the covariance, and as in the published code (a
     pseudo-inverse of zero) the head is the zero-shot classifier.
-
-    Args:
-        alpha: weight of the discriminant. Left out, it is searched on the validation set, at all values from 0.0001
-            to 100 at once; without a validation set it is 0.1. Both are for a logit scale of 100, and in proportion
-            for others.
-        logit_scale: s.
-
-    Attributes:
-        chosen_by: where alpha comes from, in words, once fitted.
     """
 
     name = "gda"
+    numbers = ("alpha",)
 
-    def __init__(self, alpha: float | None = None, logit_scale: float = 100.0) -> None:
-        if alpha is not None:
-            check_weight("alpha", alpha, self.name)
-        check_positive("logit_scale", logit_scale, self.name)
-        self.alpha, self.logit_scale = alpha, logit_scale
-        self.chosen_by = "not fitted yet"
-        self._text: Float[Tensor, "k c"] | None = None
-        self._weight: Float[Tensor, "k c"] | None = None
-        self._bias: Float[Tensor, " k"] | None = None
-        self._chosen = alpha
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What discriminant analysis can be told.
+
+        Attributes:
+            alpha: weight of the discriminant. Left out, it is searched on the validation set, at all values from 0.0001
+                to 100 at once; without a validation set it is 0.1. Both are for a logit scale of 100, and in proportion
+                for others.
+            logit_scale: s.
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+
+        alpha: float | None = None
+        logit_scale: float = 100.0
+
+        def __post_init__(self) -> None:
+            if self.alpha is not None:
+                check_weight("alpha", self.alpha, "gda")
+            check_positive("logit_scale", self.logit_scale, "gda")
+
+    options: Options
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """None: the published code chooses."""
+        raise cls._unpublished("its code searches alpha on validation images")
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, the discriminant and alpha."""
+        return {"text": "k c", "weight": "k c", "bias": "k", "alpha": ""}
 
     def fit(
         self,
@@ -74,68 +94,38 @@ class Gda(Head):
         Raises:
             ValueError: there is no support set, a class has no image in it, or features differ in width.
         """
-        tokens, targets = check_support(tokens, labels, text, self.name)
-        weight, bias = discriminant(exact(tokens.pooled), targets, len(text))
-        self._text, self._weight, self._bias = text, weight.to(single(text)), bias.to(single(text))
-        if self.alpha is not None:
-            self._chosen, self.chosen_by = self.alpha, f"given: alpha = {self.alpha:g}"
+        support = Support.of(tokens, labels, text, self.name)
+        weight, bias = discriminant(exact(support.tokens.pooled), support.targets, len(text))
+        self._keep("text", support.text)
+        self._keep("weight", weight.to(support.text))
+        self._keep("bias", bias.to(support.text))
+        scale = self.options.logit_scale / PUBLISHED_SCALE
+        if self.options.alpha is not None:
+            self._choose("given", alpha=self.options.alpha)
         elif val is None:
-            self._chosen = FIXED_ALPHA * self.logit_scale / PUBLISHED_SCALE
-            self.chosen_by = f"fixed, as there is no validation set: alpha = {self._chosen:g}"
+            self._choose("fixed, as there is no validation set", alpha=FIXED_ALPHA * scale)
         else:
-            val_tokens, val_labels = check_validation(val, text, self.name)
-            low, high = (end * self.logit_scale / PUBLISHED_SCALE for end in SEARCHED)
-            self._chosen = best_ratio(*self._terms(val_tokens), val_labels, low=low, high=high).t
-            self.chosen_by = f"exact search on {len(val_labels)} validation images: alpha = {self._chosen:g}"
+            stream, val_labels = check_validation(val, text, self.name)
+            low, high = (end * scale for end in SEARCHED)
+            clip, discriminants = self._parts(stream, self._terms)
+            found = best_ratio(clip, discriminants, val_labels, low=low, high=high)
+            self._choose(f"exact search on {len(val_labels)} validation images", alpha=found.t)
         return self
-
-    @property
-    def chosen(self) -> float:
-        """The alpha of the fitted head.
-
-        Raises:
-            RuntimeError: the head has not been fitted.
-        """
-        fitted(self._text)
-        assert self._chosen is not None
-        return self._chosen
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Zero-shot logits plus alpha times the discriminant."""
         clip, discriminant = self._terms(tokens)
-        return clip + self.chosen * discriminant
-
-    def options(self) -> dict[str, Any]:
-        """Alpha as it was given, and the logit scale."""
-        return {"alpha": self.alpha, "logit_scale": self.logit_scale}
-
-    def state(self) -> dict[str, Tensor]:
-        """Text features, the discriminant and alpha."""
-        text, alpha = fitted(self._text), torch.tensor(self.chosen, dtype=torch.float64)
-        assert self._weight is not None and self._bias is not None
-        return {"text": text, "weight": self._weight, "bias": self._bias, "alpha": alpha}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take them back."""
-        self._text, self._weight, self._bias = state["text"], state["weight"], state["bias"]
-        self._chosen = float(state["alpha"])
-        self.chosen_by = f"restored: alpha = {self._chosen:g}"
-
-    def shapes(self) -> dict[str, str]:
-        """Text features, the discriminant and alpha."""
-        return {"text": "k c", "weight": "k c", "bias": "k", "alpha": ""}
+        return clip + self._number("alpha") * discriminant
 
     def _terms(self, tokens: ImageTokens) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-        text = fitted(self._text)
-        check_width(tokens, text, self.name)
-        assert self._weight is not None and self._bias is not None
+        check_width(tokens, self._width(), self.name)
         images = single(tokens.pooled)
-        clip = self.logit_scale * (images @ text.to(images).T)
-        return clip, images @ self._weight.to(images).T + self._bias.to(images)
+        text, weight, bias = (self._fitted(name, images) for name in ("text", "weight", "bias"))
+        return self.options.logit_scale * (images @ text.T), images @ weight.T + bias
 
 
 def discriminant(
-    features: Float64[Tensor, "n c"], labels: Int[np.ndarray, "n"], classes: int
+    features: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"], classes: int
 ) -> tuple[Float64[Tensor, "k c"], Float64[Tensor, "k"]]:
     """Weights and biases of Gaussian discriminant analysis with equally likely classes.
 
@@ -151,7 +141,7 @@ def discriminant(
         W and b; W is zero where no class shows any spread.
     """
     n, width = features.shape
-    member = torch.nn.functional.one_hot(torch.from_numpy(labels).to(features.device), classes).to(features)
+    member = torch.nn.functional.one_hot(labels.to(features.device), classes).to(features)
     means = (member.T @ features) / member.sum(dim=0).unsqueeze(1)
     centred = features - member @ means
     scatter = centred.T @ centred
@@ -161,3 +151,29 @@ def discriminant(
     shrunk = scatter + scatter.trace() / (n - 1) * torch.eye(width, dtype=features.dtype, device=features.device)
     weight = width * torch.linalg.solve(shrunk, means.T).T
     return weight, prior - (weight * means).sum(dim=1) / 2
+
+
+def best_ratio(
+    base: Float[Tensor, "n k"],
+    direction: Float[Tensor, "n k"],
+    labels: Int[np.ndarray, "n"],
+    *,
+    low: float,
+    high: float,
+) -> LinePlateau:
+    """The weight t from ``low`` to ``high`` with the best accuracy of ``base + t * direction``, where t has no scale.
+
+    All t are known exactly (``blend.landscape.line_landscape``). Of the stretches with the best accuracy it takes the
+    one whose ends have the largest ratio, and the geometric mean of its ends.
+
+    Raises:
+        ValueError: ``low`` is not above 0, or as ``line_landscape`` does.
+    """
+    check_positive("low", low, "best_ratio")
+    landscape = line_landscape(base, direction, labels, low=low, high=high)
+    starts = np.flatnonzero(np.diff(landscape.correct, prepend=-1))
+    lows, highs = landscape.edges[starts], np.append(landscape.edges[starts[1:]], landscape.edges[-1])
+    count = landscape.correct[starts]
+    i = int(np.where(count == count.max(), highs / lows, 0.0).argmax())
+    middle = math.sqrt(float(lows[i]) * float(highs[i]))
+    return LinePlateau(middle, float(count[i] / landscape.images), float(lows[i]), float(highs[i]))

@@ -1,16 +1,24 @@
 """PointCLIP's inter-view adapter: the views of a cloud tell each other what they see."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import linear, normalize, relu
 
-from calip_core.methods.base import Labels, Validation
+from calip_core.methods.base import Recipe
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Support,
+    Validation,
+    check_at_least_one,
+    check_width,
+    widened,
+)
 from calip_core.methods.trained import TrainedHead
-from calip_core.methods.training import Support, TrainingOptions, uniform
+from calip_core.methods.training import TrainingOptions, uniform
 from calip_core.tokens import ImageTokens
 
 PUBLISHED_RATIO = 0.6
@@ -23,38 +31,61 @@ class InterViewAdapter(TrainedHead):
     The global feature g of a cloud is made of the pooled features of all its views and handed back to each (Zhang et
     al., PointCLIP, 2022, section 3.3). The published adapter has normalisation layers and dropout besides; here are its
     linear layers alone, without bias.
-
-    Args:
-        cloud_views: V, consecutive rows that belong to one cloud.
-        ratio: r, the share of what the adapter says.
-        training: the recipe, as an object or by its fields. The published one when left out: SGD 0.01, batches of 32
-            clouds, label smoothing 0.2, 250 epochs; the published code keeps the epoch that is best on the *test* set,
-            here it is the last.
-        seed: of the first weights and of the order of the clouds.
-        logit_scale: s.
-        progress: whether to show a bar while training.
-
-    Raises:
-        ValueError: fewer than one view, or a ratio outside 0 to 1.
     """
 
     name = "inter_view_adapter"
 
-    def __init__(
-        self,
-        cloud_views: int = 1,
-        ratio: float = PUBLISHED_RATIO,
-        training: TrainingOptions | Mapping[str, Any] | None = None,
-        seed: int = 1,
-        logit_scale: float = 100.0,
-        progress: bool = False,
-    ) -> None:
-        if cloud_views < 1:
-            raise ValueError(f"cloud_views is {cloud_views}, expected at least 1: how many rows belong to one cloud")
-        if not 0 <= ratio <= 1:
-            raise ValueError(f"ratio is {ratio}, expected a share from 0 to 1 such as {PUBLISHED_RATIO}")
-        super().__init__(training, TrainingOptions.pointclip(), seed=seed, logit_scale=logit_scale, progress=progress)
-        self.cloud_views, self.ratio = cloud_views, ratio
+    @dataclass(frozen=True, kw_only=True)
+    class Options(TrainedHead.Options):
+        """What the adapter can be told.
+
+        Attributes:
+            cloud_views: V, consecutive rows that belong to one cloud.
+            ratio: r, the share of what the adapter says.
+            training: the recipe. The published one when left out: SGD 0.01, batches of 32 clouds, label smoothing 0.2,
+                250 epochs; the published code keeps the epoch that is best on the *test* set, here it is the last.
+
+        Raises:
+            ValueError: fewer than one view, or a ratio outside 0 to 1.
+        """
+
+        cloud_views: int = 1
+        ratio: float = PUBLISHED_RATIO
+        training: TrainingOptions = field(default_factory=TrainingOptions.pointclip)
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_at_least_one("cloud_views", self.cloud_views, "inter_view_adapter")
+            if not 0 <= self.ratio <= 1:
+                raise ValueError(f"ratio is {self.ratio}, expected a share from 0 to 1 such as {PUBLISHED_RATIO}")
+
+    options: Options
+
+    @classmethod
+    def fixed_training(cls, epochs: int) -> TrainingOptions:
+        """PointCLIP's recipe with a number of epochs."""
+        return TrainingOptions.pointclip(epochs)
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """PointCLIP's ratio and schedule."""
+        options = {"ratio": PUBLISHED_RATIO, "training": cls._known_training(dataset, shots)}
+        return Recipe(options, "PointCLIP's code, without its normalisation layers and dropout")
+
+    @classmethod
+    def published_training(cls, dataset: str, shots: int) -> TrainingOptions | None:
+        """PointCLIP's, at any number of shots."""
+        return TrainingOptions.pointclip()
+
+    def shapes(self) -> dict[str, str]:
+        """Text features and the two layers; j is the width of all views of a cloud together."""
+        return {"text": "k c", "gather": "c j", "spread": "j c"}
+
+    def learned(self) -> tuple[str, ...]:
+        """The two layers."""
+        return ("gather", "spread")
 
     def fit(
         self,
@@ -71,62 +102,52 @@ class InterViewAdapter(TrainedHead):
             TrainingDivergedError: the head is then the last one with a finite loss.
         """
         rows = Support.of(tokens, labels, text, self.name)
-        pooled = self._by_cloud(rows.tokens.pooled)
+        pooled = self._by_cloud(rows.tokens.pooled)  # (p, v, c)
         clouds = Support(rows.tokens, self._label_of_cloud(rows.targets), rows.text)
-        state = self._first_state(rows.text)
-        self._learn(state, lambda some: self._views(pooled[some], state).mean(dim=1), clouds)
+        width, generator = text.shape[1], torch.Generator().manual_seed(self.options.seed)
+        joined = self.options.cloud_views * width
+        self._keep("text", rows.text)
+        self._keep("gather", uniform((width, joined), joined**-0.5, generator, rows.text))
+        self._keep("spread", uniform((joined, width), width**-0.5, generator, rows.text))
+        self._learn(lambda some: self._views(pooled[some]).mean(dim=1), clouds)
         return self
 
     @torch.no_grad()
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """One row a view; the mean over the views of a cloud is the cloud's.
+        """One row per view; the mean over the views of a cloud is the cloud's.
 
         Raises:
             RuntimeError: the head has not been fitted.
             ValueError: features of another width, or no whole number of clouds.
         """
-        tokens = self._checked(tokens)
-        return self._views(self._by_cloud(tokens.pooled), self._placed(tokens)).flatten(0, 1)
-
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"cloud_views": self.cloud_views, "ratio": self.ratio, **super().options()}
-
-    def shapes(self) -> dict[str, str]:
-        """Text features and the two layers; j is the width of all views of a cloud together."""
-        return {"text": "k c", "gather": "c j", "spread": "j c"}
+        check_width(tokens, self._width(), self.name)
+        return self._views(self._by_cloud(widened(tokens).pooled)).flatten(0, 1)
 
     def _label_of_cloud(self, targets: Int64[Tensor, " n"]) -> Int64[Tensor, " p"]:
-        by_cloud = targets.view(-1, self.cloud_views)
+        by_cloud = targets.view(-1, self.options.cloud_views)
         mixed = (by_cloud != by_cloud[:, :1]).any(dim=1).nonzero().flatten()
         if len(mixed):
             cloud = int(mixed[0])
             raise ValueError(
-                f"{self.name}: the {self.cloud_views} views of cloud {cloud} have labels {by_cloud[cloud].tolist()}, "
+                f"{self.name}: the {by_cloud.shape[1]} views of cloud {cloud} have labels {by_cloud[cloud].tolist()}, "
                 "expected one label: put the views of one cloud into consecutive rows, each with the cloud's label"
             )
         return by_cloud[:, 0]
 
     def _by_cloud(self, pooled: Float[Tensor, "n c"]) -> Float[Tensor, "p v c"]:
-        if len(pooled) % self.cloud_views:
+        views = self.options.cloud_views
+        if len(pooled) % views:
             raise ValueError(
-                f"{self.name}: there are {len(pooled)} views, expected a multiple of {self.cloud_views}, one a view of "
-                "every cloud"
+                f"{self.name}: there are {len(pooled)} views, expected a multiple of {views}, one per view of every "
+                "cloud"
             )
-        return pooled.view(-1, self.cloud_views, pooled.shape[1])
+        return pooled.view(-1, views, pooled.shape[1])
 
-    def _first_state(self, text: Float[Tensor, "k c"]) -> dict[str, Tensor]:
-        width, generator = text.shape[1], torch.Generator().manual_seed(self.seed)
-        joined = self.cloud_views * width
-        return {
-            "text": text,
-            "gather": uniform((width, joined), joined**-0.5, generator, text),
-            "spread": uniform((joined, width), width**-0.5, generator, text),
-        }
-
-    def _views(self, pooled: Float[Tensor, "p v c"], state: Mapping[str, Tensor]) -> Float[Tensor, "p v k"]:
-        whole = relu(linear(pooled.flatten(1), state["gather"]))
-        told = relu(linear(whole, state["spread"])).view(pooled.shape)
-        adapted = normalize(self.ratio * told + (1 - self.ratio) * pooled, dim=-1)
-        logits: Float[Tensor, "p v k"] = self.logit_scale * adapted @ state["text"].T
+    def _views(self, pooled: Float[Tensor, "p v c"]) -> Float[Tensor, "p v k"]:
+        text, gather, spread = (self._fitted(name, pooled) for name in ("text", "gather", "spread"))
+        whole = relu(linear(pooled.flatten(1), gather))  # (p, c)
+        told = relu(linear(whole, spread)).view(pooled.shape)  # (p, v, c)
+        ratio = self.options.ratio
+        adapted = normalize(ratio * told + (1 - ratio) * pooled, dim=-1)
+        logits: Float[Tensor, "p v k"] = self.options.logit_scale * adapted @ text.T
         return logits

@@ -1,18 +1,27 @@
 """The linear probe: logistic regression on pooled features, which knows nothing of the text."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from calip_core.methods.base import Head, Labels, Validation, check_support, check_width
+from calip_core.methods.base import Head, Recipe
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Support,
+    Validation,
+    check_positive,
+    check_validation,
+    check_width,
+    exact,
+    single,
+)
 from calip_core.methods.lbfgs import minimise
-from calip_core.methods.validation import check_positive, check_validation, exact, single
 from calip_core.metrics import accuracy
 from calip_core.tokens import ImageTokens
 
@@ -35,23 +44,47 @@ class LinearProbe(Head):
     Its logits are log-odds of their own, on the scale on which zero-shot logits are log-odds too. The intercept is not
     regularised; with two classes it stays multinomial, where scikit-learn changes to one logit.
 
-    Args:
-        C: weight of the data against the regulariser, as in scikit-learn. Left out, it is searched on the validation
-            set as CoOp does; without a validation set it is ``FIXED_C``.
-
     Attributes:
-        chosen_by: where C comes from, in words, once fitted.
+        weight: "k d"; the last column is the intercept.
     """
 
     name = "linear_probe"
+    numbers = ("C",)
 
-    def __init__(self, C: float | None = None) -> None:
-        if C is not None:
-            check_positive("C", C, self.name)
-        self.C = C
-        self.chosen_by = "not fitted yet"
-        self._weight: Float[Tensor, "k d"] | None = None
-        self._chosen = C
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What the probe can be told.
+
+        Attributes:
+            C: weight of the data against the regulariser, as in scikit-learn. Left out, it is searched on the
+                validation set as CoOp does; without a validation set it is ``FIXED_C``.
+
+        Raises:
+            ValueError: C is not positive and finite.
+        """
+
+        C: float | None = None
+
+        def __post_init__(self) -> None:
+            if self.C is not None:
+                check_positive("C", self.C, "linear_probe")
+
+    options: Options
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """None: the published code chooses."""
+        raise cls._unpublished("CoOp's code searches its C on validation images")
+
+    def shapes(self) -> dict[str, str]:
+        """Weights and C."""
+        return {"weight": "k d", "C": ""}
+
+    def learned(self) -> tuple[str, ...]:
+        """The weights."""
+        return ("weight",)
 
     def fit(
         self,
@@ -65,56 +98,38 @@ class LinearProbe(Head):
         Raises:
             ValueError: there is no support set, a class has no image in it, or features differ in width.
         """
-        tokens, targets = check_support(tokens, labels, text, self.name)
-        path = _Path(exact(tokens.pooled), targets, len(text))
-        if self.C is not None:
-            self._chosen, self.chosen_by = self.C, f"given: C = {self.C:g}"
-        elif val is None:
-            self._chosen, self.chosen_by = FIXED_C, f"fixed, as there is no validation set: C = {FIXED_C:g}"
-        else:
-            self._chosen = _searched_on(val, text, path)
-            self.chosen_by = f"CoOp's search on {len(val[0])} validation images: C = {self._chosen:g}"
-        self._weight = path(self._chosen).to(single(text))
+        support = Support.of(tokens, labels, text, self.name)
+        path = _Path(exact(support.tokens.pooled), support.targets, len(text))
+        C, reason = FIXED_C, "fixed, as there is no validation set"
+        if self.options.C is not None:
+            C, reason = self.options.C, "given"
+        elif val is not None:
+            checked = check_validation(val, text, self.name)
+            C, reason = self._searched(path, checked), f"CoOp's search on {len(checked[1])} validation images"
+        self._keep("weight", path(C).to(support.text))
+        self._choose(reason, C=C)
         return self
-
-    @property
-    def chosen(self) -> float:
-        """The C of the fitted head.
-
-        Raises:
-            RuntimeError: the head has not been fitted.
-        """
-        self._fitted()
-        assert self._chosen is not None
-        return self._chosen
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """w_k . f + b_k of every image f and class k."""
-        weight = self._fitted()
-        check_width(tokens, weight[:, :-1], self.name)
-        return _affine(single(tokens.pooled), weight)
+        check_width(tokens, self._width(), self.name)
+        return _affine(single(tokens.pooled), self._fitted("weight").detach())
 
-    def options(self) -> dict[str, Any]:
-        """C as it was given."""
-        return {"C": self.C}
+    def _width(self) -> int:
+        return self._fitted("weight").shape[1] - 1
 
-    def state(self) -> dict[str, Tensor]:
-        """Weights and C; the last column of the weights is the intercept."""
-        return {"weight": self._fitted(), "C": torch.tensor(self.chosen, dtype=torch.float64)}
+    def _searched(self, path: "_Path", val: Validation) -> float:
+        """CoOp's choice of C; the validation images stream by once for each C."""
+        stream, labels = val
+        for C in sorted(SEARCHED):
+            path(C)
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take weights and C back."""
-        self._weight, self._chosen = state["weight"], float(state["C"])
-        self.chosen_by = f"restored: C = {self._chosen:g}"
+        def score(C: float) -> float:
+            weight = path(C)
+            self._keep("weight", weight)
+            return accuracy(self._parts(stream, lambda batch: (_affine(exact(batch.pooled), weight),))[0], labels)
 
-    def shapes(self) -> dict[str, str]:
-        """Weights and C."""
-        return {"weight": "k d", "C": ""}
-
-    def _fitted(self) -> Float[Tensor, "k d"]:
-        if self._weight is None:
-            raise RuntimeError("this linear probe has no weights yet: call fit(tokens, labels, text) first")
-        return self._weight
+        return search_c(score)
 
 
 def _affine(features: Float[Tensor, "n c"], weight: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
@@ -125,8 +140,8 @@ def _affine(features: Float[Tensor, "n c"], weight: Float[Tensor, "k d"]) -> Flo
 class _Path:
     """The fits for all C that a search asks for; each starts from the fit of the next smaller C, which is near."""
 
-    def __init__(self, features: Float64[Tensor, "n c"], labels: Int[np.ndarray, "n"], classes: int) -> None:
-        self._features, self._labels = features, torch.from_numpy(labels).to(features.device)
+    def __init__(self, features: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"], classes: int) -> None:
+        self._features, self._labels = features, labels.to(features.device)
         self._zero = features.new_zeros(classes, features.shape[1] + 1)
         self._fits: dict[float, Float64[Tensor, "k d"]] = {}
 
@@ -142,14 +157,6 @@ class _Path:
         """The sum of losses times C plus half the squared length of the weights, over C n to be of the order of 1."""
         penalty = weight[:, :-1].square().sum() / (2 * C * len(self._labels))
         return cross_entropy(_affine(self._features, weight), self._labels) + penalty
-
-
-def _searched_on(val: Validation, text: Float[Tensor, "k c"], path: _Path) -> float:
-    tokens, labels = check_validation(val, text, LinearProbe.name)
-    features = exact(tokens.pooled)
-    for C in sorted(SEARCHED):
-        path(C)
-    return search_c(lambda C: accuracy(_affine(features, path(C)), labels))
 
 
 def search_c(score: Callable[[float], float]) -> float:

@@ -1,16 +1,15 @@
 """Heads on disk: one safetensors file with the learned tensors, and in its header all that makes the head again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
-from calip_core.methods.base import Method
+from calip_core.methods.base import Head, check_state
 from calip_core.methods.registry import make_method
 from calip_core.paths import atomic_path
 
@@ -38,11 +37,11 @@ class Header(BaseModel):
 class SavedHead:
     """A head from disk and what it was fitted for."""
 
-    head: Method
+    head: Head
     header: Header
 
 
-def save_method(head: Method, path: Path, *, backbone: str, classnames: Sequence[str]) -> None:
+def save_method(head: Head, path: Path, *, backbone: str, classnames: Sequence[str]) -> None:
     """Write a fitted head; the file appears when it is whole.
 
     Args:
@@ -58,9 +57,11 @@ def save_method(head: Method, path: Path, *, backbone: str, classnames: Sequence
     """
     if head.features_of not in (None, backbone):
         raise ValueError(f"this {head.name} was fitted on features of {head.features_of}, not of {backbone}: say so")
-    check_state(head.state(), head.shapes(), len(classnames), f"this {head.name}")
-    header = Header(method=head.name, options=head.options(), backbone=backbone, classnames=tuple(classnames))
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state().items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in head.state_dict().items()}
+    if not tensors:
+        raise RuntimeError(f"this {head.name} has not been fitted: call fit(tokens, labels, text) before it is saved")
+    check_state(tensors, head.shapes(), f"this {head.name}", len(classnames))
+    header = Header(method=head.name, options=head.options_dict(), backbone=backbone, classnames=tuple(classnames))
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: header.model_dump_json()})
 
@@ -90,36 +91,12 @@ def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> Save
     _check_fits(path, header, backbone, tuple(classnames))
     try:
         head = make_method(header.method, **header.options)
-        check_state(tensors, head.shapes(), len(classnames), str(path))
-        head.restore(tensors)
+        check_state(tensors, head.shapes(), str(path), len(classnames))
+        head.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} holds no {header.method} of this version ({error}): fit the head again") from error
     head.features_of = header.backbone
     return SavedHead(head, header)
-
-
-def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, str], classes: int, what: str) -> None:
-    """Compare the tensors of a head with the names and dimensions that it says it has.
-
-    Args:
-        state: tensors by name.
-        shapes: such as {"text": "k c"}: k is the number of classes, equal letters are equal, numbers are themselves.
-        classes: how many there must be.
-        what: whose tensors, for messages.
-
-    Raises:
-        ValueError: names are missing or unknown, or a shape does not fit.
-    """
-    if set(state) != set(shapes):
-        raise ValueError(f"{what} has tensors {sorted(state)}, expected {sorted(shapes)}")
-    sizes = {"k": classes}
-    for name, dims in shapes.items():
-        found, expected = tuple(state[name].shape), dims.split()
-        known = len(found) == len(expected)
-        for letter, size in zip(expected, found, strict=False):
-            known &= size == (int(letter) if letter.isdigit() else sizes.setdefault(letter, size))
-        if not known:
-            raise ValueError(f"{what}: tensor {name} has shape {found}, expected {expected} with {sizes}")
 
 
 def _check_fits(path: Path, header: Header, backbone: str, classnames: tuple[str, ...]) -> None:

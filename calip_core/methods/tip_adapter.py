@@ -2,11 +2,11 @@
 
 Its two numbers are the weight alpha of the vote and its sharpness beta. The published search evaluates a grid of both.
 For a fixed beta the logits are linear in alpha, so the accuracy at all alphas follows from one pass
-(``betas.line_landscape``): only the sharpnesses are tried one by one.
+(``blend.line.line_landscape``): only the sharpnesses are tried one by one.
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,8 +19,19 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from calip_core.blend.line import LineLandscape, LinePlateau, line_landscape
-from calip_core.methods.base import Head, Labels, Validation, check_support, check_width, fitted
-from calip_core.methods.validation import PUBLISHED_SCALE, check_positive, check_validation, check_weight, single
+from calip_core.methods.base import Head, Recipe, identity
+from calip_core.methods.inputs import (
+    PUBLISHED_SCALE,
+    Labels,
+    Support,
+    Validation,
+    check_at_least_one,
+    check_positive,
+    check_validation,
+    check_weight,
+    check_width,
+    single,
+)
 from calip_core.metrics import checked_labels
 from calip_core.paths import DATA_DIR
 from calip_core.tokens import ImageTokens
@@ -81,43 +92,55 @@ class TipAdapter(Head):
     """logits = s F_v F_t^T + alpha exp(-beta (1 - F_v K^T)) V (Zhang et al., ECCV 2022, arXiv 2207.09519).
 
     The keys K are the support images' pooled features, the values V their labels, one-hot.
-
-    Args:
-        alpha: weight of the cache, together with ``beta`` or not at all. Left out, both are chosen on the validation
-            set (``tip_search``); without one they are what the published code starts from on ImageNet, 1.17 and 1,
-            alpha in proportion to the logit scale, which is 100 there.
-        beta: sharpness of the similarity.
-        alpha_max: how far alpha is searched, from 0. Left out, as far as published for ImageNet, 3, in proportion to
-            the logit scale; ``published_tip`` has the maxima of other data sets.
-        beta_max: how far beta is searched, in 200 steps from 0.1; 7 is published for ImageNet.
-        views: how many consecutive rows of the support tokens are augmented views of one image. Its key is the mean of
-            their features, brought back to unit length. The published code takes 10 views.
-        logit_scale: s.
-
-    Attributes:
-        chosen_by: where alpha and beta come from, in words, once fitted.
     """
 
     name = "tip_adapter"
+    numbers = ("alpha", "beta")
 
-    def __init__(
-        self,
-        alpha: float | None = None,
-        beta: float | None = None,
-        *,
-        alpha_max: float | None = None,
-        beta_max: float = 7.0,
-        views: int = 1,
-        logit_scale: float = 100.0,
-    ) -> None:
-        check_cache(self.name, alpha, beta, alpha_max, beta_max, views, logit_scale)
-        self.alpha, self.beta, self.alpha_max, self.beta_max = alpha, beta, alpha_max, beta_max
-        self.views, self.logit_scale = views, logit_scale
-        self.chosen_by = "not fitted yet"
-        self._text: Float[Tensor, "k c"] | None = None
-        self._keys: Float[Tensor, "s c"] | None = None
-        self._values: Int64[Tensor, " s"] | None = None
-        self._chosen = (1.0, 1.0)
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What Tip-Adapter can be told.
+
+        Attributes:
+            alpha: weight of the cache, together with ``beta`` or not at all. Left out, both are chosen on the
+                validation set (``tip_search``); without one they are what the published code starts from on ImageNet,
+                1.17 and 1, alpha in proportion to the logit scale, which is 100 there.
+            beta: sharpness of the similarity.
+            alpha_max: how far alpha is searched, from 0. Left out, as far as published for ImageNet, 3, in proportion
+                to the logit scale; ``published_tip`` has the maxima of other data sets.
+            beta_max: how far beta is searched, in 200 steps from 0.1; 7 is published for ImageNet.
+            views: how many consecutive rows of the support tokens are augmented views of one image. Its key is the mean
+                of their features, brought back to unit length. The published code takes 10 views.
+            logit_scale: s.
+
+        Raises:
+            ValueError: a number is out of range, or only one of alpha and beta is given.
+        """
+
+        alpha: float | None = None
+        beta: float | None = None
+        alpha_max: float | None = None
+        beta_max: float = 7.0
+        views: int = 1
+        logit_scale: float = 100.0
+
+        def __post_init__(self) -> None:
+            check_cache(
+                "tip_adapter", self.alpha, self.beta, self.alpha_max, self.beta_max, self.views, self.logit_scale
+            )
+
+    options: Options
+
+    @classmethod
+    def published(
+        cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
+    ) -> Recipe:
+        """What the published configuration starts from, and how far it searches."""
+        return Recipe(*published_blend(dataset, backbone, logit_scale))
+
+    def shapes(self) -> dict[str, str]:
+        """Text features, keys, their classes, alpha and beta."""
+        return {"text": "k c", "keys": "s c", "classes": "s", "alpha": "", "beta": ""}
 
     def fit(
         self,
@@ -132,76 +155,78 @@ class TipAdapter(Head):
             ValueError: there is no support set, a class has no image in it, features differ in width, or the rows are
                 no whole number of images with ``views`` views and one label each.
         """
-        tokens, targets = check_support(tokens, labels, text, self.name)
-        keys, values = mean_of_views(single(tokens.pooled), targets, self.views)
-        self._text, self._keys, self._values = text, keys, torch.from_numpy(values)
-        if self.alpha is not None and self.beta is not None:
-            self._chosen, reason = (self.alpha, self.beta), "given"
+        support, options = Support.of(tokens, labels, text, self.name), self.options
+        keys, classes = mean_of_views(support.tokens.pooled, support.labels, options.views)
+        self._keep("text", support.text)
+        self._keep("keys", keys)
+        self._keep("classes", torch.from_numpy(classes).to(keys.device))
+        if options.alpha is not None and options.beta is not None:
+            self._choose("given", alpha=options.alpha, beta=options.beta)
         elif val is None:
-            self._chosen = first_blend(self.logit_scale)
-            reason = "published for ImageNet, as there is no validation set"
+            alpha, beta = first_blend(options.logit_scale)
+            self._choose("published for ImageNet, as there is no validation set", alpha=alpha, beta=beta)
         else:
-            choice = self._search(*check_validation(val, text, self.name), values)
-            self._chosen, reason = (choice.alpha, choice.beta), f"exact search on {choice.images} validation images"
-        self.chosen_by = f"{reason}: alpha = {self._chosen[0]:g}, beta = {self._chosen[1]:g}"
+            checked, betas = check_validation(val, text, self.name), searched_betas(options.beta_max)
+            end = last_alpha(options.alpha_max, options.logit_scale)
+            alpha, beta = searched_blend(self, self._terms, classes, checked, betas=betas, alpha_max=end)
+            self._choose(f"exact search on {len(checked[1])} validation images", alpha=alpha, beta=beta)
         return self
-
-    @property
-    def chosen(self) -> tuple[float, float]:
-        """Alpha and beta of the fitted head.
-
-        Raises:
-            RuntimeError: the head has not been fitted.
-        """
-        fitted(self._text)
-        return self._chosen
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """Zero-shot logits plus alpha times the similarity to the support images of each class."""
-        clip, (alpha, beta) = self._clip(tokens), self.chosen
-        assert self._values is not None
-        values = one_hot(self._values.to(clip.device), clip.shape[1]).to(clip)
-        return clip + alpha * ((self._affinity(tokens) - 1).mul_(beta).exp_() @ values)
+        clip, affinity = self._terms(tokens)  # (n, k), (n, s)
+        values = one_hot(self._fitted("classes").to(clip.device), clip.shape[1]).to(clip)
+        votes = (affinity - 1).mul_(self._number("beta")).exp_() @ values  # (n, k)
+        return clip + self._number("alpha") * votes
 
-    def options(self) -> dict[str, Any]:
-        """Alpha and beta as they were given, the ends of the search, the views and the logit scale."""
-        given = {"alpha": self.alpha, "beta": self.beta, "alpha_max": self.alpha_max, "beta_max": self.beta_max}
-        return {**given, "views": self.views, "logit_scale": self.logit_scale}
-
-    def state(self) -> dict[str, Tensor]:
-        """Text features, keys, the labels of the keys, alpha and beta."""
-        text, chosen = fitted(self._text), torch.tensor(self.chosen, dtype=torch.float64)
-        assert self._keys is not None and self._values is not None
-        return {"text": text, "keys": self._keys, "values": self._values, "alpha_beta": chosen}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take them back."""
-        self._text, self._keys, self._values = state["text"], state["keys"], state["values"]
-        alpha, beta = state["alpha_beta"].tolist()
-        self._chosen = (alpha, beta)
-        self.chosen_by = f"restored: alpha = {alpha:g}, beta = {beta:g}"
-
-    def shapes(self) -> dict[str, str]:
-        """Text features, keys, their labels, alpha and beta."""
-        return {"text": "k c", "keys": "s c", "values": "s", "alpha_beta": "2"}
-
-    def _search(
-        self, tokens: ImageTokens, labels: Int[np.ndarray, "n"], values: Int[np.ndarray, "s"]
-    ) -> "TipChoice":
-        terms = self._clip(tokens), self._affinity(tokens)
-        end = last_alpha(self.alpha_max, self.logit_scale)
-        return tip_search(*terms, values, labels, betas=searched_betas(self.beta_max), alpha_max=end)
-
-    def _clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        text = fitted(self._text)
-        check_width(tokens, text, self.name)
+    def _terms(self, tokens: ImageTokens) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n s"]]:
+        """Zero-shot logits, and cosines with the keys."""
+        check_width(tokens, self._width(), self.name)
         images = single(tokens.pooled)
-        return self.logit_scale * (images @ text.to(images).T)
+        clip = self.options.logit_scale * (images @ self._fitted("text", images).T)
+        return clip, images @ self._fitted("keys", images).T
 
-    def _affinity(self, tokens: ImageTokens) -> Float[Tensor, "n s"]:
-        assert self._keys is not None
-        images = single(tokens.pooled)
-        return images @ self._keys.to(images).T
+
+def searched_blend(
+    head: Head,
+    terms: Callable[[ImageTokens], tuple[Tensor, Tensor]],
+    classes: Int[np.ndarray, "s"],
+    val: Validation,
+    *,
+    betas: Float64[np.ndarray, "b"],
+    alpha_max: float,
+) -> tuple[float, float]:
+    """Alpha and beta with the best accuracy on a validation set, of a head with a cache.
+
+    Args:
+        head: whose cache it is.
+        terms: tokens -> zero-shot logits and products with the keys.
+        classes: of the keys.
+        val: a checked validation set.
+        betas: sharpnesses to try.
+        alpha_max: the largest weight.
+    """
+    stream, labels = val
+    clip, affinity = head._parts(stream, terms, fused=False)
+    if head.fuse is identity:
+        choice = tip_search(clip, affinity, classes, labels, betas=betas, alpha_max=alpha_max)
+        return choice.alpha, choice.beta
+    values = one_hot(torch.from_numpy(classes).to(clip.device), clip.shape[1]).to(clip)
+    whole = head.fuse(clip)
+    votes = (head.fuse(((affinity - 1) * beta).exp() @ values) for beta in betas.tolist())
+    plateaus = [line_landscape(whole, vote, labels, low=0.0, high=alpha_max).best() for vote in votes]
+    i = _middle_of_longest_run(np.array([plateau.accuracy for plateau in plateaus]))
+    return plateaus[i].t, float(betas[i])
+
+
+def published_blend(dataset: str, backbone: str, logit_scale: float) -> tuple[dict[str, Any], str]:
+    """Options of a cache, alpha in proportion to the logit scale, and where they were published."""
+    known, scale = published_tip(dataset, backbone), logit_scale / PUBLISHED_SCALE
+    options = {
+        "alpha": known.alpha * scale, "beta": known.beta,
+        "alpha_max": known.alpha_max * scale, "beta_max": known.beta_max,
+    }  # fmt: skip
+    return options, known.source
 
 
 def check_cache(
@@ -221,8 +246,7 @@ def check_cache(
     for name, value in (("alpha_max", alpha_max), ("beta_max", beta_max), ("logit_scale", logit_scale)):
         if value is not None:
             check_positive(name, value, method)
-    if views < 1:
-        raise ValueError(f"{method}: views is {views}, expected at least 1")
+    check_at_least_one("views", views, method)
 
 
 def first_blend(logit_scale: float) -> tuple[float, float]:

@@ -1,101 +1,82 @@
-"""What all heads share that learn by gradient descent: their state, and how it is trained."""
+"""What all heads share that learn by gradient descent: their options, and how they are trained."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
+from torch import nn
 
-from calip_core.methods.base import NOTHING, Head, check_width, fitted
-from calip_core.methods.training import Forward, Support, TrainingOptions, TrainingReport, train, widened
-from calip_core.tokens import ImageTokens
-
-_CHOSEN = {"betas", "blend", "ratio"}  # of a state: numbers that were given or chosen, in float64
+from calip_core.methods.base import Head, Recipe
+from calip_core.methods.inputs import Support, check_positive
+from calip_core.methods.training import Forward, TrainingOptions, fixed_epochs, train
 
 
 class TrainedHead(Head):
-    """A head whose state is a dictionary of tensors, some of them learned.
-
-    Args:
-        training: the recipe, as an object or by its fields.
-        default: the recipe when ``training`` is left out.
-        seed: of the first weights and of the order of the rows.
-        logit_scale: s, the factor on cosines.
-        progress: whether to show a bar while training.
+    """A head whose parameters are learned by gradient descent.
 
     Attributes:
-        report: of the training run; None before it, and for a head that was loaded.
         profile: set it to have the next fit measure its share of matrix products, which makes short steps slower.
     """
 
-    name: str
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What all trained heads can be told.
 
-    def __init__(
-        self,
-        training: TrainingOptions | Mapping[str, Any] | None,
-        default: TrainingOptions,
-        *,
-        seed: int,
-        logit_scale: float,
-        progress: bool,
-    ) -> None:
-        self.training = TrainingOptions.of(training, default)
-        self.seed, self.logit_scale, self.progress = seed, logit_scale, progress
-        self.report: TrainingReport | None = None
-        self.profile = False
-        self._state: dict[str, Tensor] = {}
-
-    def options(self) -> dict[str, Any]:
-        """The constructor's arguments that all trained heads have."""
-        return {
-            "training": asdict(self.training), "seed": self.seed, "logit_scale": self.logit_scale,
-            "progress": self.progress,
-        }  # fmt: skip
-
-    def state(self) -> dict[str, Tensor]:
-        """The text features and everything learned or chosen.
+        Attributes:
+            training: the recipe, as an object or by its fields.
+            seed: of the first weights and of the order of the rows.
+            logit_scale: s, the factor on cosines.
+            progress: whether to show a bar while training.
 
         Raises:
-            RuntimeError: the head has not been fitted.
+            ValueError: a value is out of range.
         """
-        self._text()
-        return dict(self._state)
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take them back."""
-        self._state = dict(state)
-        numbers = self._numbers()
-        self.chosen_by = f"restored: {numbers}" if numbers else NOTHING
+        training: TrainingOptions = field(default_factory=TrainingOptions.coop)
+        seed: int = 1
+        logit_scale: float = 100.0
+        progress: bool = False
 
-    def _text(self) -> Float[Tensor, "k c"]:
-        return fitted(self._state.get("text"))
+        def __post_init__(self) -> None:
+            if isinstance(self.training, Mapping):  # as a saved head has it
+                object.__setattr__(self, "training", TrainingOptions(**self.training))
+            check_positive("logit_scale", self.logit_scale, "training")
 
-    def _checked(self, tokens: ImageTokens) -> ImageTokens:
-        """Images to classify, in at least float32, once they fit the head."""
-        check_width(tokens, self._text(), self.name)
-        return widened(tokens)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.profile = False
 
-    def _numbers(self) -> str:
-        """The chosen numbers of the state in words; empty where there is nothing to choose."""
-        return ""
+    @classmethod
+    def fixed(cls, shots: int) -> Recipe:
+        """This library's defaults, with a number of epochs that depends on the shots alone."""
+        cls._check_shots(shots)
+        epochs = fixed_epochs(shots)
+        return Recipe(
+            {"training": cls.fixed_training(epochs)}, f"this library's defaults, {epochs} epochs at {shots} shots"
+        )
 
-    def _placed(self, tokens: ImageTokens) -> dict[str, Tensor]:
-        """The state where the tokens are and as they are; numbers that were chosen keep their precision."""
-        like = tokens.pooled
-        return {
-            name: tensor.to(like) if tensor.is_floating_point() and name not in _CHOSEN else tensor.to(like.device)
-            for name, tensor in self._state.items()
-        }
+    @classmethod
+    def fixed_training(cls, epochs: int) -> TrainingOptions:
+        """The recipe of ``fixed`` with a number of epochs."""
+        return TrainingOptions.coop(epochs=epochs)
 
-    def _learn(self, state: dict[str, Tensor], forward: Forward, support: Support) -> None:
-        """Train the tensors of a state that require gradients, and keep it: also if training diverges."""
-        self._state, self.report = state, None
-        learned = {name: tensor for name, tensor in state.items() if tensor.requires_grad}
-        try:
-            self.report = train(
-                learned, forward, support.targets, self.training,
-                seed=self.seed, what=self.name, progress=self.progress, profile=self.profile,
-            )  # fmt: skip
-        finally:
-            self._state = {name: tensor.detach() for name, tensor in state.items()}
+    @classmethod
+    def _known_training(cls, dataset: str, shots: int) -> TrainingOptions:
+        """As ``published_training``.
+
+        Raises:
+            ValueError: there is none.
+        """
+        known = cls.published_training(dataset, shots)
+        if known is None:
+            raise ValueError(f"{cls.name} has no published number of epochs for {shots} shots, only for 1, 2, 4, 8, 16")
+        return known
+
+    def _learn(self, forward: Forward, support: Support) -> None:
+        """Train all parameters; if training diverges, they are the last that gave a finite loss."""
+        self.report = None
+        learned: list[nn.Parameter] = list(self.parameters())
+        self.report = train(
+            learned, forward, support.targets, self.options.training,
+            seed=self.options.seed, what=self.name, progress=self.options.progress, profile=self.profile,
+        )  # fmt: skip

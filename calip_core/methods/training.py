@@ -2,20 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, get_args
+from typing import Literal, NoReturn, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, SequentialLR
 from tqdm.auto import tqdm
 
-from calip_core.methods.base import Labels, check_support
 from calip_core.methods.profiling import product_share
-from calip_core.tokens import ImageTokens
 
 Optimizer = Literal["sgd", "adamw"]
 Forward = Callable[[Int64[Tensor, " b"]], Float[Tensor, "b k"]]
@@ -27,6 +26,16 @@ COOP_EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}
 IMAGENET_EPOCHS = 50
 """Epochs on ImageNet at any number of shots (CoOp's COOP.md)."""
 
+FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
+"""Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every data set: far fewer than
+published, so that a laptop can train them all. A number of shots that is not listed has the epochs of the next smaller
+one that is. Tip-Adapter-F keeps its published 20."""
+
+
+def fixed_epochs(shots: int) -> int:
+    """What ``FIXED_EPOCHS`` says of a number of shots, 1 or more."""
+    return FIXED_EPOCHS[max(listed for listed in FIXED_EPOCHS if listed <= shots)]
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -37,7 +46,7 @@ class TrainingOptions:
         learning_rate: at its highest; it falls to 0 along half a cosine, step by step.
         epochs: passes over the rows of the support set. Augmented views are rows too: ten views of every image make an
             epoch ten times as long.
-        batch_size: rows a step.
+        batch_size: rows per step.
         warmup_epochs: epochs at ``warmup_rate`` before the cosine starts, fewer than ``epochs``. Left out, one; none
             where there is only one epoch.
         warmup_rate: constant learning rate of the warm-up.
@@ -76,6 +85,11 @@ class TrainingOptions:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs}, expected 0 to {self.epochs - 1}: fewer than epochs, which is "
                 f"{self.epochs}"
+            )
+        if self._warmup and self.warmup_rate > self.learning_rate:
+            raise ValueError(
+                f"warmup_rate is {self.warmup_rate}, expected at most learning_rate, which is {self.learning_rate}: "
+                "lower it, or take warmup_epochs=0"
             )
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay is {self.weight_decay}, expected a finite number of at least 0")
@@ -123,17 +137,11 @@ class TrainingOptions:
         """
         return cls(learning_rate=0.01, epochs=epochs, label_smoothing=0.2)
 
-    @classmethod
-    def of(cls, options: "TrainingOptions | Mapping[str, Any] | None", default: "TrainingOptions") -> "TrainingOptions":
-        """Options as an object, by their fields as a saved head has them, or the default."""
-        return cls(**options) if isinstance(options, Mapping) else options or default
 
-    def rate(self, step: int, steps_an_epoch: int) -> float:
-        """Learning rate of step 0, 1, ...: constant in the warm-up, then half a cosine from its highest towards 0."""
-        warm, steps = self._warmup * steps_an_epoch, self.epochs * steps_an_epoch
-        if step < warm:
-            return self.warmup_rate
-        return self.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+def coop_training(dataset: str, shots: int) -> TrainingOptions | None:
+    """CoOp's schedule, by shots and with a number of epochs of its own for ImageNet; None for other shots."""
+    epochs = IMAGENET_EPOCHS if dataset == "imagenet" else COOP_EPOCHS.get(shots)
+    return None if epochs is None else TrainingOptions.coop(epochs=epochs)
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,7 @@ class TrainingReport:
     Attributes:
         steps: updates of the parameters.
         seconds: of the whole loop.
-        samples_per_second: rows that went forward and back, a second.
+        samples_per_second: rows that went forward and back per second.
         losses: mean cross-entropy of every epoch, in nats.
         product_share: share of the processor's time that went into matrix products, from 0 to 1; None where it was not
             measured.
@@ -178,42 +186,8 @@ class TrainingDivergedError(ArithmeticError):
         super().__init__(f"{what}: training diverged, the loss at step {step} is {loss} {cause}: {advice}")
 
 
-@dataclass(frozen=True)
-class Support:
-    """A checked support set, ready to be trained on.
-
-    Attributes:
-        tokens: in float32, or float64 where they came so.
-        targets: the class of every row, on the tokens' device.
-        text: the text features, in the tokens' format.
-    """
-
-    tokens: ImageTokens
-    targets: Int64[Tensor, " n"]
-    text: Float[Tensor, "k c"]
-
-    @classmethod
-    def of(
-        cls, tokens: ImageTokens | None, labels: Labels | None, text: Float[Tensor, "k c"], method: str
-    ) -> "Support":
-        """Check and convert.
-
-        Raises:
-            ValueError: what ``check_support`` refuses.
-        """
-        checked, numbers = check_support(tokens, labels, text, method)
-        wide = widened(checked)
-        targets = torch.from_numpy(numbers.astype(np.int64)).to(wide.pooled.device)
-        return cls(wide, targets, text.detach().to(wide.pooled))
-
-
-def widened(tokens: ImageTokens) -> ImageTokens:
-    """Tokens in float32 where they came in half: heads are trained and evaluated in no less."""
-    return tokens.to(torch.float32) if tokens.pooled.dtype in (torch.float16, torch.bfloat16) else tokens
-
-
 def train(
-    parameters: Mapping[str, Tensor],
+    parameters: Sequence[nn.Parameter],
     forward: Forward,
     targets: Int64[Tensor, " n"],
     options: TrainingOptions,
@@ -226,7 +200,7 @@ def train(
     """Minimise the cross-entropy of ``forward``'s logits in place; nothing but ``parameters`` gets a gradient.
 
     Args:
-        parameters: leaf tensors that require gradients, by name.
+        parameters: what learns.
         forward: rows -> logits.
         targets: the class of every row.
         options: the recipe.
@@ -238,7 +212,7 @@ def train(
     Raises:
         TrainingDivergedError: the loss is NaN or infinite; ``parameters`` are those that last gave a finite one.
     """
-    run = _Run(list(parameters.values()), forward, targets, options, what)
+    run = _Run(parameters, forward, targets, options, what)
     rng = np.random.default_rng(seed)
     losses, started = [], time.perf_counter()
     with product_share(profile) as share:
@@ -255,12 +229,18 @@ class _Run:
     """The steps of one training run, and the parameters that last gave a finite loss."""
 
     def __init__(
-        self, tensors: list[Tensor], forward: Forward, targets: Int64[Tensor, " n"], options: TrainingOptions, what: str
+        self,
+        parameters: Sequence[nn.Parameter],
+        forward: Forward,
+        targets: Int64[Tensor, " n"],
+        options: TrainingOptions,
+        what: str,
     ) -> None:
-        self.tensors, self.forward, self.targets, self.options, self.what = tensors, forward, targets, options, what
-        self.good = [tensor.detach().clone() for tensor in tensors]
-        self.optimizer = _optimizer(tensors, options)
-        self.steps_an_epoch = math.ceil(len(targets) / options.batch_size)
+        self.parameters, self.forward, self.targets = list(parameters), forward, targets
+        self.options, self.what = options, what
+        self.good = [parameter.detach().clone() for parameter in parameters]
+        self.optimizer = optimizer_of(self.parameters, options)
+        self.scheduler = scheduler_of(self.optimizer, options, math.ceil(len(targets) / options.batch_size))
         self.step, self.rate = 0, 0.0
 
     def epoch(self, order: Int64[Tensor, " n"]) -> float:
@@ -269,16 +249,20 @@ class _Run:
         for rows in order.split(self.options.batch_size):
             loss = self._loss(rows)
             value = self._finite(loss)
-            _copy(self.tensors, self.good)
-            self.rate = self.options.rate(self.step, self.steps_an_epoch)
-            _update(self.optimizer, self.tensors, torch.autograd.grad(loss, self.tensors), self.rate)
+            _copy(self.parameters, self.good)
+            self.rate = float(self.optimizer.param_groups[0]["lr"])
+            self.optimizer.zero_grad()
+            loss.backward(inputs=self.parameters)
+            self.optimizer.step()
+            self.scheduler.step()
             total, self.step = total + value * len(rows), self.step + 1
+        self.optimizer.zero_grad()
         return total / len(order)
 
     @torch.no_grad()
     def check_last_update(self, rows: Int64[Tensor, " b"]) -> None:
         """No loss follows the last update: look at the parameters, and at the loss of some rows."""
-        if not all(tensor.isfinite().all() for tensor in self.tensors):
+        if not all(parameter.isfinite().all() for parameter in self.parameters):
             self._diverged(math.nan)
         self._finite(self._loss(rows))
 
@@ -292,37 +276,36 @@ class _Run:
         return value
 
     def _diverged(self, loss: float) -> NoReturn:
-        _copy(self.good, self.tensors)
+        _copy(self.good, self.parameters)
         raise TrainingDivergedError(self.what, self.step, self.rate, loss)
 
 
-def uniform(
-    shape: tuple[int, ...], bound: float, generator: torch.Generator, like: Tensor
-) -> Float[Tensor, "..."]:
-    """A parameter drawn evenly from -bound to bound: drawn on the CPU, so that a seed means the same on any device."""
-    drawn = torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
-    return drawn.to(like).requires_grad_()
-
-
-def _optimizer(tensors: list[Tensor], options: TrainingOptions) -> torch.optim.Optimizer:
+def optimizer_of(parameters: Sequence[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW."""
     rate, decay = options.learning_rate, options.weight_decay
     if options.optimizer == "sgd":
-        return torch.optim.SGD(tensors, rate, momentum=options.momentum, weight_decay=decay)
-    return torch.optim.AdamW(tensors, rate, eps=options.eps, weight_decay=decay)
+        return torch.optim.SGD(parameters, rate, momentum=options.momentum, weight_decay=decay)
+    return torch.optim.AdamW(parameters, rate, eps=options.eps, weight_decay=decay)
 
 
-def _update(
-    optimizer: torch.optim.Optimizer, tensors: list[Tensor], gradients: tuple[Tensor, ...], rate: float
-) -> None:
-    for tensor, gradient in zip(tensors, gradients, strict=True):
-        tensor.grad = gradient
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+def scheduler_of(
+    optimizer: torch.optim.Optimizer, options: TrainingOptions, steps_per_epoch: int
+) -> LRScheduler:
+    """Step by step: a constant warm-up, then half a cosine from the highest rate to 0."""
+    warm = (options.warmup_epochs or 0) * steps_per_epoch
+    cosine = CosineAnnealingLR(optimizer, options.epochs * steps_per_epoch - warm)
+    if not warm:
+        return cosine
+    constant = ConstantLR(optimizer, options.warmup_rate / options.learning_rate, warm)
+    return SequentialLR(optimizer, [constant, cosine], [warm])
+
+
+def uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator, like: Tensor) -> Float[Tensor, "..."]:
+    """Weights drawn evenly from -bound to bound: drawn on the CPU, so that a seed means the same on any device."""
+    return torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator).to(like)
 
 
 @torch.no_grad()
-def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
     for new, old in zip(source, target, strict=True):
         old.copy_(new)

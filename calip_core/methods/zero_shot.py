@@ -1,26 +1,38 @@
-"""CLIP's own zero-shot classifier: one pooled image vector against one text vector a class."""
+"""CLIP's own zero-shot classifier: one pooled image vector against one text vector per class."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.methods.base import Head, Labels, Validation, check_width, fitted
+from calip_core.methods.base import Head
+from calip_core.methods.inputs import Labels, Validation, check_no_support, check_positive, check_width, single
 from calip_core.tokens import ImageTokens
 
 
 class ZeroShot(Head):
-    """logits = s F_v F_t^T (Radford et al., 2021, section 3.1).
-
-    Args:
-        logit_scale: s, the factor on cosines; it changes probabilities, never the predicted class.
-    """
+    """logits = s F_v F_t^T (Radford et al., 2021, section 3.1)."""
 
     name = "zero_shot"
+    sees = "nothing"
 
-    def __init__(self, logit_scale: float = 100.0) -> None:
-        self.logit_scale = logit_scale
-        self._text: Float[Tensor, "k c"] | None = None
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Head.Options):
+        """What zero-shot classification can be told.
+
+        Attributes:
+            logit_scale: s, the factor on cosines; it changes probabilities, never the predicted class.
+
+        Raises:
+            ValueError: the scale is not positive and finite.
+        """
+
+        logit_scale: float = 100.0
+
+        def __post_init__(self) -> None:
+            check_positive("logit_scale", self.logit_scale, "zero_shot")
+
+    options: Options
 
     def fit(
         self,
@@ -29,33 +41,18 @@ class ZeroShot(Head):
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
     ) -> "ZeroShot":
-        """Keep the text features; the support and validation sets are not used."""
-        self._text = text
+        """Keep the text features; there is nothing to choose on a validation set.
+
+        Raises:
+            ValueError: there are images in the support set.
+        """
+        check_no_support(tokens, self.name)
+        self._keep("text", text.detach())
         return self
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """Cosines of pooled and text features, times s.
-
-        Raises:
-            RuntimeError: ``fit`` was not called.
-            ValueError: the features have another width than the text.
-        """
-        text = fitted(self._text).to(tokens.pooled)
-        check_width(tokens, text, self.name)
-        return self.logit_scale * (tokens.pooled @ text.T)
-
-    def options(self) -> dict[str, Any]:
-        """The logit scale."""
-        return {"logit_scale": self.logit_scale}
-
-    def state(self) -> dict[str, Tensor]:
-        """The text features."""
-        return {"text": fitted(self._text)}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take the text features back."""
-        self._text = state["text"]
-
-    def shapes(self) -> dict[str, str]:
-        """The text features."""
-        return {"text": "k c"}
+        """Cosines of pooled and text features, times s."""
+        images = single(tokens.pooled)  # (n, c)
+        text = self._fitted("text", images)  # (k, c)
+        check_width(tokens, text.shape[1], self.name)
+        return self.options.logit_scale * (images @ text.T)

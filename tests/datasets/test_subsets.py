@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from calip_core.backbones.base import Backbone
-from calip_core.datasets.subsets import DrawnImages, DrawnViews, blurred, random_box
+from calip_core.datasets.subsets import ImageSubset, CloudSubset, blurred, random_box
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore
 from tests.backbones.clips import random_clip
@@ -48,7 +48,7 @@ def backbone():
 def test_threads_that_decode_side_by_side_give_the_same_crops(split, backbone, tmp_path):
     stores = [
         FeatureStore.encode(
-            backbone, DrawnImages(split, range(6), augmentations=8, seed=2), root=tmp_path / str(run), workers=workers,
+            backbone, ImageSubset(split, range(6), augmentations=8, seed=2), root=tmp_path / str(run), workers=workers,
             progress=False,
         )
         for run, workers in enumerate((8, 8, 1))
@@ -80,12 +80,12 @@ def test_drawn_files_are_known_by_their_names_and_their_crops_by_the_rule(tmp_pa
     for i, path in enumerate(files.paths):
         noise(i).save(path)
     split = Split(files, np.arange(3), paths=files.paths)
-    assert DrawnImages(split, [2, 0]).paths == [files.paths[2], files.paths[0]]
-    assert len(DrawnImages(split, [2, 0], 3).paths) == 6
-    assert DrawnImages(split, [2, 0]).identity is None
+    assert ImageSubset(split, [2, 0]).paths == [files.paths[2], files.paths[0]]
+    assert len(ImageSubset(split, [2, 0], 3).paths) == 6
+    assert ImageSubset(split, [2, 0]).identity is None
     kinds = (0, 1), (2, 1), (2, 2), (3, 1)
     sources = {
-        FeatureStore.encode(backbone, DrawnImages(split, [0, 1], *kind), root=tmp_path, progress=False).manifest.source
+        FeatureStore.encode(backbone, ImageSubset(split, [0, 1], *kind), root=tmp_path, progress=False).manifest.source
         for kind in kinds
     }
     assert len(sources) == len(kinds)
@@ -102,7 +102,7 @@ def test_blurred_images_and_clouds_stay_what_they_are(split, tmp_path):
     before, after = (x.encoder_input(7, never, 32) for x in (clouds, changed))
     assert before.shape == after.shape and after.std() < before.std()
     assert len({changed.identity, blurred(clouds, 2.0).identity, clouds.identity}) == 3
-    drawn = DrawnViews(changed, range(6))
+    drawn = CloudSubset(changed, range(6))
     assert drawn.depth_maps and drawn.encoder_input(0, never, 32).equal(changed.encoder_input(0, never, 32))
     for bad in (-1.0, math.nan):
         with pytest.raises(ValueError, match="radius is"):

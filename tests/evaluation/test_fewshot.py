@@ -11,7 +11,7 @@ from calip_core.backbones.base import Backbone
 from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
 from calip_core.datasets.task import Split, Task
-from calip_core.evaluation.fewshot import DrawnImages, FewShotBench
+from calip_core.evaluation.fewshot import ImageSubset, FewShotBench
 from calip_core.methods import METHODS, TrainingOptions, save_method
 from calip_core.methods.recipes import FIXED_EPOCHS
 from calip_core.tokens import ImageTokens
@@ -103,15 +103,15 @@ def test_choosing_needs_a_validation_split(backbone, root):
 
 
 def test_augmented_views_are_crops_that_depend_on_seed_image_and_view_alone(task):
-    drawn = DrawnImages(task.splits["train"], [3, 7], augmentations=3, seed=5)
+    drawn = ImageSubset(task.splits["train"], [3, 7], augmentations=3, seed=5)
     before = torch.random.get_rng_state()
     views = [np.asarray(drawn[i][0]) for i in range(6)]
     assert torch.equal(torch.random.get_rng_state(), before)
     assert len(drawn) == 6 and drawn.labels.tolist() == [0, 0, 0, 1, 1, 1] and views[0].shape == (64, 64, 3)
     assert len({view.tobytes() for view in views}) == 6
-    alone = DrawnImages(task.splits["train"], [7], augmentations=3, seed=5)
+    alone = ImageSubset(task.splits["train"], [7], augmentations=3, seed=5)
     assert (np.asarray(alone[1][0]) == views[4]).all()
-    assert (np.asarray(DrawnImages(task.splits["train"], [3])[0][0]) == np.asarray(task.splits["train"][3][0])).all()
+    assert (np.asarray(ImageSubset(task.splits["train"], [3])[0][0]) == np.asarray(task.splits["train"][3][0])).all()
 
 
 def test_augmented_rows_reach_the_heads(task, backbone, root):

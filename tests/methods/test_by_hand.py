@@ -25,7 +25,7 @@ ZERO_SHOT = np.array([6.0, 8.0])
 CASES = {
     "zero_shot": ({}, {"text": EYE}, [6, 8]),
     "calip": (
-        {}, {"text": EYE, "betas": [0.5, 0.25]}, ZERO_SHOT + 10 * (0.5 * TEXT_ATTENDED + 0.25 * VISUAL_ATTENDED),
+        {}, {"text": EYE, "beta2": 0.5, "beta3": 0.25}, ZERO_SHOT + 10 * (0.5 * TEXT_ATTENDED + 0.25 * VISUAL_ATTENDED),
     ),
     "linear_probe": ({}, {"weight": [[1, 2, 3], [-1, 0, 0.5]], "C": 1.0}, [0.6 + 1.6 + 3, -0.6 + 0.5]),
     "coop": ({}, {"text": [[0, 1], [1, 0]], "context": [[0.0]]}, [8, 6]),
@@ -35,11 +35,11 @@ CASES = {
     ),
     # Cosines of the image with the keys: 1 and 0.6; the first key is of class 1.
     "tip_adapter": (
-        {}, {"text": EYE, "keys": [[0.6, 0.8], [1, 0]], "values": [1, 0], "alpha_beta": [3, 2]},
+        {}, {"text": EYE, "keys": [[0.6, 0.8], [1, 0]], "classes": [1, 0], "alpha": 3, "beta": 2},
         [6 + 3 * math.exp(-2 * 0.4), 8 + 3],
     ),
     "tip_adapter_f": (
-        {}, {"text": EYE, "keys": [[0.6, 0.8], [2, 0]], "classes": [1, 0], "blend": [3, 2]},
+        {}, {"text": EYE, "keys": [[0.6, 0.8], [2, 0]], "classes": [1, 0], "alpha": 3, "beta": 2},
         [6 + 3 * math.exp(-2 * (1 - 1.2)), 8 + 3],
     ),
     "gda": (
@@ -49,7 +49,7 @@ CASES = {
     "clap": ({}, {"weight": [[0.6, 0.8], [1, 0]], "prices": [1, 1]}, [10, 6]),
     # Identities, and a post-projection that halves.
     "calip_fs": (
-        {}, {"text": EYE, "post": 0.5 * EYE, "betas": [1, 1, 2]} | dict.fromkeys(PROJECTIONS, EYE),
+        {}, {"text": EYE, "post": 0.5 * EYE, "beta1": 1, "beta2": 1, "beta3": 2} | dict.fromkeys(PROJECTIONS, EYE),
         ZERO_SHOT + 10 * (0.5 * TEXT_ATTENDED + 2 * 0.5 * VISUAL_ATTENDED),
     ),
     # All views add up to (1.6, 0.8), which the first view is told and the second is not; half of it, half of the view.
@@ -65,8 +65,8 @@ CASES = {
 def test_logits_are_those_worked_out_by_hand(name):
     options, state, expected = CASES[name]
     head = make_method(name, **options) if name == "linear_probe" else make_method(name, logit_scale=10.0, **options)
-    kinds = {"values": torch.int64, "classes": torch.int64}
-    head.restore({key: torch.as_tensor(x, dtype=kinds.get(key, torch.float64)) for key, x in state.items()})
+    kinds = {"classes": torch.int64}
+    head.load_state_dict({key: torch.as_tensor(x, dtype=kinds.get(key, torch.float64)) for key, x in state.items()})
     logits = head.logits(CLOUD if name == "inter_view_adapter" else IMAGE)
     np.testing.assert_allclose(logits[0].numpy(), expected, rtol=1e-6)
     if name == "inter_view_adapter":

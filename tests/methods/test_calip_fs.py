@@ -54,9 +54,9 @@ def by_loops(tokens, state, config, scale):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_terms_and_blend_follow_the_equations(name):
     tokens, text = random_support()
-    head = CalipFs(1.1, 0.7, 0.4, config=CONFIGS[name], training=SHORT, logit_scale=7.0).fit(tokens, LABELS, text)
+    head = CalipFs(beta1=1.1, beta2=0.7, beta3=0.4, config=CONFIGS[name], training=SHORT, logit_scale=7.0).fit(tokens, LABELS, text)
     others = random_features(n=4, seed=9)[0]
-    clip, attended, visual = by_loops(others, head.state(), CONFIGS[name], 7.0)
+    clip, attended, visual = by_loops(others, head.state_dict(), CONFIGS[name], 7.0)
     terms = head.terms(others)
     np.testing.assert_allclose(terms.clip.numpy(), clip, rtol=1e-12)
     np.testing.assert_allclose(terms.text_attended.numpy(), attended, rtol=1e-9, atol=1e-12)
@@ -81,9 +81,9 @@ def test_it_can_start_at_parameter_free_calip():
 
 def test_the_known_implementation_starts_elsewhere_but_near():
     tokens, text = random_support()
-    head = CalipFs.yuranusduke()
-    assert (head.beta2, head.beta3, head.logit_scale, head.training.epochs) == (0.08, 0.02, 1 / 0.07, 200)
-    still = CalipFs(beta2=0.08, beta3=0.02, config=head.config, training=STILL, logit_scale=1.0)
+    options = CalipFs.yuranusduke().options
+    assert (options.beta2, options.beta3, options.logit_scale, options.training.epochs) == (0.08, 0.02, 1 / 0.07, 200)
+    still = CalipFs(beta2=0.08, beta3=0.02, config=options.config, training=STILL, logit_scale=1.0)
     terms = still.fit(tokens, LABELS, text).terms(tokens)
     gap = float((still.logits(tokens) - terms.clip).abs().max())
     assert 0 < gap < 0.1
@@ -92,11 +92,11 @@ def test_the_known_implementation_starts_elsewhere_but_near():
 def test_every_layer_learns_and_nothing_else_does():
     tokens, text = random_support()
     spatial, words = tokens.spatial.clone(), text.clone()
-    first = CalipFs(training=STILL).fit(tokens, LABELS, text).state()
-    state = CalipFs(training=SHORT).fit(tokens, LABELS, text).state()
-    assert set(state) == {"text", "betas", "post", *(f"{side}_{role}" for side in "st" for role in "qkv")}
+    first = CalipFs(training=STILL).fit(tokens, LABELS, text).state_dict()
+    state = CalipFs(training=SHORT).fit(tokens, LABELS, text).state_dict()
+    assert set(state) == {"text", "beta1", "beta2", "beta3", "post", *(f"{side}_{role}" for side in "st" for role in "qkv")}
     changed = {name for name in state if not torch.equal(state[name], first[name])}
-    assert changed == set(state) - {"text", "betas"}
+    assert changed == set(state) - {"text", "beta1", "beta2", "beta3"}
     assert torch.equal(tokens.spatial, spatial) and torch.equal(text, words)
 
 
@@ -105,11 +105,11 @@ def test_validation_chooses_the_blend():
     head = CalipFs(training=SHORT, logit_scale=10.0).fit(task.support, task.labels, task.text, task.val)
     grid = np.linspace(0, 2, 41)
     best = beta_landscape(head.terms(task.val[0]), task.val[1], beta2=grid, beta3=grid).best()
-    assert head.betas == (1.0, best.beta2, best.beta3)
+    assert head.chosen == {"beta1": 1.0, "beta2": best.beta2, "beta3": best.beta3}
     plain = CalipFs(training=SHORT, logit_scale=10.0).fit(task.support, task.labels, task.text)
-    assert plain.betas == (1.0, 1.0, 1.0)
-    fixed = CalipFs(1.0, 0.5, 0.5, training=SHORT).fit(task.support, task.labels, task.text, task.val)
-    assert fixed.betas == (1.0, 0.5, 0.5)
+    assert set(plain.chosen.values()) == {1.0}
+    fixed = CalipFs(beta2=0.5, beta3=0.5, training=SHORT).fit(task.support, task.labels, task.text, task.val)
+    assert list(fixed.chosen.values()) == [1.0, 0.5, 0.5]
 
 
 def test_many_images_go_through_in_chunks(monkeypatch):

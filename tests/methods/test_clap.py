@@ -12,7 +12,7 @@ from tests.methods.synthetic import as_tokens, synthetic_task
 def test_prices_by_hand():
     """Cosines of 1 and 0 at scale ln 3 are probabilities of 3/4 and 1/4."""
     features = torch.eye(2).double()[[0, 0, 1, 1]]
-    prices = class_prices(features, np.array([0, 1, 1, 1]), torch.eye(2).double(), np.log(3))
+    prices = class_prices(features, torch.tensor([0, 1, 1, 1]), torch.eye(2).double(), np.log(3))
     assert prices.tolist() == pytest.approx([3 / 4, (1 / 4 + 3 / 4 + 3 / 4) / 3])
 
 
@@ -50,7 +50,7 @@ def test_a_class_that_the_text_knows_moves_less():
     centres = normalize(torch.tensor([[1.0, 0.2, 0.0], [0.0, 0.2, 1.0]]), dim=1)
     text = normalize(torch.tensor([[1.0, 0.2, 0.0], [0.5, -1.0, 0.6]]), dim=1)
     head = make_method("clap", logit_scale=10.0).fit(as_tokens(centres), np.array([0, 1]), text)
-    drift = (head.state()["weight"] - text).norm(dim=1)
+    drift = (head.state_dict()["weight"] - text).norm(dim=1)
     assert head.prices[0] > head.prices[1] and drift[0] < drift[1]
 
 

@@ -22,8 +22,8 @@ def reference(pooled, text, state, scale):
 def test_logits_follow_the_equation():
     tokens, text = random_support()
     head = ClipAdapter(ratio=0.3, training=SHORT, logit_scale=7.0).fit(tokens, LABELS, text)
-    assert head.state()["down"].shape == (2, 8) and head.state()["up"].shape == (8, 2)
-    expected = reference(tokens.pooled, text, head.state(), 7.0)
+    assert head.state_dict()["down"].shape == (2, 8) and head.state_dict()["up"].shape == (8, 2)
+    expected = reference(tokens.pooled, text, head.state_dict(), 7.0)
     np.testing.assert_allclose(head.logits(tokens).numpy(), expected, rtol=1e-12)
 
 
@@ -37,11 +37,11 @@ def test_the_published_ratio_without_validation_and_the_best_of_the_grid_with_it
     task = informative(shots=4)
     options = {"training": TrainingOptions(learning_rate=0.05, epochs=8), "logit_scale": 20.0}
     plain = ClipAdapter(**options).fit(task.support, task.labels, task.text)
-    assert float(plain.state()["ratio"]) == 0.2
+    assert float(plain.ratio) == 0.2
     scores = []
     for ratio in (0.2, 0.6, 0.9):
         head = ClipAdapter(ratio=ratio, **options).fit(task.support, task.labels, task.text, task.val)
         scores.append(accuracy(head.logits(task.val[0]), task.val[1]))
     chosen = ClipAdapter(ratios=(0.2, 0.6, 0.9), **options).fit(task.support, task.labels, task.text, task.val)
-    assert float(chosen.state()["ratio"]) == (0.2, 0.6, 0.9)[int(np.argmax(scores))]
+    assert float(chosen.ratio) == (0.2, 0.6, 0.9)[int(np.argmax(scores))]
     assert accuracy(chosen.logits(task.val[0]), task.val[1]) == max(scores)

@@ -55,10 +55,10 @@ def by_clip(model, vectors, ends):
 @pytest.mark.parametrize(("position", "sentence"), [("end", "a photo of a {}."), ("middle", "a photo {} of a.")])
 def test_a_context_of_words_gives_the_features_of_the_sentence(miniature, position, sentence):
     tokens, text = random_features(n=len(LABELS), c=128, k=5, dtype=torch.float32)
-    head = CoOp(miniature, NAMES, init="a photo of a", position=position, training=STILL).fit(tokens, LABELS, text)
-    assert head.state()["context"].shape == (4, 64)
+    head = CoOp(backbone=miniature, classnames=NAMES, init="a photo of a", position=position, training=STILL).fit(tokens, LABELS, text)
+    assert head.state_dict()["context"].shape == (4, 64)
     expected = miniature.encode_text([sentence.format(name) for name in NAMES])
-    torch.testing.assert_close(head.state()["text"], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head.state_dict()["text"], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(head.logits(tokens), 100 * tokens.pooled @ expected.T, rtol=1e-4, atol=1e-3)
 
 
@@ -66,7 +66,7 @@ def test_a_context_of_words_gives_the_features_of_the_sentence(miniature, positi
 @pytest.mark.parametrize("position", ["end", "middle"])
 def test_features_and_gradients_are_those_of_clips_own_modules(miniature, position, class_specific):
     prompts = Prompts.of(miniature, NAMES, 5, position, 256)
-    context = prompts.first_context(class_specific, None, 3)
+    context = prompts.first_context(class_specific, None, 3).requires_grad_()
     assert context.shape == ((5, 5, 64) if class_specific else (5, 64))
     weight = torch.randn(5, 128, generator=torch.Generator().manual_seed(0))
     ours = prompts.features(context)
@@ -89,18 +89,18 @@ def test_prompts_read_start_context_name_stop_end(backbone):
 def test_chunks_of_classes_change_nothing(backbone):
     tokens, text = features()
     heads = [
-        CoOp(backbone, NAMES, context=4, chunk=chunk, training=SHORT).fit(tokens, LABELS, text) for chunk in (256, 2)
+        CoOp(backbone=backbone, classnames=NAMES, context=4, chunk=chunk, training=SHORT).fit(tokens, LABELS, text) for chunk in (256, 2)
     ]
     for name in ("context", "text"):
-        torch.testing.assert_close(heads[0].state()[name], heads[1].state()[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(heads[0].state_dict()[name], heads[1].state_dict()[name], rtol=1e-4, atol=1e-5)
 
 
 def test_the_context_learns_and_the_encoder_does_not(backbone):
     tokens, text = features()
     before = {name: p.clone() for name, p in backbone.model.named_parameters()}
-    head = CoOp(backbone, NAMES, context=4, training=SHORT).fit(tokens, LABELS, text)
+    head = CoOp(backbone=backbone, classnames=NAMES, context=4, training=SHORT).fit(tokens, LABELS, text)
     start = Prompts.of(backbone, NAMES, 4, "end", 256).first_context(False, None, 1)
-    assert not torch.equal(head.state()["context"], start)
+    assert not torch.equal(head.state_dict()["context"], start)
     for name, p in backbone.model.named_parameters():
         assert p.grad is None and torch.equal(p, before[name]), name
 
@@ -109,7 +109,7 @@ def test_half_precision_weights_are_read_in_float32():
     half = Backbone.from_clip("small", random_clip("rn"), precision="bf16")
     full = Backbone.from_clip("small", random_clip("rn"), precision="fp32")
     tokens, text = features()
-    found = [CoOp(b, NAMES, context=4, training=SHORT).fit(tokens, LABELS, text).state()["text"] for b in (half, full)]
+    found = [CoOp(backbone=b, classnames=NAMES, context=4, training=SHORT).fit(tokens, LABELS, text).state_dict()["text"] for b in (half, full)]
     assert found[0].dtype == torch.float32
     assert float((found[0] * found[1]).sum(dim=1).min()) > 0.99
 
@@ -119,16 +119,16 @@ def test_what_is_missing_is_named(backbone):
     with pytest.raises(ValueError, match=r"make it with backbone=load_backbone\(...\) and classnames"):
         CoOp(classnames=NAMES).fit(tokens, LABELS, text)
     with pytest.raises(ValueError, match="make it with backbone"):
-        CoOp(backbone).fit(tokens, LABELS, text)
+        CoOp(backbone=backbone).fit(tokens, LABELS, text)
     with pytest.raises(ValueError, match="coop has 2 class names and text features of 5 classes"):
-        CoOp(backbone, NAMES[:2]).fit(tokens, LABELS, text)
+        CoOp(backbone=backbone, classnames=NAMES[:2]).fit(tokens, LABELS, text)
     too_long = "with 16 context vectors the longest prompt has 21 tokens, and small reads 16: use at most 11"
     with pytest.raises(ValueError, match=too_long):
-        CoOp(backbone, NAMES).fit(tokens, LABELS, text)
+        CoOp(backbone=backbone, classnames=NAMES).fit(tokens, LABELS, text)
     other = Backbone.from_clip("other", random_clip("rn"), precision="fp32")
     other.model = torch.nn.Identity()
     with pytest.raises(ValueError, match="OpenAI's architecture, other has a Identity"):
-        CoOp(other, NAMES).fit(tokens, LABELS, text)
+        CoOp(backbone=other, classnames=NAMES).fit(tokens, LABELS, text)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from calip_core.methods import make_method
-from calip_core.methods.gda import discriminant
-from calip_core.methods.validation import best_ratio
+from calip_core.methods.gda import best_ratio, discriminant
 from calip_core.metrics import accuracy
 from tests.methods.synthetic import CLASSES, as_tokens, synthetic_task, unit
 
@@ -27,7 +26,7 @@ def test_the_discriminant_follows_the_equations(shots):
     (tokens, labels), _, _, _ = synthetic_task(shots=shots)
     shuffled = np.random.default_rng(0).permutation(len(labels))
     features = tokens.pooled.double()[shuffled]
-    weight, bias = discriminant(features, labels[shuffled], CLASSES)
+    weight, bias = discriminant(features, torch.from_numpy(labels[shuffled]), CLASSES)
     expected = by_the_equations(features.numpy(), labels[shuffled], CLASSES)
     np.testing.assert_allclose(weight.numpy(), expected[0], rtol=1e-8, atol=1e-8 * np.abs(expected[0]).max())
     np.testing.assert_allclose(bias.numpy(), expected[1], rtol=1e-8)
@@ -35,7 +34,7 @@ def test_the_discriminant_follows_the_equations(shots):
 
 def test_two_classes_by_hand():
     """Classes around 0 and 2 on a line, each with spread 1 to both sides: S = 4/3, P = 1 / (4 + 4/3) = 3/16."""
-    weight, bias = discriminant(torch.tensor([[-1.0], [1.0], [1.0], [3.0]]).double(), np.array([0, 0, 1, 1]), 2)
+    weight, bias = discriminant(torch.tensor([[-1.0], [1.0], [1.0], [3.0]]).double(), torch.tensor([0, 0, 1, 1]), 2)
     assert weight.flatten().tolist() == pytest.approx([0, 2 * 3 / 16])
     assert bias.tolist() == pytest.approx([-math.log(2), -math.log(2) - 4 * 3 / 32])
 
@@ -68,7 +67,7 @@ def test_the_chosen_weight_is_as_good_as_any_of_the_published_ones():
 def test_the_fixed_weight_goes_with_the_logit_scale():
     support, _, (test, _), text = synthetic_task()
     heads = [make_method("gda", logit_scale=scale).fit(*support, text) for scale in (100.0, 20.0)]
-    assert [head.chosen for head in heads] == pytest.approx([0.1, 0.02])
+    assert [head.chosen["alpha"] for head in heads] == pytest.approx([0.1, 0.02])
     torch.testing.assert_close(heads[0].logits(test), 5 * heads[1].logits(test))
 
 

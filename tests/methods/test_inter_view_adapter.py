@@ -31,7 +31,7 @@ def head(**options):
 def test_logits_are_the_equation():
     tokens, labels = clouds()
     fitted = head(ratio=0.3, logit_scale=5.0).fit(tokens, labels, TEXT)
-    w = {name: tensor.double() for name, tensor in fitted.state().items()}
+    w = {name: tensor.double() for name, tensor in fitted.state_dict().items()}
     for cloud in (0, 7):
         views = tokens.pooled[cloud * VIEWS : (cloud + 1) * VIEWS].double()
         whole = torch.relu(w["gather"] @ views.reshape(-1))
@@ -47,7 +47,7 @@ def test_it_learns_what_zero_shot_cannot_know_and_keeps_the_text():
     tokens, labels = clouds(1)
     right = fitted.logits(tokens).view(-1, VIEWS, CLASSES).mean(dim=1).argmax(dim=1).numpy() == labels[::VIEWS]
     assert right.mean() > 0.8
-    assert torch.equal(fitted.state()["text"], TEXT)
+    assert torch.equal(fitted.state_dict()["text"], TEXT)
 
 
 def test_a_seed_gives_the_same_head_and_without_adapter_it_is_zero_shot():

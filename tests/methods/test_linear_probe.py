@@ -24,7 +24,7 @@ def test_the_regression_is_scikit_learns(C, monkeypatch):
 def test_logits_are_affine_in_the_features():
     support, _, (test, _), text = synthetic_task()
     head = make_method("linear_probe").fit(*support, text)
-    weight = head.state()["weight"]
+    weight = head.state_dict()["weight"]
     assert head.logits(test)[3, 2].item() == pytest.approx(
         float(test.pooled[3] @ weight[2, :-1] + weight[2, -1]), abs=1e-5
     )
@@ -32,8 +32,8 @@ def test_logits_are_affine_in_the_features():
 
 def test_without_validation_c_is_the_stated_one():
     support, val, _, text = synthetic_task(shots=2)
-    assert make_method("linear_probe").fit(*support, text).chosen == FIXED_C
-    assert make_method("linear_probe", C=2.0).fit(*support, text, val=val).chosen == 2.0
+    assert make_method("linear_probe").fit(*support, text).chosen == {"C": FIXED_C}
+    assert make_method("linear_probe", C=2.0).fit(*support, text, val=val).chosen == {"C": 2.0}
 
 
 def by_coop(score):

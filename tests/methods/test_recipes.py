@@ -3,34 +3,37 @@
 import pytest
 
 from calip_core.methods import METHODS, TrainingOptions, make_method
-from calip_core.methods.recipes import FIXED_EPOCHS, choosing_recipe, fixed_recipe, published_recipe
+from calip_core.methods.training import FIXED_EPOCHS
 
 UNPUBLISHED = {"linear_probe", "gda", "clap"}
 
 
 def published(method, dataset="eurosat", shots=4, **more):
-    return published_recipe(method, dataset=dataset, shots=shots, **more)
+    return METHODS[method].published(dataset, shots, **more)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shots", [1, 3, 16, 50])
 def test_fixed_values_make_every_head_by_the_shots_alone(method, shots):
-    recipe = fixed_recipe(method, shots)
+    recipe = METHODS[method].fixed(shots)
     made = make_method(method, **recipe.options)
     if method in ("coop", "clip_adapter", "calip_fs", "inter_view_adapter"):
-        assert made.training.epochs == FIXED_EPOCHS[{3: 2, 50: 16}.get(shots, shots)]
-        assert f"{made.training.epochs} epochs at {shots} shots" in recipe.source
+        assert made.options.training.epochs == FIXED_EPOCHS[{3: 2, 50: 16}.get(shots, shots)]
+        assert f"{made.options.training.epochs} epochs at {shots} shots" in recipe.source
     else:
         assert recipe.options == {}
-    with pytest.raises(ValueError, match="shots is 0"):
-        fixed_recipe(method, 0)
+    if made.sees == "nothing":
+        assert METHODS[method].fixed(0) == recipe
+    else:
+        with pytest.raises(ValueError, match="shots is 0"):
+            METHODS[method].fixed(0)
 
 
 def test_a_head_that_may_choose_has_its_choice_left_open():
-    assert choosing_recipe("calip", 1).options == {"beta2": None, "beta3": None}
+    assert METHODS["calip"].choosing(1).options == {"beta2": None, "beta3": None}
     for method in METHODS:
         if method != "calip":
-            assert choosing_recipe(method, 2) == fixed_recipe(method, 2)
+            assert METHODS[method].choosing(2) == METHODS[method].fixed(2)
 
 
 @pytest.mark.parametrize("method", ["coop", "clip_adapter"])
@@ -57,9 +60,9 @@ def test_tip_adapters_values_are_those_of_the_data_set():
 
 def test_calip_fs_is_the_known_implementation_and_says_that_it_is_not_the_authors():
     recipe = published("calip_fs", "mini-pairs", 2)
-    head = make_method("calip_fs", **recipe.options)
-    assert (head.beta2, head.beta3, head.training.epochs) == (0.08, 0.02, 200)
-    assert head.config.hidden == (128, 128) and head.logit_scale == pytest.approx(1 / 0.07)
+    options = make_method("calip_fs", **recipe.options).options
+    assert (options.beta2, options.beta3, options.training.epochs) == (0.08, 0.02, 200)
+    assert options.config.hidden == (128, 128) and options.logit_scale == pytest.approx(1 / 0.07)
     assert "yuranusduke/CALIP, which is not the authors' code" in recipe.source
 
 
@@ -72,7 +75,7 @@ def test_calips_pair_is_the_papers():
 @pytest.mark.parametrize("method", METHODS)
 def test_published_values_make_a_head_or_are_missed_by_name(method):
     if method in UNPUBLISHED:
-        with pytest.raises(ValueError, match=f"{method} has no published values: .* hyperparameters='validation'"):
+        with pytest.raises(ValueError, match=f"{method} has no published values: .* the protocol 'validation'"):
             published(method)
     else:
         assert make_method(method, **published(method).options).name == method and published(method).source

@@ -29,7 +29,7 @@ def reference(pooled, text, keys, labels, alpha, beta, scale):
 def test_logits_follow_the_equation(training):
     tokens, text = random_support()
     head = TipAdapterF(alpha=2.0, beta=3.0, training=training, logit_scale=7.0).fit(tokens, LABELS, text)
-    keys = tokens.pooled if training is STILL else head.state()["keys"]
+    keys = tokens.pooled if training is STILL else head.state_dict()["keys"]
     others = random_support(seed=5)[0]
     expected = reference(others.pooled, text, keys, LABELS, 2.0, 3.0, 7.0)
     np.testing.assert_allclose(head.logits(others).numpy(), expected, rtol=1e-12)
@@ -38,17 +38,17 @@ def test_logits_follow_the_equation(training):
 def test_keys_learn_and_nothing_else_does():
     tokens, text = random_support()
     before = tokens.pooled.clone()
-    state = TipAdapterF(training=SHORT).fit(tokens, LABELS, text).state()
+    state = TipAdapterF(training=SHORT).fit(tokens, LABELS, text).state_dict()
     assert not torch.equal(state["keys"], before)
     assert torch.equal(tokens.pooled, before) and torch.equal(state["text"], text)
-    assert state["blend"].tolist() == [1.17, 1.0]
+    assert [state["alpha"], state["beta"]] == [1.17, 1.0]
 
 
 def test_validation_chooses_a_pair_no_grid_point_beats():
     task = informative(shots=2)
     options = {"training": SHORT, "logit_scale": 5.0, "alpha_max": 4.0, "beta_max": 3.0, "beta_steps": 4}
     chosen = TipAdapterF(**options).fit(task.support, task.labels, task.text, task.val)
-    keys, best = chosen.state()["keys"], 0.0
+    keys, best = chosen.state_dict()["keys"], 0.0
     for beta in searched_betas(3.0, 4):
         for alpha in np.linspace(0, 4, 81):
             logits = reference(task.val[0].pooled, task.text, keys, task.labels, alpha, beta, 5.0)
@@ -59,7 +59,7 @@ def test_validation_chooses_a_pair_no_grid_point_beats():
 def test_given_weights_are_not_searched():
     task = informative(shots=2)
     head = TipAdapterF(alpha=0.5, beta=2.5, training=SHORT).fit(task.support, task.labels, task.text, task.val)
-    assert head.state()["blend"].tolist() == [0.5, 2.5]
+    assert head.chosen == {"alpha": 0.5, "beta": 2.5}
     assert head.chosen_by == "given: alpha = 0.5, beta = 2.5"
 
 
@@ -69,10 +69,10 @@ def test_weights_are_in_proportion_to_the_logit_scale_as_those_of_tip_adapter():
     still, scale = TrainingOptions(learning_rate=1e-30, epochs=1), 14.0
     frozen = TipAdapter(logit_scale=scale).fit(*fit)
     head = TipAdapterF(logit_scale=scale, training=still).fit(*fit)
-    assert head.state()["blend"].tolist() == list(frozen.chosen)
+    assert head.chosen == frozen.chosen
     searched = TipAdapterF(logit_scale=scale, training=still).fit(*fit, task.val)
     chosen = TipAdapter(logit_scale=scale).fit(*fit, task.val).chosen
-    assert searched.state()["blend"].tolist() == pytest.approx(chosen, rel=1e-4)
+    assert searched.chosen == pytest.approx(chosen, rel=1e-4)
     assert searched.chosen_by.startswith("exact search on 24 validation images")
 
 
@@ -83,8 +83,8 @@ def test_views_make_one_key_an_image_and_a_row_each():
     views, labels = ImageTokens(noisy, views.spatial, views.grid), np.repeat(task.labels, 2)
     head = TipAdapterF(views=2, training=STILL).fit(views, labels, task.text)
     mean = torch.nn.functional.normalize(noisy.view(12, 2, 24).mean(dim=1), dim=1)
-    torch.testing.assert_close(head.state()["keys"], mean)
-    assert head.state()["classes"].tolist() == task.labels.tolist()
+    torch.testing.assert_close(head.state_dict()["keys"], mean)
+    assert head.state_dict()["classes"].tolist() == task.labels.tolist()
     trained = TipAdapterF(views=2, training=dataclasses.replace(SHORT, batch_size=8)).fit(views, labels, task.text)
     assert trained.report.steps == 3 * 3
     with pytest.raises(ValueError, match=r"the 2 views of support image 0 have labels .5, 0."):
