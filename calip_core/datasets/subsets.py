@@ -87,13 +87,13 @@ class ImageSubset(Split):
         """
         views, drawn = max(1, augmentations), [int(i) for i in indices]
         change = f"{augmentations} views of {drawn} by seed {seed}, rule {VERSION}" if augmentations else f"{drawn}"
+        untouched = split.paths is not None and not augmentations  # contents of files say which were drawn
         super().__init__(
             _Views(split, tuple(drawn), augmentations, seed),
             np.repeat(split.labels[drawn], views),
             views=views,
             paths=None if split.paths is None else [split.paths[i] for i in drawn for _ in range(views)],
-            # Files that are taken as they are say by their contents which were drawn.
-            identity=split.identity if split.paths is not None and not augmentations else split.derived_identity(change),
+            identity=split.identity if untouched else split.derived_identity(change),
         )
 
 
