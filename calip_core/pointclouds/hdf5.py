@@ -65,7 +65,7 @@ def _block(path: Path, changed: int, number: int) -> Float32[np.ndarray, "n p 3"
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: was the archive not wholly unpacked?")
+        raise FileNotFoundError(f"there is no file {path}: was the archive not unpacked completely?")
     try:
         with h5py.File(path, "r") as file:
             yield file

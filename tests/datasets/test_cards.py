@@ -70,7 +70,7 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"classes": 3}, "classes is 3, but 2 class names"),
         ({"classes": "two"}, "classes: Input should be a valid integer"),
         ({"classnames": ["cat", False]}, "classnames.1: Input should be a valid string"),
-        ({"classnames": None}, "class names stand in nothing"),
+        ({"classnames": None}, "class names are given by nothing"),
         ({"classnames_from": "a list"}, "expected exactly one"),
         ({"classnames": []}, "class names is empty"),
         ({"templates": ["a photo"]}, "'a photo' needs exactly one {}"),

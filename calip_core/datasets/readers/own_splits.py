@@ -1,4 +1,4 @@
-"""Splits of a dataset's own: from folders, from text lists, or cut by rule. What several datasets share."""
+"""A dataset's own splits: from folders, from text lists, or cut by a rule; shared by several readers."""
 
 import hashlib
 from collections import defaultdict
@@ -21,36 +21,36 @@ from calip_core.datasets.readers.folder import image_files
 from calip_core.datasets.task import SPLITS
 
 TRAIN, VAL = 0.5, 0.2
-"""Shares of a class in a dataset without any split; the rest is test. So CoOp cuts them."""
+"""Fractions of each class for a dataset without any split; the rest is test, as in CoOp."""
 VAL_OF_TRAIN = 0.2
-"""Share of a class's training images that is val where a dataset has train and test alone, as in CoOp."""
+"""Fraction of each class's training images that becomes val if a dataset has only train and test, as in CoOp."""
 BY_RULE = "cut 50/20/30 in every class by a hash of the file names"
 VAL_BY_RULE = "20 % of every class in train is val, by a hash of the file names"
 
 
 def layout_of(found: Found) -> Layout:
-    """The layout on the card of a dataset that was found by it."""
+    """The layout on the card of a found dataset."""
     assert found.card.layout is not None  # find_dataset refuses a card without one
     return found.card.layout
 
 
 def own_sizes(found: Found) -> dict[str, int]:
-    """How large the dataset's own splits should be."""
+    """The expected sizes of the dataset's own splits."""
     return found.place.own_sizes or found.card.sizes
 
 
 def readable(name: str, rename: Mapping[str, str]) -> str:
-    """A class's name in a prompt: its new name, or the old one with ``_`` read as a space."""
+    """A class name for prompts: renamed if listed in ``rename``, with ``_`` read as a space."""
     return rename.get(name, name).replace("_", " ").strip()
 
 
 def by_hash(rows: Iterable[Row]) -> list[Row]:
-    """The rows in an order that looks random, is the same on every machine, and hardly changes with one row more."""
+    """The rows in a pseudo-random order that is the same on every machine and stable when a row is added."""
     return sorted(rows, key=lambda row: (hashlib.sha256(row.path.encode()).digest(), row.path))
 
 
 def by_class(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows of every class, by class number."""
+    """The rows grouped by class, in the order of class indices."""
     groups: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.label].append(row)
@@ -58,7 +58,7 @@ def by_class(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def cut_in_three(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Cut every class into 50 % train, 20 % val and the rest, test."""
+    """Cut every class into 50 % train, 20 % val and the rest as test."""
     splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for group in by_class(rows):
         order = by_hash(group)
@@ -70,7 +70,7 @@ def cut_in_three(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def cut_val(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]]:
-    """Cut 20 % of every class, or at most so many images, off the training images as val."""
+    """Cut 20 % of every class, but at most ``most`` images, from the training images as val."""
     splits: dict[str, list[Row]] = {"train": [], "val": []}
     for group in by_class(rows):
         order = by_hash(group)
@@ -82,7 +82,7 @@ def cut_val(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]
 
 
 def folder_rows(folder: Path, label: int, below: Path) -> list[Row]:
-    """One row for every image in a class's folder, with paths that start at ``below``."""
+    """One row per image in a class folder, with paths relative to ``below``."""
     try:
         files = image_files(folder)
     except ValueError as error:
@@ -92,7 +92,7 @@ def folder_rows(folder: Path, label: int, below: Path) -> list[Row]:
 
 
 def class_folders(found: Found) -> Listing:
-    """One folder a class and no split at all, as in Caltech101 and EuroSAT; the order of classes is that of names."""
+    """One folder per class without any split, as in Caltech101 and EuroSAT; classes are sorted by folder name."""
     layout = layout_of(found)
     folders = [folder for folder in sub_folders(found.images) if folder.name not in layout.drop]
     rows = [row for label, folder in enumerate(folders) for row in folder_rows(folder, label, found.images)]
@@ -101,7 +101,7 @@ def class_folders(found: Found) -> Listing:
 
 
 def path_lists(found: Found) -> Listing:
-    """Text lists of paths ``class/image`` (Food101's lack ``.jpg``); without one for val it is cut from train."""
+    """Text lists of paths ``class/image`` (Food101's lack ``.jpg``); without a list for val, it is cut from train."""
     lists = found.place.lists
     paths = {split: [_image_path(line, name) for line in found.lines(name)] for split, name in lists.items()}
     folders = sorted({path.split("/")[0] for group in paths.values() for path in group})
@@ -121,10 +121,10 @@ def _image_path(line: str, origin: str) -> str:
 def with_val(
     found: Found, names: Sequence[str], rows: Mapping[str, list[Row]], sources: Sequence[str]
 ) -> Listing:
-    """The listing of official lists; where they have no val it is cut from train, and the split's source says so.
+    """The listing of official lists; if there is none for val, it is cut from train and ``split_source`` says so.
 
     Raises:
-        ValueError: an image is in two of the lists.
+        ValueError: an image is in two lists.
     """
     source = ", ".join(sources)
     check_disjoint(rows, source)

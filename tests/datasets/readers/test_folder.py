@@ -124,7 +124,7 @@ def test_a_damaged_image_stops_and_is_named(animals, damaged):
 
 
 def test_a_damaged_image_can_be_skipped(animals, damaged):
-    with pytest.warns(UserWarning, match="left out 1 image.*\n.*broken"):
+    with pytest.warns(UserWarning, match="skipped 1 image.*\n.*broken"):
         task = load_task(f"folder:{animals}", unreadable="skip")
     assert len(everything(task)) == 20
 
