@@ -78,7 +78,7 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"sizes": {"train": -1, "val": 0, "test": 2}}, "sizes.train"),
         ({"name": "cats"}, "must be that of its file, 'pets'"),
         ({"layout": {"places": [], "reader": "pets"}}, "layout.places"),
-        ({"layout": {"places": [{"folder": "../a"}], "reader": "pets"}}, "layout.places.0.folder.*no path below"),
+        ({"layout": {"places": [{"folder": "../a"}], "reader": "pets"}}, "layout.places.0.folder.*not a path below"),
         ({"layout": {"places": [{"folder": "a"}], "reader": "magic"}}, "layout.reader"),
         ({"layout": {"places": [{"folder": "a"}], "reader": "path_lists"}}, "path_lists needs train and test"),
         ({"layout": {"places": [{"folder": "a"}], "reader": "pets", "lists": {"train": "a"}}}, "reader pets with"),

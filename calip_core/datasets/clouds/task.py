@@ -1,4 +1,4 @@
-"""A task of point clouds: the classes, the prompt templates and the labelled clouds, before anything is projected."""
+"""A point-cloud task: classes, prompt templates and labelled clouds, before projection."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from calip_core.pointclouds.poses import UpAxis
 
 
 class CloudSplit:
-    """Labelled clouds in a fixed order, as their files hold them; a cloud is read when it is asked for.
+    """Labelled clouds in a fixed order, as stored; each is read on access.
 
     Attributes:
-        labels: the class number of every cloud, known without reading one.
-        made_from: a text that changes when any of the clouds would: names, sizes and times of files, seeds, code.
+        labels: the class index of every cloud, known without reading any.
+        made_from: a text that changes whenever a cloud would: names, sizes and times of files, seeds, code.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class CloudSplit:
         """Join clouds and labels.
 
         Args:
-            read: gives the points of cloud number 0 .. n-1, as many as are stored. It can be pickled.
-            labels: class numbers from 0.
-            made_from: what the clouds depend on.
-            origin: names the file that cloud number 0 .. n-1 comes from, for messages, if there is one.
+            read: returns all stored points of cloud 0 .. n-1; it must be picklable.
+            labels: class indices from 0.
+            made_from: everything that the clouds depend on.
+            origin: returns the file of cloud 0 .. n-1, for error messages, if there is one.
         """
         self._read, self._origin = read, origin
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
@@ -51,21 +51,21 @@ class CloudSplit:
         return self._read(position), int(self.labels[position])
 
     def origin(self, index: int) -> str | None:
-        """The file that a cloud comes from; None where clouds are made."""
+        """The file that a cloud comes from; None for generated clouds."""
         return self._origin(index) if self._origin else None
 
     def fewest_points(self) -> int:
-        """The stored points of the smallest cloud: no more can be asked of all. Reads every cloud once."""
+        """The number of stored points in the smallest cloud, an upper bound for all. Reads every cloud once."""
         return min(len(self._read(index)) for index in range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
 class CloudTask:
-    """What a benchmark of point clouds asks. The fields mean what they mean for an image ``Task``.
+    """A point-cloud benchmark. Fields have the same meaning as in an image ``Task``.
 
     Raises:
-        ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
-            that is no class.
+        ValueError: there are no classes or no templates, a class name is empty, a template has no ``{}``, the splits
+            are not train, val and test, or a label is not a class.
     """
 
     name: str
@@ -81,7 +81,7 @@ class CloudTask:
     up: UpAxis = "y"
     """Which stored axis points up."""
     shuffled: bool = False
-    """Whether random points are kept of a cloud, and not its first: where files may be in the order of a scan."""
+    """Whether to keep random points of a cloud instead of the first ones, because files may be in scan order."""
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)
