@@ -100,7 +100,7 @@ def test_a_file_that_describes_none_is_named(tmp_path, monkeypatch):
         ({"style": "voxels"}, "style voxels with"),
         ({"resolution": 0}, "greater than 0"),
         ({"views": []}, "at least 1"),
-        ({"views": [{"label": "a", "angles": (0, 0, 0)}] * 2}, "a different one"),
+        ({"views": [{"label": "a", "angles": (0, 0, 0)}] * 2}, "a different label"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )
