@@ -1,8 +1,11 @@
-"""CALIP's attention between spatial image features and text features, without a single learned parameter.
+"""CALIP's parameter-free attention between spatial image features and text features.
 
-Notation: F_v (C) pooled, F_s (M x C) spatial, F_t (K x C) text, all of unit length; A = F_s F_t^T is the affinity.
+``parameter_free_attention`` is the version to read; ``calip_logits`` is the version to use. Notation: F_v (C) pooled,
+F_s (M x C) spatial, F_t (K x C) text, all of unit length; A = F_s F_t^T is the affinity. Shape comments use n images,
+m tokens, k classes and c feature dimensions.
+
 Source: CALIP (Guo et al., AAAI 2023, arXiv 2209.14169), as released in ``run_imagenet.py`` of ZiyuGuo99/CALIP. The
-body of the paper was not read: what is said of it comes by way of the ports by SuS-X and for Dassl.
+body of the paper was not available: statements about it rely on the ports by SuS-X and for Dassl.
 """
 
 from collections.abc import Callable
@@ -18,9 +21,9 @@ from calip_core.tokens import CalipLogits, ImageTokens
 
 Pool = Callable[[Float[Tensor, "n m c"]], Float[Tensor, "n c"]]
 
-# exp(1 / alpha) must stay far from the ends of float32 for the one exponential that serves both softmaxes.
+# exp(1 / alpha) must stay well inside float32's range when one exponential serves both softmaxes.
 _SMALLEST_SHARED_ALPHA = 1 / 30
-# Affinities of one chunk: few enough to stay in a processor's cache, many enough to fill a GPU.
+# Affinities per chunk: few enough to stay in a processor's cache, many enough to fill a GPU.
 _CPU_CHUNK_ELEMENTS = 1 << 20
 _GPU_CHUNK_ELEMENTS = 1 << 27
 
@@ -38,13 +41,13 @@ POOLS: dict[str, Pool] = {
 
 @dataclass(frozen=True)
 class CalipConfig:
-    """What the equations leave open. Each named constructor is one reading that somebody has published.
+    """The choices that the equations leave open. Each named constructor is one published reading of them.
 
     Attributes:
-        alpha_t: temperature of the softmax over the M image tokens (text looks at the image).
-        alpha_s: temperature of the softmax over the K classes (the image looks at text).
-        pooling: how M attended tokens become F_v^a: a name of ``POOLS`` or a function "n m c" -> "n c".
-        normalize: whether F_t^a and F_v^a are made unit length before they are compared.
+        alpha_t: temperature of the softmax over the M image tokens (text attends to the image).
+        alpha_s: temperature of the softmax over the K classes (the image attends to the text).
+        pooling: how M attended tokens become F_v^a: a key of ``POOLS`` or a function "n m c" -> "n c".
+        normalize: whether F_t^a and F_v^a are normalised to unit length before they are compared.
 
     Raises:
         ValueError: a temperature that is not positive and finite, or an unknown pooling.
@@ -63,13 +66,14 @@ class CalipConfig:
 
     @classmethod
     def official(cls) -> "CalipConfig":
-        """The authors' released code: it multiplies A by 2, which is a temperature of one half."""
+        """The authors' released code, which multiplies A by 2: a temperature of one half."""
         return cls(alpha_t=0.5, alpha_s=0.5)
 
     @classmethod
     def paper(cls) -> "CalipConfig":
-        """The paper's text as the ports by SuS-X and for Dassl read it: both temperatures 2. They find no word on how
-        average and maximum are combined; they are added here, as the released code does.
+        """The paper's text as the ports by SuS-X and for Dassl read it: both temperatures are 2.
+
+        Neither port says how the paper combines average and maximum; this adds them, as the released code does.
         """
         return cls(alpha_t=2.0, alpha_s=2.0)
 
@@ -78,20 +82,20 @@ class CalipConfig:
         """SuS-X's port: temperature 2 and unit-length attended features.
 
         Args:
-            pool: SuS-X pools with CLIP's own attention pool. That layer has weights and belongs to a backbone:
-                ``calip_core.backbones.dense.attention_pooling`` makes the function. Without it the plain mean stands
-                in.
+            pool: CLIP's own attention pool, which SuS-X uses. That layer has weights and belongs to a backbone:
+                ``calip_core.backbones.dense.attention_pooling`` returns it as a function. Without it, the mean is
+                used.
         """
         return cls(alpha_t=2.0, alpha_s=2.0, pooling=pool or "mean", normalize=True)
 
     @classmethod
     def dassl(cls) -> "CalipConfig":
-        """The port to the Dassl toolbox (yuranusduke/CALIP): temperature 2; its logit scale is 1/0.07."""
+        """The port to the Dassl toolbox (yuranusduke/CALIP): temperature 2. Its logit scale is 1/0.07."""
         return cls(alpha_t=2.0, alpha_s=2.0)
 
     @classmethod
     def ttabc(cls) -> "CalipConfig":
-        """The version of walawalagoose/TTABC: the released code's temperature with the model's own logit scale."""
+        """The version in walawalagoose/TTABC: the released code's temperature with the model's own logit scale."""
         return cls(alpha_t=0.5, alpha_s=0.5)
 
     def pool(self, features: Float[Tensor, "n m c"]) -> Float[Tensor, "n c"]:
@@ -102,10 +106,10 @@ class CalipConfig:
 def parameter_free_attention(
     spatial: Float[Tensor, "n m c"], text: Float[Tensor, "k c"], *, alpha_t: float, alpha_s: float
 ) -> tuple[Float[Tensor, "n k c"], Float[Tensor, "n m c"]]:
-    """Both directions of the attention, formed in full as the released code forms them.
+    """Both directions of the attention, materialised in full as in the released code.
 
-    This is the version to read and to look inside; ``calip_logits`` computes the same classification without forming
-    the first result, which takes n * k * c numbers.
+    This is the version to read and to inspect. ``calip_logits`` computes the same classification without
+    materialising the first result, which takes n * k * c numbers.
 
     Args:
         spatial: F_s, rows of unit length.
@@ -123,9 +127,9 @@ def parameter_free_attention(
     _check_temperature("alpha_t", alpha_t)
     _check_temperature("alpha_s", alpha_s)
     _check_width("spatial tokens", spatial, text)
-    affinity = spatial @ text.T
-    text_attended = (affinity / alpha_t).softmax(dim=1).transpose(1, 2) @ spatial
-    visual_attended = (affinity / alpha_s).softmax(dim=2) @ text
+    affinity = spatial @ text.T  # (n, m, c) @ (c, k) -> (n, m, k)
+    text_attended = (affinity / alpha_t).softmax(dim=1).transpose(1, 2) @ spatial  # (n, k, m) @ (n, m, c) -> (n, k, c)
+    visual_attended = (affinity / alpha_s).softmax(dim=2) @ text  # (n, m, k) @ (k, c) -> (n, m, c)
     return text_attended, visual_attended
 
 
@@ -138,20 +142,21 @@ def calip_logits(
 ) -> CalipLogits:
     """The three logit terms that CALIP blends, as in the released ``run_imagenet.py``.
 
-    Memory beyond the result is bounded: images go through in chunks, and F_t^a (K x C an image) is never formed,
-    because F_v F_t^aT = (F_v F_s^T) softmax_M(A / alpha_t).
+    Memory beyond the result is bounded: images are processed in chunks, and F_t^a (K x C per image) is never
+    materialised, because F_v F_t^aT = (F_v F_s^T) softmax_M(A / alpha_t).
 
     Args:
         tokens: pooled and spatial features; float64, float32, bfloat16 or float16.
         text: F_t, rows of unit length, on the device and in the precision of ``tokens``.
-        config: temperatures and pooling; the released code's when left out.
+        config: temperatures and pooling; by default, those of the released code.
         logit_scale: s, CLIP's ``exp(logit_scale)``.
 
     Returns:
-        Logits "n k" in float32 (float64 for float64 input): sums over tokens and classes lose too much in half.
+        Logits "n k" in float32 (float64 for float64 input): half precision would lose too much in the sums over
+        tokens and classes.
 
     Raises:
-        ValueError: feature widths differ, there are no classes, or features are NaN or infinite.
+        ValueError: the feature widths differ, there are no classes, or a feature is NaN or infinite.
     """
     config = config or CalipConfig.official()
     _check_width("image tokens", tokens.pooled, text)
@@ -167,53 +172,55 @@ def calip_logits(
 
 
 def _chunk_logits(tokens: ImageTokens, text: Float[Tensor, "k c"], config: CalipConfig) -> CalipLogits:
-    """One chunk's three cosine terms, by the cheapest way that is exact for this configuration."""
-    clip = _widen(tokens.pooled @ text.T)
+    """The three cosine terms of one chunk, by the cheapest exact algorithm for this configuration."""
+    clip = _widen(tokens.pooled @ text.T)  # (n, c) @ (c, k) -> (n, k)
     if config.alpha_t == config.alpha_s >= _SMALLEST_SHARED_ALPHA and not config.normalize:
         text_attended, spatial_attended = _attend_sharing_exponential(tokens, text, config.alpha_s)
     else:
         text_attended, spatial_attended = _attend(tokens, text, config)
-    visual = config.pool(spatial_attended)
+    visual = config.pool(spatial_attended)  # (n, m, c) -> (n, c)
     if config.normalize:
         visual = normalize(visual, dim=-1)
-    return CalipLogits(clip, text_attended, _widen(visual @ text.T))
+    return CalipLogits(clip, text_attended, _widen(visual @ text.T))  # all (n, k)
 
 
 def _attend_sharing_exponential(
     tokens: ImageTokens, text: Float[Tensor, "k c"], alpha: float
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n m c"]]:
-    """Both softmaxes from one exponential: they differ only in what they divide it by.
+    """Both softmaxes from one exponential: they differ only in the sum that they divide by.
 
-    Cosines divided by alpha are small, so no maximum need be subtracted; the two sums follow as small products.
+    Cosines divided by alpha are small, so there is no need to subtract a maximum. The sums over tokens and the
+    weighted queries come from one batched product with k columns.
     """
     n, m, c = tokens.spatial.shape
-    weights = _widen(tokens.spatial.reshape(n * m, c) @ (text / alpha).T).exp_()
-    over_classes = weights.sum(dim=1, keepdim=True)
-    queries = torch.bmm(tokens.spatial, tokens.pooled.unsqueeze(2)).transpose(1, 2)
-    rows = torch.cat([_widen(queries), torch.ones_like(queries, dtype=weights.dtype)], dim=1)
-    numerator, over_tokens = torch.bmm(rows, weights.view(n, m, -1)).unbind(dim=1)
-    attended = (weights.div_(over_classes).to(text.dtype) @ text).view(n, m, c)
+    weights = _widen(tokens.spatial.reshape(n * m, c) @ (text / alpha).T).exp_()  # (n m, c) @ (c, k) -> (n m, k)
+    over_classes = weights.sum(dim=1, keepdim=True)  # (n m, 1)
+    queries = torch.bmm(tokens.spatial, tokens.pooled.unsqueeze(2)).transpose(1, 2)  # F_v F_s^T, (n, 1, m)
+    rows = torch.cat([_widen(queries), torch.ones_like(queries, dtype=weights.dtype)], dim=1)  # (n, 2, m)
+    numerator, over_tokens = torch.bmm(rows, weights.view(n, m, -1)).unbind(dim=1)  # two of (n, k)
+    attended = (weights.div_(over_classes).to(text.dtype) @ text).view(n, m, c)  # (n m, k) @ (k, c) -> (n, m, c)
     return numerator / over_tokens, attended
 
 
 def _attend(
     tokens: ImageTokens, text: Float[Tensor, "k c"], config: CalipConfig
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n m c"]]:
-    """Two separate softmaxes: for unequal or very sharp temperatures, and for unit-length attended features."""
-    affinity = _widen(tokens.spatial @ text.T)
-    over_tokens = (affinity / config.alpha_t).softmax(dim=1)
-    queries = _widen(torch.bmm(tokens.spatial, tokens.pooled.unsqueeze(2)))
-    text_attended = (queries * over_tokens).sum(dim=1)
+    """Two separate softmaxes: for unequal or very sharp temperatures, and for normalised attended features."""
+    affinity = _widen(tokens.spatial @ text.T)  # (n, m, c) @ (c, k) -> (n, m, k)
+    over_tokens = (affinity / config.alpha_t).softmax(dim=1)  # (n, m, k), sums to 1 over m
+    queries = _widen(torch.bmm(tokens.spatial, tokens.pooled.unsqueeze(2)))  # (n, m, 1)
+    text_attended = (queries * over_tokens).sum(dim=1)  # (n, k)
     if config.normalize:
         text_attended = text_attended / _attended_text_norms(tokens.spatial, over_tokens)
-    visual = (affinity / config.alpha_s).softmax(dim=2).to(text.dtype) @ text
+    visual = (affinity / config.alpha_s).softmax(dim=2).to(text.dtype) @ text  # (n, m, k) @ (k, c) -> (n, m, c)
     return text_attended, visual
 
 
 def _attended_text_norms(spatial: Float[Tensor, "n m c"], weights: Float[Tensor, "n m k"]) -> Float[Tensor, "n k"]:
     """Lengths of the rows of F_t^a = W^T F_s from the M x M Gram matrix of F_s: |W^T F_s|^2 = W^T (F_s F_s^T) W."""
-    gram = _widen(spatial @ spatial.transpose(1, 2))
-    return (weights * (gram @ weights)).sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny).sqrt()
+    gram = _widen(spatial @ spatial.transpose(1, 2))  # (n, m, m)
+    squares = (weights * (gram @ weights)).sum(dim=1)  # (n, m, k) -> (n, k)
+    return squares.clamp_min(torch.finfo(weights.dtype).tiny).sqrt()
 
 
 def _widen(tensor: Tensor) -> Tensor:
@@ -243,7 +250,7 @@ def _check_width(what: str, features: Tensor, text: Tensor) -> None:
 
 
 def _check_finite(logits: CalipLogits, tokens: ImageTokens, text: Tensor) -> None:
-    """NaN spreads to the small results, so the large inputs are only searched when something is wrong."""
+    """NaN spreads to the small results, so the large inputs are searched only when something is wrong."""
     if all(term.isfinite().all() for term in (logits.clip, logits.text_attended, logits.visual_attended)):
         return
     for name, features in (("pooled", tokens.pooled), ("spatial", tokens.spatial), ("text", text)):

@@ -1,4 +1,4 @@
-"""What a measurement was made on, and with which code."""
+"""The hardware and the code version behind a measurement."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def processor_name() -> str:
-    """The processor as the system names it."""
+    """The processor's name, as the system reports it."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -33,7 +33,7 @@ def device_name(device: torch.device) -> str:
 
 
 def library_version() -> str:
-    """This library's version: as installed, or as a checkout says that is used without installing it."""
+    """This library's version: the installed one, or the checkout's if it is used without installation."""
     try:
         return version("calip-core")
     except PackageNotFoundError:
@@ -45,13 +45,13 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """The installed version of each package.
 
     Raises:
-        PackageNotFoundError: one is not installed.
+        PackageNotFoundError: a package is not installed.
     """
     return {package: version(package) for package in packages}
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" where tracked files differ from it; "unknown" outside a checkout."""
+    """The checkout's commit, with "-dirty" if tracked files differ from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(_REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()

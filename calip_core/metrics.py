@@ -1,4 +1,4 @@
-"""How good is a classifier, how sure can we be, and is one better than another on the same images?"""
+"""Accuracy, confidence intervals, calibration, and tests of two classifiers on the same images."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ Floats = Float[np.ndarray, "..."]
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval, both ends in the unit of what was estimated (a share from 0 to 1 for accuracies)."""
+    """A confidence interval; both ends have the unit of the estimate (a fraction from 0 to 1 for accuracies)."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class PairedTest:
     Attributes:
         only_a: images that only the first classifier gets right.
         only_b: images that only the second gets right.
-        p_value: two-sided probability of so uneven a split if both were equally good.
+        p_value: two-sided probability of a split at least this uneven if both were equally good.
     """
 
     only_a: int
@@ -43,11 +43,11 @@ class PairedTest:
 def correct_predictions(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 1) -> Bool[np.ndarray, "n"]:
     """Whether each image's label is among the ``k`` classes with the largest logits.
 
-    Among equal logits the class with the lower number comes first. The released CALIP code takes what ``topk`` lists,
-    which is the same where topk keeps that order: it does for 64 classes and more, below it takes any.
+    Among equal logits, the class with the lower index comes first. The released CALIP code takes the order of
+    ``topk``, which agrees for 64 classes or more; with fewer classes, ``topk`` breaks ties arbitrarily.
 
     Raises:
-        ValueError: lengths differ, labels lie outside the classes, logits are NaN, or k is out of range.
+        ValueError: the lengths differ, a label is not a class, a logit is NaN, or k is out of range.
     """
     target = torch.from_numpy(checked_labels(logits, labels)).to(logits.device).unsqueeze(1)
     if not 1 <= k <= logits.shape[1]:
@@ -59,12 +59,12 @@ def correct_predictions(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int 
 
 
 def accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> float:
-    """Share of images whose largest logit is their label's (top-1), from 0 to 1."""
+    """Top-1 accuracy: the fraction of images whose largest logit is their label's."""
     return float(correct_predictions(logits, labels).mean())
 
 
 def top_k_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 5) -> float:
-    """Share of images whose label is among the ``k`` largest logits, from 0 to 1."""
+    """Top-k accuracy: the fraction of images whose label is among the ``k`` largest logits."""
     return float(correct_predictions(logits, labels, k).mean())
 
 
@@ -78,10 +78,10 @@ def per_class_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> Float
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """Interval for a share of ``correct`` out of ``total`` (Wilson, 1927): honest near 0 and 1, unlike +-1.96 s.e.
+    """Wilson's score interval (1927) for a proportion; unlike +-1.96 s.e., it keeps its coverage near 0 and 1.
 
     Raises:
-        ValueError: no images, more correct than images, or a confidence outside (0, 1).
+        ValueError: there are no images, more correct than images, or the confidence is outside (0, 1).
     """
     if not 0 <= correct <= total or total == 0:
         raise ValueError(f"{correct} correct of {total} images: expected 0 <= correct <= total and total > 0")
@@ -93,20 +93,20 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
 def bootstrap_interval(
     values: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = 2000
 ) -> Interval:
-    """Percentile bootstrap interval for the mean of ``values``, one number an image.
+    """Percentile bootstrap interval for the mean of ``values``, one number per image.
 
-    For the gain of one classifier over another on the same images, ``paired_interval`` is honest where the two differ
-    on few of them; this one is for means of other values.
+    For the gain of one classifier over another on the same images use ``paired_interval``, which keeps its coverage
+    where the two differ on few of them.
 
     Raises:
-        ValueError: no values, NaN, or a confidence outside (0, 1).
+        ValueError: there are no values, one is NaN, or the confidence is outside (0, 1).
     """
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
-        raise ValueError(f"expected finite values, one an image, got shape {sample.shape}")
+        raise ValueError(f"expected finite values, one per image, got shape {sample.shape}")
     _check_confidence(confidence)
     levels, counts = np.unique(sample, return_counts=True)
-    # A resample's mean depends only on how often each distinct value is drawn: hits have at most three values.
+    # A resample's mean depends only on how often each distinct value is drawn: paired hits take at most three values.
     drawn = np.random.default_rng(seed).multinomial(len(sample), counts / len(sample), size=resamples)
     low, high = np.quantile(drawn @ levels / len(sample), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
@@ -115,20 +115,20 @@ def bootstrap_interval(
 def paired_interval(only_a: int, only_b: int, total: int, confidence: float = 0.95) -> Interval:
     """Score interval for the difference of two accuracies on the same images (Tango, 1998).
 
-    It holds every difference that a score test would not reject. So it keeps a width where the two classifiers differ
-    on few images or on none, where a bootstrap can only draw what it has seen.
+    It contains every difference that a score test would not reject. It therefore keeps a positive width where the two
+    classifiers differ on few images or none, where a bootstrap can only resample what it has seen.
 
     Args:
         only_a: images that only the first classifier gets right.
         only_b: images that only the second gets right.
-        total: all images, those on which both agree included.
+        total: all images, including those on which both agree.
         confidence: of the interval.
 
     Returns:
-        Ends of the interval for ``(only_a - only_b) / total``, shares from -1 to 1.
+        The interval for ``(only_a - only_b) / total``, from -1 to 1.
 
     Raises:
-        ValueError: no images, counts that do not fit, or a confidence outside (0, 1).
+        ValueError: there are no images, the counts are inconsistent, or the confidence is outside (0, 1).
     """
     if min(only_a, only_b) < 0 or only_a + only_b > total or total == 0:
         raise ValueError(f"{only_a} and {only_b} of {total} images: expected counts of disjoint images, and total > 0")
@@ -136,17 +136,17 @@ def paired_interval(only_a: int, only_b: int, total: int, confidence: float = 0.
     gain, width = (only_a - only_b) / total, float(norm.ppf((1 + confidence) / 2)) ** 2
 
     def beyond(difference: float) -> float:
-        """Above 0 where the score test rejects this difference."""
+        """Positive where the score test rejects this difference."""
         return total * (gain - difference) ** 2 - width * _paired_variance(only_a, only_b, total, difference)
 
-    nearby = 1e-12  # the estimate itself is a root too where the variance there is zero
+    nearby = 1e-12  # where its variance is zero, the estimate itself is a root too
     low = -1.0 if gain - nearby <= -1 else brentq(beyond, -1.0, gain - nearby)
     high = 1.0 if gain + nearby >= 1 else brentq(beyond, gain + nearby, 1.0)
     return Interval(float(low), float(high))
 
 
 def _paired_variance(only_a: int, only_b: int, total: int, difference: float) -> float:
-    """Variance of one image's difference if the true difference were this: Tango's maximum likelihood estimate."""
+    """Variance per image if this were the true difference: Tango's maximum likelihood estimate."""
     linear = (2 * total - only_a + only_b) * difference - only_a - only_b
     constant = -only_b * difference * (1 - difference)
     share_b = (np.sqrt(max(linear**2 - 8 * total * constant, 0.0)) - linear) / (4 * total)
@@ -154,10 +154,10 @@ def _paired_variance(only_a: int, only_b: int, total: int, difference: float) ->
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Mean of a few repetitions and half the width of its t-interval; the half is NaN for a single one.
+    """Mean of a few repetitions and the half-width of its t-interval, which is NaN for a single repetition.
 
     Raises:
-        ValueError: no values, or a confidence outside (0, 1).
+        ValueError: there are no values, or the confidence is outside (0, 1).
     """
     _check_confidence(confidence)
     given = np.asarray(values, dtype=float)
@@ -170,7 +170,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
-    """Exact McNemar test (McNemar, 1947) from the hits of two classifiers on the same images, in the same order.
+    """Exact McNemar test (1947) from the hits of two classifiers on the same images, in the same order.
 
     Raises:
         ValueError: the two have different lengths.
@@ -179,14 +179,14 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
     if a.shape != b.shape:
         raise ValueError(f"hits of {a.shape} and {b.shape} images: the test needs the same images for both")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    # The images on which both agree say nothing; the others are coin tosses if both are equally good.
+    # Images on which both agree carry no information; the others are coin tosses if both are equally good.
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return PairedTest(only_a, only_b, p_value)
 
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Predictions sorted into equal bins of confidence; entries are NaN where a bin is empty.
+    """Predictions sorted into equal-width bins of confidence; entries are NaN where a bin is empty.
 
     Attributes:
         confidence: mean largest probability in each bin.
@@ -200,14 +200,14 @@ class ReliabilityBins:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean gap of confidence and accuracy, each bin weighted by its images (Guo et al., ICML 2017)."""
+        """Mean gap between confidence and accuracy, each bin weighted by its images (Guo et al., ICML 2017)."""
         filled = self.counts > 0
         gaps = np.abs(self.confidence - self.accuracy)[filled]
         return float(np.average(gaps, weights=self.counts[filled]))
 
 
 def reliability(logits: Float[Tensor, "n k"], labels: ArrayLike, bins: int = 10) -> ReliabilityBins:
-    """Compare the probability that a classifier gives its answer with how often that answer is right."""
+    """Compare the probability that a classifier assigns to its answer with how often that answer is right."""
     hits = correct_predictions(logits, labels).astype(float)
     confidence = logits.double().softmax(dim=1).amax(dim=1).cpu().numpy()
     edges = np.linspace(0, 1, bins + 1)
@@ -220,26 +220,26 @@ def reliability(logits: Float[Tensor, "n k"], labels: ArrayLike, bins: int = 10)
 
 
 def _ratio(sums: Floats, counts: NDArray[np.int64]) -> Floats:
-    """Sums over counts, NaN where there is nothing to divide by."""
+    """Sums divided by counts, NaN where the count is zero."""
     means = np.full(len(counts), np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means
 
 
 def checked_labels(logits: Float[Tensor, "n k"], labels: ArrayLike) -> NDArray[np.int64]:
-    """Labels as class numbers, once they fit the logits.
+    """Labels as class indices, after a check against the logits.
 
     Raises:
-        ValueError: lengths differ, there are no images, labels lie outside the classes, or logits are NaN.
+        ValueError: the lengths differ, there are no images, a label is not a class, or a logit is NaN.
     """
     target = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).astype(np.int64)
     n, k = logits.shape
     if target.shape != (n,) or n == 0:
-        raise ValueError(f"logits of {n} images and labels of shape {target.shape}: expected one label an image")
+        raise ValueError(f"logits of {n} images and labels of shape {target.shape}: expected one label per image")
     if target.min() < 0 or target.max() >= k:
         raise ValueError(f"labels run from {target.min()} to {target.max()}, expected 0 to {k - 1} for {k} classes")
     if logits.isnan().any():
-        raise ValueError("logits hold NaN: they have no largest class")
+        raise ValueError("logits contain NaN: they have no largest class")
     return target
 
 

@@ -1,4 +1,4 @@
-"""The two things that flow through the library: what a backbone says of images, and what CALIP says of classes."""
+"""The two containers that flow through the library: image features from a backbone, and the three logits of CALIP."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class ImageTokens:
         grid: rows and columns of the spatial tokens.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not match.
     """
 
     pooled: Float[Tensor, "n c"]
@@ -39,7 +39,7 @@ class ImageTokens:
         return len(self.pooled)
 
     def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "ImageTokens":
-        """The images that a slice, a list of numbers or a boolean mask selects."""
+        """The images selected by a slice, a list of indices or a boolean mask."""
         return ImageTokens(self.pooled[index], self.spatial[index], self.grid)
 
     def to(self, target: torch.device | torch.dtype | str) -> "ImageTokens":
@@ -54,10 +54,10 @@ class ImageTokens:
 
     @staticmethod
     def cat(parts: Sequence["ImageTokens"]) -> "ImageTokens":
-        """Join batches of one backbone in their order.
+        """Concatenate batches from one backbone, in order.
 
         Raises:
-            ValueError: nothing to join, or the parts have different grids.
+            ValueError: there are no parts, or their grids differ.
         """
         grids = sorted({part.grid for part in parts})
         if len(grids) != 1:
@@ -81,12 +81,12 @@ class TokenStream(Protocol):
 
 @dataclass(frozen=True)
 class CalipLogits:
-    """The three terms of CALIP's blend for ``n`` images and ``k`` classes, each already times the logit scale s.
+    """The three terms of CALIP's blend for ``n`` images and ``k`` classes, each multiplied by the logit scale s.
 
     Attributes:
         clip: s F_v F_t^T, CLIP's own zero-shot logits (weight beta1).
-        text_attended: s F_v F_t^aT, the text features that have looked at the image (beta2).
-        visual_attended: s F_v^a F_t^T, the image feature that has looked at the text (beta3).
+        text_attended: s F_v F_t^aT, with text features that have attended to the image (beta2).
+        visual_attended: s F_v^a F_t^T, with image features that have attended to the text (beta3).
     """
 
     clip: Float[Tensor, "n k"]
@@ -97,7 +97,7 @@ class CalipLogits:
         return len(self.clip)
 
     def __getitem__(self, index: slice | Sequence[int] | Tensor) -> "CalipLogits":
-        """The logits of some of the images."""
+        """The logits of the selected images."""
         return CalipLogits(self.clip[index], self.text_attended[index], self.visual_attended[index])
 
     def combine(self, beta1: float = 1.0, *, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
@@ -106,7 +106,7 @@ class CalipLogits:
 
     @staticmethod
     def cat(parts: Sequence["CalipLogits"]) -> "CalipLogits":
-        """Join the logits of consecutive batches of images."""
+        """Concatenate the logits of consecutive batches of images."""
         return CalipLogits(
             torch.cat([part.clip for part in parts]),
             torch.cat([part.text_attended for part in parts]),

@@ -117,7 +117,7 @@ def test_calibration_by_hand():
 
 def test_bad_input_is_named():
     logits, labels = logits_and_labels()
-    with pytest.raises(ValueError, match="one label an image"):
+    with pytest.raises(ValueError, match="one label per image"):
         metrics.accuracy(logits, labels[:-1])
     with pytest.raises(ValueError, match="labels run from"):
         metrics.accuracy(logits, labels + 1)

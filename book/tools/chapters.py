@@ -1,4 +1,4 @@
-"""The chapters' sources, and the form that every chapter has."""
+"""The chapters' sources, and the structure that every chapter has."""
 
 import ast
 import os
@@ -17,14 +17,14 @@ _OPENING = ("In this chapter", "**You will learn**", "**Time**", "**You need**")
 
 
 class ChapterError(ValueError):
-    """A chapter does not have the form that the book's tools rely on."""
+    """A chapter does not have the structure that the book's tools rely on."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block succeeds.
+    """A temporary path beside ``path`` that replaces it when the block succeeds.
 
-    The library has a stricter one; importing the library takes seconds, which `make sync` should not.
+    The library has a stricter version, but importing the library would cost `make sync` seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -43,7 +43,7 @@ def project() -> dict[str, Any]:
 
 
 def repository_url() -> str:
-    """Where the repository is published: pyproject.toml says it, and nothing else does."""
+    """The URL of the published repository; pyproject.toml is its only source."""
     return str(project()["urls"]["Repository"])
 
 
@@ -58,7 +58,7 @@ def tags(cell: Any) -> list[str]:
 
 
 def only_cell(notebook: Any, tag: str) -> Any:
-    """The one cell with a tag.
+    """The only cell with a tag.
 
     Raises:
         ChapterError: there is none, or more than one.
@@ -73,7 +73,7 @@ def parameters(notebook: Any) -> dict[str, Any]:
     """Names and defaults of a chapter's parameters.
 
     Raises:
-        ChapterError: one is not written ``name: type = value  # what it is``, or there are too many.
+        ChapterError: one is not of the form ``name: type = value  # description``, or there are too many.
     """
     source = only_cell(notebook, "parameters").source
     found = {}
@@ -89,10 +89,10 @@ def parameters(notebook: Any) -> dict[str, Any]:
 
 
 def check_form(notebook: Any) -> None:
-    """Title with what, how long and for whom, set-up, parameters, their check, content, exercises, further reading.
+    """Check for a title cell, set-up, parameters and their check, then content, exercises and further reading.
 
     Raises:
-        ChapterError: the chapter has another form.
+        ChapterError: the chapter has another structure.
     """
     first = notebook.cells[:4]
     if len(first) < 4 or first[0].cell_type != "markdown" or not first[0].source.startswith("# "):
@@ -110,7 +110,7 @@ def check_form(notebook: Any) -> None:
 
 
 def _check_frame(notebook: Any) -> None:
-    """What a reader is told first, and where to read on.
+    """Check the opening statements and the section on further reading.
 
     Raises:
         ChapterError: one of them is missing.
@@ -124,10 +124,10 @@ def _check_frame(notebook: Any) -> None:
 
 
 def read_chapter(source: Path, text: str | None = None) -> Any:
-    """A chapter's cells from its py:percent source (or from text that is to become it), its form checked.
+    """Parse and check a chapter from its py:percent source, or from ``text`` in its place.
 
     Raises:
-        ChapterError: the form is another; the message names the chapter.
+        ChapterError: the chapter has another structure; the message names it.
     """
     notebook = jupytext.reads(source.read_text(encoding="utf-8") if text is None else text, fmt="py:percent")
     try:

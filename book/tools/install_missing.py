@@ -1,7 +1,7 @@
-"""Install what the library needs and this Python lacks, and replace nothing that is there.
+"""Install the library's missing dependencies without replacing any installed package.
 
-Colab brings a torch, torchvision and numpy that fit its GPU; replacing one of them breaks the others. Run by the set-up
-cell of every chapter with nothing but the standard library and pip.
+Colab provides versions of torch, torchvision and numpy that match its GPU; replacing one of them breaks the others. The
+set-up cell of every chapter runs this script, which needs only the standard library and pip.
 """
 
 import re
@@ -14,11 +14,11 @@ from pathlib import Path
 
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _KEPT = ("torch", "torchvision", "numpy")
-_SAME = {"clip-anytorch": "clip"}  # OpenAI's own build from GitHub, under its own name
+_SAME = {"clip-anytorch": "clip"}  # OpenAI's own package from GitHub is called clip
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution that this Python has, if any."""
+    """The installed version of a distribution, if any."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -26,7 +26,7 @@ def installed(name: str) -> str | None:
 
 
 def missing(requirements: list[str]) -> list[str]:
-    """Those requirements of which no version is installed."""
+    """The requirements that have no installed version."""
     lacking = []
     for requirement in requirements:
         name = re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0]
@@ -36,7 +36,7 @@ def missing(requirements: list[str]) -> list[str]:
 
 
 def kept() -> list[str]:
-    """Constraints that hold torch, torchvision and numpy where they are."""
+    """Constraints that pin torch, torchvision and numpy to the installed versions."""
     return [f"{name}=={version}" for name in _KEPT if (version := installed(name))]
 
 

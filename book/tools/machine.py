@@ -1,4 +1,4 @@
-"""What the book was made on, so that a reader can judge its times."""
+"""The machine on which the book was built, so that readers can judge its times."""
 
 import platform
 from importlib import metadata
@@ -8,7 +8,7 @@ _PACKAGES = ("calip-core", "torch", "torchvision", "clip-anytorch", "numpy", "sc
 
 def describe_machine() -> dict[str, str]:
     """Processor, cores, accelerator and system, in words."""
-    import torch  # takes seconds, and only a run needs it
+    import torch  # slow to import, and needed only here
 
     from calip_core.environment import core_count, processor_name
 
@@ -22,5 +22,5 @@ def describe_machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that results depend on most."""
+    """Versions of Python and of the packages that results depend on most."""
     return {"Python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES}

@@ -1,10 +1,10 @@
-"""Markdown that the generated pages share."""
+"""Markdown helpers for generated pages."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table with one line a row."""
+    """A Markdown table with one line per row."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""The book's page on speed, from the records that ``make bench`` left: what was measured, beside what was aimed at."""
+"""The book's page on speed, generated from the records of ``make bench``: measured values and their goals."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,14 +12,14 @@ No machine has been measured for this copy of the book. `make bench` measures th
 in `data/benchmarks/`; the next `make book` shows it here.
 """
 _HOW = """\
-`make bench` took these values and kept one record for each machine in `data/benchmarks/`. This page is made from those
-records. Alternatives that are compared took turns in one process, so a noisy machine slows all of them alike: their
-ratio says more than the seconds. A value without a goal is there for what it says, or to give a ratio its scale.
+`make bench` measured these values and keeps one record per machine in `data/benchmarks/`, from which this page is
+generated. Compared alternatives ran alternately in one process, so a noisy machine slows all of them equally: their
+ratio says more than the seconds. A value without a goal is informative, or gives the scale of a ratio.
 """
 
 
 def speed_page(folder: Path = SPEEDS_DIR) -> str:
-    """The page as MyST Markdown; without any record it says how to make one.
+    """The page as MyST Markdown; without records, it says how to create one.
 
     Raises:
         ValueError: a file in the folder is not a record of speeds.
@@ -38,7 +38,7 @@ def _machine(record: MachineSpeeds) -> Iterable[str]:
 
 
 def _verdict(measurements: list[Measurement]) -> str:
-    """How many goals there are, and every one that was missed."""
+    """The number of goals, and a list of those missed."""
     goals = sum(measurement.goal is not None for measurement in measurements)
     failed = missed(measurements)
     if not failed:
@@ -59,5 +59,5 @@ def _mark(measurement: Measurement) -> str:
 
 
 def _text(words: str) -> str:
-    """Words that stay words in a table of Markdown."""
+    """Text with Markdown's special characters escaped."""
     return words.replace("|", r"\|").replace("_", r"\_").replace("*", r"\*")

@@ -1,4 +1,4 @@
-"""The book's status page, from the records that the chapters' runs left."""
+"""The book's status page, generated from the records of the chapters' runs."""
 
 import json
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ _NOT_RUN = """\
 
 - **OpenAI's weights.** This copy was built with the miniature, without a download. `load_backbone("RN50")` and the
   other names are tested with random weights in the same file format, not with the published ones.
-- **The datasets of the literature.** None was at hand. Their loaders are tested on small stand-ins in the true formats;
-  the downloads have been tried against a local server only.
-- **Colab itself.** The set-up cell is tested in a fresh environment that sees little more than torch.
-- **Published numbers** are never mixed with the measured ones. Where one appears, its source stands beside it.
+- **The datasets of the literature.** None was available. Their loaders are tested on small stand-ins in the original
+  formats; downloads have been tested only against a local server.
+- **Colab itself.** The set-up cell is tested in a fresh environment that contains little more than torch.
+- **Published numbers** are never mixed with measured ones. Each appears with its source.
 """
 
 
@@ -22,7 +22,7 @@ def status_page(records: Iterable[dict[str, Any]]) -> str:
     """The page as MyST Markdown.
 
     Args:
-        records: what ``book.tools.execute`` wrote, one for each chapter.
+        records: the records written by ``book.tools.execute``, one per chapter.
     """
     records = list(records)
     parts = ["# What was run, where and when", _summary(records), "## Chapters", _chapters(records)]

@@ -1,4 +1,4 @@
-"""Make everything that is derived from the chapters' sources: their set-up cells and their .ipynb.
+"""Generate everything derived from the chapters' sources: their set-up cells and their .ipynb files.
 
 Usage: python -m book.tools.sync [--check]
 """
@@ -28,14 +28,14 @@ def setup_source() -> str:
 
 
 def with_setup(text: str) -> str:
-    """A chapter's py:percent text with the set-up cell's body as the template has it."""
+    """A chapter's py:percent text with the body of its set-up cell replaced by the template."""
     return _SETUP.sub(lambda cell: f"{cell[1]}{setup_source()}\n\n", text)
 
 
 def to_ipynb(notebook: Any) -> str:
-    """A notebook without outputs as JSON text: the same cells give the same bytes.
+    """A notebook without outputs as JSON text; the same cells give the same bytes.
 
-    A cell's id comes from its content, so cells elsewhere keep theirs when one is inserted.
+    A cell's id is derived from its content, so other cells keep theirs when one is inserted.
     """
     seen: Counter[str] = Counter()
     cells = []
@@ -52,10 +52,10 @@ def to_ipynb(notebook: Any) -> str:
 
 
 def derived(folder: Path = NOTEBOOKS) -> dict[Path, str]:
-    """What each derived file should hold.
+    """The expected content of each derived file.
 
     Raises:
-        ChapterError: a chapter has not the form of a chapter.
+        ChapterError: a chapter does not have the required structure.
     """
     files = {}
     for source in chapter_sources(folder):
@@ -66,14 +66,14 @@ def derived(folder: Path = NOTEBOOKS) -> dict[Path, str]:
 
 
 def stale(folder: Path = NOTEBOOKS) -> list[Path]:
-    """Files that are not what `make sync` would write, and notebooks whose source is gone."""
+    """Files that differ from what `make sync` would write, and notebooks whose source no longer exists."""
     files = derived(folder)
     changed = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     return changed + [path for path in sorted(folder.glob("*.ipynb")) if path not in files]
 
 
 def sync(folder: Path = NOTEBOOKS) -> list[Path]:
-    """Write every stale file, remove notebooks whose source is gone, and return them."""
+    """Write every stale file, remove notebooks whose source no longer exists, and return all of these paths."""
     files = derived(folder)
     changed = stale(folder)
     for path in changed:
@@ -87,7 +87,7 @@ def sync(folder: Path = NOTEBOOKS) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when something would change")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
     check = parser.parse_args(arguments).check
     try:
         changed = stale() if check else sync()

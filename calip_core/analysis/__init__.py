@@ -1,1 +1,1 @@
-"""What tokens and records tell: localization, geometry of tokens, speed."""
+"""Analyses of tokens and records: localization, token geometry, few-shot leaders, speed."""

@@ -1,4 +1,4 @@
-"""What few-shot measurements say together: who leads, and whether the draws could have made it so."""
+"""Comparison of few-shot methods: which one leads, and whether the lead could be due to the draws of support sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from calip_core.metrics import mean_interval
 
 @dataclass(frozen=True)
 class Leader:
-    """The best of some methods by its mean over the draws, and how far it is ahead of the next one.
+    """The best method by mean accuracy over the draws, and its lead over the runner-up.
 
     Attributes:
-        name: of the best.
+        name: name of the best method.
         mean: its accuracy, from 0 to 1.
-        runner_up: name of the next; empty where there is no other.
-        lead: mean difference of the two on the same draws, from 0 to 1.
-        half: half the width of the 95 % t-interval of the lead; NaN for a single draw.
+        runner_up: name of the second-best method; empty if there is no other.
+        lead: mean difference between the two on the same draws, from 0 to 1.
+        half: half-width of the 95 % t-interval of the lead; NaN for a single draw.
     """
 
     name: str
@@ -29,21 +29,21 @@ class Leader:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the lead lies above zero. A single draw is never clear."""
+        """Whether the interval of the lead lies above zero. The lead from a single draw is never clear."""
         return bool(self.lead > self.half)
 
 
 def leader(accuracy: Mapping[str, Float[np.ndarray, "draws"]]) -> Leader:
-    """Who is best, and whether the draws could have made it so.
+    """Find the best method and its lead.
 
     Args:
-        accuracy: method -> shares, one a draw, the same draws for all. Of equals the first leads.
+        accuracy: method -> accuracies, one per draw, with the same draws for all methods. Ties go to the first method.
 
     Raises:
         ValueError: there are no methods.
     """
     if not accuracy:
-        raise ValueError("accuracy is empty, expected the shares of at least one method")
+        raise ValueError("accuracy is empty, expected at least one method")
     first, *others = sorted(accuracy, key=lambda name: -float(np.mean(accuracy[name])))
     mean = float(np.mean(accuracy[first]))
     if not others:

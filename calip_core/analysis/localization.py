@@ -1,4 +1,4 @@
-"""Does a heat-map over an image's tokens point at the object? Scores that need the object's mask."""
+"""Localization scores of a heat-map over an image's tokens, given the object's mask."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ Cover = Float[np.ndarray, "n m"]
 
 
 def token_cover(masks: Masks, grid: tuple[int, int]) -> Cover:
-    """Share of each token's cell that the mask covers, from 0 to 1, cells row by row.
+    """Fraction of each token's cell that the mask covers, cells in row-major order.
 
     Raises:
         ValueError: the grid has more rows or columns than the masks have pixels.
@@ -23,8 +23,8 @@ def token_cover(masks: Masks, grid: tuple[int, int]) -> Cover:
 def points_on_object(masks: Masks, grid: tuple[int, int], tolerance: int = 0) -> Bool[np.ndarray, "n m"]:
     """Whether the centre of each token's cell lies on the mask, or within ``tolerance`` pixels of it.
 
-    A token stands for a whole cell, but a heat-map can point at one pixel only: the centre, where the map that is
-    interpolated between tokens has its peak. The tolerance (Chebyshev distance, pixels of the mask) makes up for that.
+    A token stands for a whole cell, but a heat-map points at a single pixel: the centre, where the map interpolated
+    between tokens has its peak. The tolerance (Chebyshev distance, in mask pixels) compensates for that.
 
     Raises:
         ValueError: the grid is finer than the masks, or the tolerance is negative.
@@ -42,14 +42,14 @@ def points_on_object(masks: Masks, grid: tuple[int, int], tolerance: int = 0) ->
 def pointing_hits(heat: Float[Tensor, "n m"], on_object: Bool[np.ndarray, "n m"]) -> Bool[np.ndarray, " n"]:
     """The pointing game: whether the hottest token of each image lies on the object (Zhang et al., IJCV 2018).
 
-    A guesser that picks a token at random hits with a chance of ``on_object.mean(axis=1)``.
+    A random token hits with probability ``on_object.mean(axis=1)``.
 
     Args:
-        heat: one number a token, in any unit.
+        heat: one number per token, in any unit.
         on_object: which tokens count as hits, from ``points_on_object``.
 
     Raises:
-        ValueError: the two have different shapes, or the heat is NaN.
+        ValueError: the shapes differ, or the heat is NaN.
     """
     _check_heat(heat, on_object)
     hottest = heat.argmax(dim=1).cpu().numpy()
@@ -59,13 +59,13 @@ def pointing_hits(heat: Float[Tensor, "n m"], on_object: Bool[np.ndarray, "n m"]
 def mean_on_and_off(
     heat: Float[Tensor, "n m"], cover: Cover
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Mean heat of each image on the object and off it, every token weighted by the area that it has there.
+    """Mean heat of each image on and off the object, with tokens weighted by their area there.
 
     Returns:
-        On and off, in the unit of ``heat``; NaN for an image without object, or without anything beside it.
+        On and off, in the unit of ``heat``; NaN where the image has no such area.
 
     Raises:
-        ValueError: the two have different shapes, or the heat is NaN.
+        ValueError: the shapes differ, or the heat is NaN.
     """
     _check_heat(heat, cover)
     values = heat.double().cpu().numpy()
@@ -75,13 +75,13 @@ def mean_on_and_off(
 def disc_masks(
     x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], radius: Float[np.ndarray, " n"], resolution: int
 ) -> Masks:
-    """Pixels of one disc an image: a stand-in for a small object of which only place and size are known.
+    """Masks of one disc per image: a stand-in for a small object of which only position and size are known.
 
     Args:
-        x: centres from the left, as a share of the image's side.
-        y: centres from the top.
-        radius: as a share of the side.
-        resolution: pixels a side.
+        x: centres from the left, as fractions of the image's side.
+        y: centres from the top, as fractions of the side.
+        radius: radii, as fractions of the side.
+        resolution: pixels per side.
     """
     centres = (np.arange(resolution) + 0.5) / resolution
     dx, dy = centres[None, None, :] - x[:, None, None], centres[None, :, None] - y[:, None, None]

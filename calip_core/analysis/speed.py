@@ -1,4 +1,4 @@
-"""Speed as ratios: alternatives take turns in one process, so a noisy or slow machine moves all of them alike."""
+"""Speed as ratios: alternatives alternate in one process, so a noisy or slow machine affects all of them equally."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from calip_core.tokens import CalipLogits, ImageTokens
 
 
 def paired_seconds(alternatives: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median seconds of each alternative; they run in turn, after one warm-up each."""
+    """Median seconds of each alternative; they run alternately, after one warm-up each."""
     times: dict[str, list[float]] = {name: [] for name in alternatives}
     for turn in range(repeats + 1):
         for name, run in alternatives.items():
@@ -32,31 +32,31 @@ def paired_seconds(alternatives: Mapping[str, Callable[[], object]], repeats: in
 
 
 def released_loop(tokens: ImageTokens, text: Float[Tensor, "k c"]) -> CalipLogits:
-    """What the released code does, image by image: every product formed, F_t^a (K x C) included.
+    """The released code's computation, image by image, with every product materialised, including F_t^a (K x C).
 
-    Written anew from the order of operations of ``run_imagenet.py``, with its memory layouts (features as columns),
-    its softmax over the slow dimension and its maximum that also finds positions; temperature one half, scale 100.
+    Rewritten with the order of operations of ``run_imagenet.py``, its memory layout (features as columns), its softmax
+    over the strided dimension and its maximum that also returns indices; temperature 1/2, scale 100.
     """
-    columns = text.T.contiguous()
+    columns = text.T.contiguous()  # (c, k)
     terms = []
     for pooled, tokens_as_columns in zip(tokens.pooled, tokens.spatial.transpose(1, 2), strict=True):
-        affinity = 2 * (tokens_as_columns.T @ columns)
-        text_attended = tokens_as_columns @ affinity.softmax(dim=0)
-        spatial_attended = affinity.softmax(dim=1) @ columns.T
-        visual_attended = spatial_attended.mean(dim=0) + spatial_attended.max(dim=0).values
+        affinity = 2 * (tokens_as_columns.T @ columns)  # (m, c) @ (c, k) -> (m, k)
+        text_attended = tokens_as_columns @ affinity.softmax(dim=0)  # (c, m) @ (m, k) -> (c, k)
+        spatial_attended = affinity.softmax(dim=1) @ columns.T  # (m, k) @ (k, c) -> (m, c)
+        visual_attended = spatial_attended.mean(dim=0) + spatial_attended.max(dim=0).values  # (c)
         terms.append((100 * pooled @ columns, 100 * pooled @ text_attended, 100 * visual_attended @ columns))
     return CalipLogits(*(torch.stack(term) for term in zip(*terms, strict=True)))
 
 
 @dataclass(frozen=True)
 class AttentionSpeed:
-    """Seconds for all images, by three ways.
+    """Seconds for all images, for three implementations.
 
     Attributes:
         loop: the released code's order of operations.
         products: the two matrix products that no exact method avoids, A = F_s F_t^T and weights times F_t.
         ours: ``calip_logits``.
-        images: how many images those seconds are for.
+        images: number of images.
     """
 
     loop: float
@@ -66,12 +66,12 @@ class AttentionSpeed:
 
     @property
     def times_faster(self) -> float:
-        """How often ``calip_logits`` finishes while the loop runs once."""
+        """How many times faster ``calip_logits`` is than the loop."""
         return self.loop / self.ours
 
     @property
     def share_of_bare_products(self) -> float:
-        """Speed relative to the two bare products alone: 1 would be the floor itself."""
+        """Speed relative to the two bare products: 1 would be the upper limit."""
         return self.products / self.ours
 
 
@@ -79,7 +79,7 @@ def attention_speed(
     images: int = 256, grid: tuple[int, int] = (7, 7), width: int = 1024, classes: int = 1000,
     device: str = "cpu", repeats: int = 5,
 ) -> AttentionSpeed:
-    """Time CALIP's attention on random unit vectors, float32 (the default size is ImageNet's with RN50)."""
+    """Time CALIP's attention on random float32 unit vectors (the default size is that of ImageNet with RN50)."""
     generator = torch.Generator().manual_seed(0)
 
     def unit(*shape: int) -> Tensor:
@@ -101,9 +101,9 @@ def attention_speed(
 def encoding_seconds(
     backbone: Backbone, plain: ClipModule, images: int = 16, repeats: int = 3
 ) -> tuple[float, float]:
-    """Seconds that ``plain.encode_image`` (float32, as the package ships it) and ``backbone`` take for random images.
+    """Seconds that ``plain.encode_image`` (float32, as shipped in the package) and ``backbone`` take for random images.
 
-    The backbone's figure includes all spatial tokens, the plain call's only the pooled vector.
+    The backbone's time includes all spatial tokens, the plain call's only the pooled vector.
     """
     size = backbone.resolution
     batch = torch.randn(images, 3, size, size, generator=torch.Generator().manual_seed(0)).to(backbone.device)
@@ -118,7 +118,7 @@ def encoding_seconds(
 
 
 def machine() -> str:
-    """The processor, its threads and the GPU if there is one: what a measured time belongs to."""
+    """The processor, its threads and the GPU if there is one: the context of a measured time."""
     processor = processor_name()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Measured speeds as records: one file a machine, from which the book's page on speed is made."""
+"""Records of measured speeds: one file per machine, from which the book's page on speed is made."""
 
 import re
 from collections.abc import Iterable
@@ -12,20 +12,20 @@ from calip_core.environment import core_count, processor_name
 from calip_core.paths import DATA_DIR, atomic_path
 
 SPEEDS_DIR = DATA_DIR / "benchmarks"
-"""Where ``make bench`` keeps its records; the book reads every file of it."""
+"""Where ``make bench`` writes its records; the book reads every file in this folder."""
 
 Text = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Measurement(BaseModel):
-    """One measured value, and the goal that it was to reach.
+    """One measured value and its goal.
 
     Attributes:
-        what: what was measured, in words, the size of the problem included.
-        value: in ``unit``; a percentage is 85, not 0.85.
+        what: description of what was measured, including the problem size.
+        value: value in ``unit``; a percentage is 85, not 0.85.
         unit: such as "s", "images/s", "times", "%", "MiB".
-        goal: the least value that was aimed at, or the largest where ``better`` is "lower"; None where none was set.
+        goal: the smallest acceptable value, or the largest if ``better`` is "lower"; None if no goal was set.
         better: which direction is the good one.
     """
 
@@ -38,7 +38,7 @@ class Measurement(BaseModel):
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal was reached; None where there is none."""
+        """Whether the goal was reached; None if there is none."""
         if self.goal is None:
             return None
         return self.value >= self.goal if self.better == "higher" else self.value <= self.goal
@@ -50,7 +50,7 @@ class Measurement(BaseModel):
 
     @property
     def goal_text(self) -> str:
-        """The goal in words; empty where there is none."""
+        """The goal in words; empty if there is none."""
         if self.goal is None:
             return ""
         return f"at {'least' if self.better == 'higher' else 'most'} {_digits(self.goal)} {self.unit}".strip()
@@ -61,7 +61,7 @@ class Measurement(BaseModel):
 
 
 class SpeedRun(BaseModel):
-    """What one benchmark measured in one run, and the code and settings that it ran with."""
+    """The measurements of one run of a benchmark, with the code version and settings of the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     title: Text
@@ -73,7 +73,7 @@ class SpeedRun(BaseModel):
 
 
 class MachineSpeeds(BaseModel):
-    """All that was measured on one machine: the latest run of each benchmark, under the benchmark's name."""
+    """Everything measured on one machine: the latest run of each benchmark, keyed by the benchmark's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: Literal[1] = 1
@@ -82,25 +82,25 @@ class MachineSpeeds(BaseModel):
 
 
 def machine_name() -> str:
-    """The processor, its cores that this process may use, and the GPU if there is one."""
+    """The processor, the number of cores that this process may use, and the GPU if there is one."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{processor_name()}, {core_count()} cores{gpu}"
 
 
 def record_path(machine: str, folder: Path = SPEEDS_DIR) -> Path:
-    """The file of one machine's record: its name in small letters, digits and hyphens."""
+    """The file of one machine's record: the machine's name in lower-case letters, digits and hyphens."""
     plain = re.sub(r"\((r|tm|c)\)", " ", machine.lower())
     return folder / f"{re.sub(r'[^a-z0-9]+', '-', plain).strip('-')}.json"
 
 
 def save_run(name: str, run: SpeedRun, *, machine: str, folder: Path = SPEEDS_DIR) -> Path:
-    """Put one benchmark's run into the machine's record; those of other benchmarks stay as they are.
+    """Write one benchmark's run to the machine's record; runs of other benchmarks are kept.
 
     Returns:
         The record's path.
 
     Raises:
-        ValueError: the file that is there is not such a record.
+        ValueError: the existing file is not such a record.
         OSError: the folder cannot be written.
     """
     path = record_path(machine, folder)
@@ -112,10 +112,10 @@ def save_run(name: str, run: SpeedRun, *, machine: str, folder: Path = SPEEDS_DI
 
 
 def read_speeds(path: Path) -> MachineSpeeds:
-    """One machine's record.
+    """Read one machine's record.
 
     Raises:
-        ValueError: the file is not such a record; the message names it and what is wrong.
+        ValueError: the file is not such a record; the message names the file and the fault.
     """
     try:
         return MachineSpeeds.model_validate_json(path.read_bytes())
@@ -128,7 +128,7 @@ def read_speeds(path: Path) -> MachineSpeeds:
 
 
 def all_speeds(folder: Path = SPEEDS_DIR) -> list[MachineSpeeds]:
-    """The records of every machine that was measured, by their files' names.
+    """The records of every measured machine, sorted by file name.
 
     Raises:
         ValueError: a file is not such a record.
@@ -137,7 +137,7 @@ def all_speeds(folder: Path = SPEEDS_DIR) -> list[MachineSpeeds]:
 
 
 def missed(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Those that have a goal and did not reach it."""
+    """The measurements that have a goal and did not reach it."""
     return [measurement for measurement in measurements if measurement.reached is False]
 
 

@@ -1,4 +1,4 @@
-"""How different are an image's tokens from one another, and from those of other images?"""
+"""How much an image's tokens differ from one another, and from those of other images."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from torch.nn.functional import normalize
 
 @dataclass(frozen=True)
 class VarianceShares:
-    """Where the variance of spatial tokens lies; the three shares add up to 1.
+    """Decomposition of the variance of spatial tokens; the three shares add up to 1.
 
     Attributes:
-        place: between the grid's places, the same in every image.
-        image: between images, the same at every place.
-        rest: what a place shows in one image only: the information that pooling gives up.
+        place: share due to the position in the grid, the same in every image.
+        image: share due to the image, the same at every position.
+        rest: interaction of the two: what a position shows in one image only, and what pooling discards.
     """
 
     place: float
@@ -33,25 +33,25 @@ def variance_shares(spatial: Float[Tensor, "n m c"]) -> VarianceShares:
     if n < 2 or m < 2:
         raise ValueError(f"{n} images with {m} tokens: variance shares need at least two of each")
     tokens = spatial.double()
-    centred = tokens - tokens.mean(dim=(0, 1))
+    centred = tokens - tokens.mean(dim=(0, 1))  # (n, m, c) - (c)
     total = centred.square().mean(dim=(0, 1)).sum().item()
     if total == 0:
         raise ValueError("all tokens are equal: they have no variance to share out")
-    place = centred.mean(dim=0).square().mean(dim=0).sum().item() / total
-    image = centred.mean(dim=1).square().mean(dim=0).sum().item() / total
+    place = centred.mean(dim=0).square().mean(dim=0).sum().item() / total  # from (m, c)
+    image = centred.mean(dim=1).square().mean(dim=0).sum().item() / total  # from (n, c)
     return VarianceShares(place, image, 1 - place - image)
 
 
 def mean_token_cosines(spatial: Float[Tensor, "n m c"]) -> Float[Tensor, "m m"]:
-    """Cosine between the tokens at every two places of one image, averaged over the images."""
+    """Cosine between the tokens at each pair of positions in one image, averaged over images."""
     unit = normalize(spatial, dim=-1)
     return torch.einsum("nac,nbc->ab", unit, unit) / len(spatial)
 
 
 def mean_cosine_across_images(spatial: Float[Tensor, "n m c"]) -> float:
-    """Mean cosine between tokens at one place in two different images, over all places and pairs of images.
+    """Mean cosine between tokens at the same position in two different images, over all positions and pairs.
 
-    The sum over all pairs is the squared length of the sum of vectors, so no n x n matrix is formed.
+    The sum over all pairs is the squared norm of the sum of the vectors, so no n x n matrix is needed.
 
     Raises:
         ValueError: fewer than two images.
@@ -60,11 +60,11 @@ def mean_cosine_across_images(spatial: Float[Tensor, "n m c"]) -> float:
     if n < 2:
         raise ValueError(f"{n} image: a cosine across images needs at least two")
     unit = normalize(spatial.double(), dim=-1)
-    pairs_with_self = unit.sum(dim=0).square().sum(dim=-1)
+    pairs_with_self = unit.sum(dim=0).square().sum(dim=-1)  # (m)
     return float(((pairs_with_self - n) / (n * (n - 1))).mean())
 
 
 def off_diagonal_mean(matrix: Float[Tensor, "m m"]) -> float:
-    """Mean of a square matrix without its diagonal, NaN for a single row."""
+    """Mean of a square matrix without its diagonal; NaN for a single row."""
     outside = ~torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)
     return float(matrix[outside].mean())

@@ -1,4 +1,4 @@
-"""Dataset cards: one YAML file a task in ``data/cards`` with what is known of it before any image is read."""
+"""Dataset cards: one YAML file per task in ``data/cards`` with everything known about it before any image is read."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -34,12 +34,12 @@ Kind = Literal["images", "clouds"]
 def _below(path: str) -> str:
     parts = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts or "\\" in path:
-        raise ValueError(f"{path!r} is no path below the data root: write it relative, with / and without ..")
+        raise ValueError(f"{path!r} is not a path below the data root: write it relative, with / and without ..")
     return path
 
 
 BelowRoot = Annotated[str, Field(min_length=1), AfterValidator(_below)]
-"""A path relative to some folder that cannot lead out of it, with ``/`` between its parts."""
+"""A relative path that cannot leave its folder, with ``/`` between its parts."""
 
 
 class Photograph(BaseModel):
@@ -48,24 +48,24 @@ class Photograph(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     caption: Text
-    """What it shows, as it stands in a prompt: the class name."""
+    """What it shows, as worded in a prompt: the class name."""
     file: Annotated[str, Field(pattern=r"^[a-z]+/[^/].*$")]
-    """The installed package and the path inside it, as in ``skimage/data/moon.png``."""
+    """The installed package and the path within it, as in ``skimage/data/moon.png``."""
     credit: Text
-    """Who made it, and its licence."""
+    """Its author and licence."""
 
 
 Reader = Literal[
     "class_folders", "path_lists", "pets", "cars", "flowers", "aircraft", "sun397", "ucf101", "imagenet", "variant",
     "clouds_off", "clouds_text", "clouds_hdf5",
 ]  # fmt: skip
-"""Who finds the images or clouds, labels and splits of a dataset."""
+"""The reader that finds the images or clouds, labels and splits of a dataset."""
 LISTED = ("path_lists", "clouds_text", "clouds_hdf5")
 """Readers that need ``lists``."""
 
 
 class Place(BaseModel):
-    """Where a dataset may lie below the data root, and what differs there from the rest of its layout."""
+    """A possible location of a dataset below the data root, and how it differs from the rest of the layout."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,13 +74,13 @@ class Place(BaseModel):
     images: BelowRoot = "."
     """The folder of its images or clouds, below ``folder``; paths in split files start here."""
     reader: Reader | None = None
-    """Where the same dataset lies in another format here; else the layout's."""
+    """The reader for this location's format; by default, the layout's."""
     lists: dict[str, BelowRoot] = {}
-    """That reader's lists."""
+    """The lists for that reader."""
     own_sizes: dict[str, NonNegativeInt] | None = None
     """Sizes of the dataset in that format, where they differ."""
     class_names: BelowRoot | None = None
-    """A text file of the clouds' classes, one a line in the order of the labels, that is read if it is there."""
+    """An optional text file with the classes of the clouds, one per line in the order of the labels."""
     up: UpAxis = "y"
     """Which axis of the stored clouds points up."""
 
@@ -89,26 +89,27 @@ class Layout(BaseModel):
     """How a dataset on disk is read.
 
     Raises:
-        pydantic.ValidationError: a field is missing or unknown, or text lists are wanted and not named.
+        pydantic.ValidationError: a field is missing or unknown, or a reader lacks the lists that it needs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     places: Annotated[tuple[Place, ...], Field(min_length=1)]
-    """CoOp's first, then others such as torchvision's; the first that exists is read."""
+    """CoOp's location first, then others such as torchvision's; the first that exists is read."""
     split_file: BelowRoot | None = None
     """CoOp's JSON, below the dataset's folder."""
     reader: Reader
-    """Who finds images, labels and splits when there is no split file."""
+    """The reader that finds images, labels and splits when there is no split file."""
     lists: dict[str, BelowRoot] = {}
-    """Split -> file; where val has none it is cut from train. For ``path_lists`` a text file of paths ``class/image``,
-    for ``clouds_text`` one of ``class_number``, for ``clouds_hdf5`` one of HDF5 files, or an HDF5 file itself."""
+    """Split -> file; without a file for val, it is cut from train. For ``path_lists``, a text file of paths
+    ``class/image``; for ``clouds_text``, of names ``class_number``; for ``clouds_hdf5``, of HDF5 files, or one such
+    file itself."""
     own_sizes: dict[str, NonNegativeInt] | None = None
     """Sizes of the dataset's own split, where they differ from CoOp's."""
     rename: dict[str, Text] = {}
-    """A class's name on disk -> its name in a prompt; other names only have ``_`` read as a space."""
+    """Class name on disk -> class name in a prompt; in all other names, ``_`` is read as a space."""
     drop: tuple[str, ...] = ()
-    """Folders that are no class."""
+    """Folders that are not classes."""
 
     @model_validator(mode="after")
     def _lists_are_there(self) -> "Layout":
@@ -121,7 +122,7 @@ class Layout(BaseModel):
         return self
 
     def at(self, place: Place) -> Place:
-        """The place with all that it does not say for itself as the layout says it."""
+        """The place, with the layout's values wherever it has none of its own."""
         if place.reader is not None:
             return place
         return place.model_copy(
@@ -130,7 +131,7 @@ class Layout(BaseModel):
 
 
 class Source(BaseModel):
-    """One file of a dataset: fetched from ``url``, or put in place by hand as ``manual`` says."""
+    """One file of a dataset: downloaded from ``url``, or put in place by hand as ``manual`` describes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -138,37 +139,37 @@ class Source(BaseModel):
     """Name of the download."""
     url: Annotated[str, Field(pattern=r"^(https?|file)://")] | None = None
     manual: Text | None = None
-    """Where a person gets it, and why a program does not."""
+    """Where a person gets it, and why a program cannot."""
     checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = None
-    """As its publisher or a well-kept library states it; None where neither is known."""
+    """As stated by its publisher or a well-maintained library; None if neither states one."""
     into: BelowRoot = "."
-    """Folder below the root in which an archive is unpacked and any other file is put."""
+    """Folder below the root into which an archive is unpacked or any other file is copied."""
     inner: BelowRoot | None = None
-    """An archive inside the archive, the only part that is wanted."""
+    """An archive inside the archive, if that is the only part needed."""
     gives: BelowRoot
-    """What exists below the root once it is in place."""
+    """The path below the root that exists once this source is in place."""
     optional: bool = False
     either: Text | None = None
-    """What this file belongs to, where a card has alternatives, such as "CoOp's split": all files of one are needed."""
+    """The alternative that this file belongs to, such as "CoOp's split"; all files of one alternative are needed."""
 
     @model_validator(mode="after")
     def _can_be_had(self) -> "Source":
         if self.url is None and self.manual is None:
             raise ValueError(f"{self.file} has neither url nor manual: say where it comes from")
         if self.optional and self.either:
-            raise ValueError(f"{self.file} is optional and one of several alternatives: it can only be one of the two")
+            raise ValueError(f"{self.file} is both optional and part of an alternative: it can only be one of the two")
         return self
 
 
 class Card(BaseModel):
-    """What a task is, from where, under which licence, and how large it should be.
+    """What a task is, where it comes from, under which licence, and how large it should be.
 
-    Its name is also the key of the task's rows in ``data/published``, where published numbers lie with their sources.
-    The class names stand in exactly one of ``classnames``, ``photographs`` (their captions), or, where another part of
-    the repository owns them, ``classnames_from`` says where.
+    Its name is also the key of the task's rows in ``data/published``, which holds published numbers with their sources.
+    The class names are given by exactly one of ``classnames``, ``photographs`` (their captions) and
+    ``classnames_from``, which says which part of the repository defines them.
 
     Raises:
-        pydantic.ValidationError: a field is missing, unknown, of the wrong type, or at odds with another.
+        pydantic.ValidationError: a field is missing, unknown, of the wrong type, or inconsistent with another.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -183,15 +184,15 @@ class Card(BaseModel):
     templates: tuple[str, ...]
     sizes: dict[str, NonNegativeInt]
     kind: Kind = "images"
-    """What its files show: pictures, or point clouds that have to be projected first."""
+    """What its files contain: images, or point clouds that have to be projected first."""
     licence: Text
     source: Text
     citation: Text | None = None
     aliases: tuple[str, ...] = ()
     template_sets: dict[str, Annotated[str, Field(pattern=r"^[^/\\]+$")]] = {}
-    """Named alternatives to ``templates``: each a file of ``data/templates`` with one template a line."""
+    """Named alternatives to ``templates``: each is a file in ``data/templates`` with one template per line."""
     layout: Layout | None = None
-    """For a dataset that the reader brings: how it lies on disk."""
+    """For a dataset that the user provides: how it is laid out on disk."""
     sources: tuple[Source, ...] = ()
 
     @model_validator(mode="after")
@@ -199,7 +200,7 @@ class Card(BaseModel):
         origins = ("classnames", "classnames_from", "photographs")
         given = [origin for origin in origins if getattr(self, origin) is not None]
         if len(given) != 1:
-            raise ValueError(f"the class names stand in {given or 'nothing'}, expected exactly one of {origins}")
+            raise ValueError(f"the class names are given by {given or 'nothing'}, expected exactly one of {origins}")
         names = self.listed_classnames()
         if names is not None:
             check_classnames(names, self.name)
@@ -213,13 +214,13 @@ class Card(BaseModel):
         return self
 
     def listed_classnames(self) -> tuple[str, ...] | None:
-        """The class names, or None where the card only says where they come from."""
+        """The class names, or None if the card only says where they come from."""
         if self.photographs is not None:
             return tuple(photograph.caption for photograph in self.photographs)
         return self.classnames
 
     def alternatives(self) -> dict[str, list[Source]]:
-        """Alternative -> its files; one of them, with all its files, is needed beside the other sources."""
+        """Alternative -> its files; all files of one alternative are needed in addition to the other sources."""
         groups: dict[str, list[Source]] = {}
         for source in self.sources:
             if source.either:
@@ -227,7 +228,7 @@ class Card(BaseModel):
         return groups
 
     def choose_templates(self, template_set: str | None = None) -> tuple[str, ...]:
-        """The card's templates, or those of one of its named sets.
+        """The card's templates, or those of a named set.
 
         Raises:
             ValueError: there is no such set.
@@ -242,14 +243,14 @@ class Card(BaseModel):
         return tuple(line for line in text.splitlines() if line.strip())
 
     def task(self, splits: dict[str, Split], classnames: tuple[str, ...] | None = None) -> Task:
-        """The task of this card over these images.
+        """The task of this card with the given images.
 
         Args:
             splits: the labelled images.
-            classnames: the names, where the card does not list them; where it does, they must be the same.
+            classnames: the names, if the card does not list them; if it does, they must be the same.
 
         Raises:
-            ValueError: the names differ from the card, so that labels and names could part company unseen.
+            ValueError: the names differ from the card's, so that labels might be matched with wrong names.
         """
         listed = self.listed_classnames()
         names = classnames or listed or ()
@@ -262,10 +263,10 @@ class Card(BaseModel):
 
 
 def disk_datasets(kind: Kind | None = None) -> list[str]:
-    """Names of the cards that describe a dataset on disk, which the reader fetches, sorted.
+    """Names of the cards of datasets on disk, which the user has to fetch, sorted.
 
     Args:
-        kind: of the datasets; both kinds when left out.
+        kind: kind of the datasets; by default, both.
     """
     cards = [load_card(name) for name in available_cards()]
     return [card.name for card in cards if card.layout is not None and kind in (None, card.kind)]
@@ -280,8 +281,8 @@ def load_card(name: str) -> Card:
     """Read and check ``data/cards/NAME.yaml``.
 
     Raises:
-        ValueError: there is no such card, it is no YAML, or it does not describe a task; the message names the file
-            and the field.
+        ValueError: there is no such card, it is not valid YAML, or it does not describe a task; the message names the
+            file and the field.
     """
     if name not in available_cards():
         raise ValueError(f"no dataset card {name!r} in {CARD_DIR}; there are: {', '.join(available_cards())}")

@@ -1,4 +1,4 @@
-"""What of each dataset lies under a root: nothing, part of it, or all."""
+"""The state of each dataset under a root: missing, incomplete or complete."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,11 @@ class Status:
     """One dataset under one root.
 
     Attributes:
-        name: of its card.
-        state: complete means that the loader takes it.
-        found: images or clouds in each split that are there, by the split file or rule in use; None if none could be
-            told.
-        expected: those in each split by the card.
-        folder: where it lies, if anywhere.
+        name: name of its card.
+        state: complete means that the loader accepts it.
+        found: images or clouds present per split, by the split file or rule in use; None if that cannot be determined.
+        expected: images or clouds per split, according to the card.
+        folder: its folder, if there is one.
         standin: whether it is a procedural stand-in.
         note: the split in use, or what is wrong.
     """
@@ -45,12 +44,12 @@ class Status:
 
 
 def inventory(root: Path, names: list[str] | None = None) -> list[Status]:
-    """The state of every dataset, or of those named, under a root. No image is decoded."""
+    """The state of every dataset under a root, or of the named ones. No image is decoded."""
     return [status(name, root) for name in names or disk_datasets()]
 
 
 def status(name: str, root: Path) -> Status:
-    """The state of one dataset: the loader itself is asked."""
+    """The state of one dataset, determined by the loader itself."""
     card = load_card(name)
     try:
         found = find_dataset(card, root)

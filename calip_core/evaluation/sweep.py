@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from tqdm.auto import tqdm
 
 from calip_core.attention_names import CONFIGS
-from calip_core.backbones.names import TOKEN_SPACES, TokenSpace, check_backbone_name
-from calip_core.blend.protocols import PROTOCOLS, Protocol
+from calip_core.backbones.names import TokenSpace, check_backbone_name
+from calip_core.blend.protocols import Protocol
 from calip_core.datasets.names import resolve_name, task_kind
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root

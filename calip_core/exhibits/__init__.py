@@ -1,4 +1,4 @@
-"""The book's figures: one style for all chapters, one module of figures a chapter."""
+"""The book's figures: one style for all chapters, one module of figures per chapter."""
 
 from calip_core.exhibits.style import (
     BAD,

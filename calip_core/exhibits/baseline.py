@@ -17,19 +17,19 @@ from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, SEQUENTIAL, WID
 from calip_core.metrics import Interval, ReliabilityBins, wilson_interval
 
 THUMBNAIL = 96
-"""Pixels along the longer side of small pictures inside a figure."""
+"""Pixels along the longer side of thumbnails in a figure."""
 
 
 def similarity_matrix(
     similarities: Float[np.ndarray, "t n"], captions: Sequence[str], pictures: Sequence[Image.Image], label: str
 ) -> Figure:
-    """Captions (rows) against pictures (columns); the cells of a caption with its own picture are framed.
+    """Matrix of captions (rows) against pictures (columns), with matching pairs framed.
 
     Args:
-        similarities: one number a cell; row i belongs to column i.
-        captions: text of the rows.
+        similarities: one number per cell; row i matches column i.
+        captions: labels of the rows.
         pictures: drawn above the columns.
-        label: name of the numbers, for the colour bar.
+        label: label of the colour bar.
     """
     rows, columns = similarities.shape
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * rows + 1.7))
@@ -51,7 +51,7 @@ def similarity_matrix(
 
 
 def learning_curve(steps: Sequence[int], losses: Mapping[str, Sequence[float]], guess: float) -> Figure:
-    """Contrastive loss against training steps; ``guess`` is the loss of somebody who knows nothing."""
+    """Contrastive loss against training steps; ``guess`` is the loss of random guessing."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
     for name, values in losses.items():
         ax.plot(steps, values, label=name)
@@ -64,9 +64,9 @@ def learning_curve(steps: Sequence[int], losses: Mapping[str, Sequence[float]], 
 def class_accuracies(
     names: Sequence[str], correct: Int[np.ndarray, " k"], totals: Int[np.ndarray, " k"], most: int = 24
 ) -> Figure:
-    """Accuracy of each class with its 95 % Wilson interval, worst first; at most the ``most`` worst are drawn.
+    """Accuracy per class with 95 % Wilson intervals: the ``most`` worst classes, worst first.
 
-    Classes without images are left out.
+    Classes without images are omitted.
     """
     present = np.flatnonzero(totals)
     shares = correct[present] / totals[present]
@@ -90,7 +90,7 @@ def class_accuracies(
 def template_comparison(
     templates: Sequence[str], gains: Sequence[float], intervals: Sequence[Interval], rival: str
 ) -> Figure:
-    """Paired difference in accuracy of each template to ``rival``, in points, with its interval."""
+    """Paired difference in accuracy between each template and ``rival``, in points, with its interval."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(templates) + 1.1))
     for place, (gain, interval) in enumerate(zip(gains, intervals, strict=True)):
         undecided = 0.0 in interval
@@ -105,7 +105,7 @@ def template_comparison(
 
 
 def ensemble_sizes(accuracies: Mapping[int, Sequence[float]]) -> Figure:
-    """Accuracy of random ensembles against their number of templates: every draw, and the mean."""
+    """Accuracy of random ensembles against the number of templates: every draw, and the mean."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for size, values in accuracies.items():
         offsets = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
@@ -118,7 +118,7 @@ def ensemble_sizes(accuracies: Mapping[int, Sequence[float]]) -> Figure:
 
 
 def reliability_diagrams(curves: Mapping[str, ReliabilityBins]) -> Figure:
-    """Accuracy in each bin of confidence, one panel a classifier; the area of a dot shows its share of the images."""
+    """Accuracy per bin of confidence, one panel per classifier; a dot's area shows its share of the images."""
     figure, axes = panels(len(curves), 2, height=3.7, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--", label="perfectly calibrated")
@@ -139,7 +139,7 @@ def reliability_diagrams(curves: Mapping[str, ReliabilityBins]) -> Figure:
 def scale_sweep(
     scales: Float[np.ndarray, " g"], curves: Mapping[str, Sequence[float]], marks: Mapping[str, float]
 ) -> Figure:
-    """Quantities (shares from 0 to 1) against the logit scale, with some scales marked by name."""
+    """Fractions from 0 to 1 against the logit scale, with named scales marked."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
     for (name, values), line in zip(curves.items(), ("-", "--", "-."), strict=False):
         ax.plot(scales, values, line, label=name)
@@ -155,7 +155,7 @@ def scale_sweep(
 def picture_grid(
     pictures: Sequence[Image.Image], titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 4
 ) -> Figure:
-    """Pictures with a few lines of text under each; with ``right`` given, a blue or vermilion frame round each."""
+    """Pictures with a few lines of text under each; if ``right`` is given, each has a blue or vermilion frame."""
     lines = max(title.count("\n") + 1 for title in titles)
     figure, axes = panels(len(pictures), columns, height=1.75 + 0.19 * lines)
     for place, (ax, picture, title) in enumerate(zip(axes, pictures, titles, strict=True)):
@@ -169,7 +169,7 @@ def picture_grid(
 
 
 def shift_curves(strengths: Sequence[float], hits: Mapping[str, Sequence[int]], total: int, guess: float) -> Figure:
-    """Accuracy on the same ``total`` images under growing shifts, with Wilson intervals, beside a random guess."""
+    """Accuracy on the same ``total`` images under increasing shifts, with Wilson intervals and chance level."""
     figure, axes = panels(len(hits), 4, height=2.9, sharey=True)
     for ax, (name, counts) in zip(axes, hits.items(), strict=True):
         intervals = [wilson_interval(count, total) for count in counts]
@@ -184,7 +184,7 @@ def shift_curves(strengths: Sequence[float], hits: Mapping[str, Sequence[int]], 
 
 
 def confusion_matrix(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> Figure:
-    """How often each class (row) was taken for each class (column); right answers on the diagonal stay blank."""
+    """Counts of predicted classes (columns) per true class (rows); correct answers on the diagonal stay blank."""
     wrong = counts.astype(float)
     np.fill_diagonal(wrong, np.nan)
     side = 0.42 * len(names) + 2.4
@@ -204,7 +204,7 @@ def confusion_matrix(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> Fi
 
 def _thumbnail(picture: Image.Image, side: int = THUMBNAIL) -> Image.Image:
     small = picture.convert("RGB")
-    enlarge = max(1, side // max(small.size))  # tiny pictures, such as digits, keep their crisp pixels
+    enlarge = max(1, side // max(small.size))  # tiny pictures, such as digits, keep crisp pixels
     small = small.resize((small.width * enlarge, small.height * enlarge), Image.Resampling.NEAREST)
     small.thumbnail((side, side))
     return small

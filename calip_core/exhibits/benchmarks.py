@@ -1,4 +1,4 @@
-"""Pictures of benchmarks: gains dataset by dataset, published and measured, and the classes behind them."""
+"""The figures of chapter 5: published and measured gains per dataset, and the classes behind them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,12 +16,12 @@ _MARKERS = "o", "D", "s", "^"
 def published_gains(
     datasets: Sequence[str], gains: Mapping[str, Sequence[float]], margins: Sequence[float]
 ) -> Figure:
-    """Published gains over several zero-shot baselines, beside what sampling alone moves an accuracy by.
+    """Published gains over several zero-shot baselines, compared with the sampling error of an accuracy.
 
     Args:
-        datasets: one row each.
-        gains: source of the baseline -> percentage points, one a dataset.
-        margins: half width of the unpaired 95 % interval of one accuracy, in points, one a dataset.
+        datasets: one row per dataset.
+        gains: source of the baseline -> percentage points, one per dataset.
+        margins: half-width of the unpaired 95 % interval of an accuracy, in points, one per dataset.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(datasets) + 1.5), layout="constrained")
     rows = np.arange(len(datasets))[::-1]
@@ -39,12 +39,12 @@ def published_gains(
 def measured_gains(
     rows: Sequence[str], gains: Mapping[str, Sequence[float | None]], intervals: Mapping[str, Sequence[Interval | None]]
 ) -> Figure:
-    """Measured gains with their paired intervals, one row a dataset and backbone, one colour a protocol.
+    """Measured gains with paired intervals: one row per dataset and backbone, one colour per protocol.
 
     Args:
-        rows: names from top to bottom.
-        gains: protocol -> shares, one a row, None where there is no record.
-        intervals: protocol -> intervals of the same.
+        rows: labels from top to bottom.
+        gains: protocol -> gains as fractions, one per row; None if there is no record.
+        intervals: protocol -> their intervals.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(rows) + 1.6), layout="constrained")
     offsets = np.linspace(0.25, -0.25, len(gains)) if len(gains) > 1 else [0.0]
@@ -64,13 +64,13 @@ def measured_gains(
 
 
 def class_changes(names: Sequence[str], won: ArrayLike, lost: ArrayLike, counts: ArrayLike) -> Figure:
-    """Change of each class's accuracy from CLIP to CALIP, in points, with the images behind it.
+    """Change in accuracy per class from CLIP to CALIP, in points, with the number of images behind it.
 
     Args:
-        names: of the classes.
-        won: images of each class that only CALIP gets right.
-        lost: images that only CLIP gets right.
-        counts: all test images of the class.
+        names: class names.
+        won: images per class that only CALIP gets right.
+        lost: images per class that only CLIP gets right.
+        counts: test images per class.
     """
     gained, gone, images = (np.asarray(values, dtype=int) for values in (won, lost, counts))
     figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(names) + 1.0), layout="constrained")

@@ -1,4 +1,4 @@
-"""Pictures of the blend weights: polygons of single images, the landscape of all, and what a search makes of it."""
+"""The figures of chapter 4: polygons of single images, the accuracy landscape, and the effect of searching it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ def polygons(
     beta2: tuple[float, float],
     beta3: tuple[float, float],
 ) -> Figure:
-    """Where in the plane of the two weights each image is classified rightly: one panel an image."""
+    """The region of the weight plane where each image is classified correctly, one panel per image."""
     figure, axes = panels(len(corners), 4, height=2.3, layout="constrained", sharex=True, sharey=True)
     for ax, polygon, title in zip(axes, corners, titles, strict=True):
         if len(polygon) > 2:
@@ -35,11 +35,11 @@ def polygons(
 
 
 def landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]]) -> Figure:
-    """Accuracy at every pair of weights, the plateau of best pairs outlined, chosen pairs marked.
+    """Accuracy at every pair of weights, with the plateau of best pairs outlined and chosen pairs marked.
 
     Args:
         found: the landscape, with ascending weights.
-        marks: name -> (beta2, beta3); pairs outside the grid are left out.
+        marks: name -> (beta2, beta3); pairs outside the grid are omitted.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
     picture = ax.pcolormesh(found.beta2, found.beta3, 100 * found.accuracy.T, cmap=SEQUENTIAL, rasterized=True)
@@ -60,7 +60,7 @@ def landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]]) ->
 
 
 def landscape_hover(found: BetaLandscape, every: int = 4) -> go.Figure:
-    """The landscape to point at: every so many-th pair with its weights and accuracy."""
+    """The landscape as an interactive figure: every ``every``-th pair shows its weights and accuracy on hover."""
     rows, columns = slice(None, None, every), slice(None, None, every)
     figure = go.Figure(
         go.Heatmap(
@@ -79,7 +79,7 @@ def landscape_hover(found: BetaLandscape, every: int = 4) -> go.Figure:
 
 
 def selection_control(control: Float[np.ndarray, "r"], gain: float) -> Figure:
-    """The gain of a search on test labels beside the gains of the same search where there is nothing to find."""
+    """The gain of a search on test labels, compared with gains of the same search on shuffled attended terms."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
     bins = min(20, max(5, len(control) // 3))
     ax.hist(100 * control, bins, color=MUTED, alpha=0.6, label="attended terms shuffled")
@@ -92,11 +92,11 @@ def selection_control(control: Float[np.ndarray, "r"], gain: float) -> Figure:
 def optimism(
     sizes: Sequence[int], tuned: Float[np.ndarray, "s r"], elsewhere: Float[np.ndarray, "s r"]
 ) -> Figure:
-    """Gain on the images that chose the pair, and gain of the same pair on images that did not, by how many chose.
+    """Gain on the images that the weights were tuned on, and on other images, against the number of tuning images.
 
     Args:
-        sizes: how many images chose.
-        tuned: gains on them, one row a size, one column a repetition (shares).
+        sizes: numbers of tuning images.
+        tuned: gains on them as fractions, one row per size, one column per repetition.
         elsewhere: gains on the other images.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
@@ -117,7 +117,7 @@ def optimism(
 
 
 def line(found: LineLandscape, name: str) -> Figure:
-    """Accuracy along a line, exactly: a staircase."""
+    """Exact accuracy along a line, as a step function."""
     figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
     ax.stairs(100 * found.correct / found.images, found.edges, baseline=None, color=PALETTE[0], linewidth=1.2)
     plateau = found.best()

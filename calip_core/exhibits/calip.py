@@ -1,4 +1,4 @@
-"""Pictures of CALIP's attention: the affinity of one image, what each temperature makes of it, what it is worth."""
+"""The figures of chapter 3: the affinity of one image, the effect of temperature, and gains over CLIP."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from calip_core.metrics import Interval
 def affinity_map(
     image: Picture, affinity: Float[np.ndarray, "m k"], classnames: Sequence[str], grid: tuple[int, int]
 ) -> Figure:
-    """The numbered tokens of an image beside its affinity matrix A: one row a token, one column a class."""
+    """The numbered tokens of an image beside its affinity matrix A: one row per token, one column per class."""
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(WIDTH, 3.4), layout="constrained", gridspec_kw={"width_ratios": [1, 1.5]}
     )
@@ -33,7 +33,7 @@ def affinity_map(
 def attention_at_temperatures(
     image: Picture, weights: Sequence[Float[np.ndarray, "gh gw"]], alphas: Sequence[float], title: str
 ) -> Figure:
-    """Where one class looks in one image, at several temperatures; every map has its own scale, printed above it."""
+    """Attention of one class over one image at several temperatures; each map has its own scale, shown above it."""
     figure, axes = plt.subplots(1, len(alphas) + 1, figsize=(WIDTH, 2.3), layout="constrained")
     axes[0].imshow(image)
     axes[0].set_title("image", fontsize=10)
@@ -53,13 +53,13 @@ def temperature_curves(
     baseline: tuple[float, Interval],
     marks: dict[str, float],
 ) -> Figure:
-    """How even the attention is (left) and what its logits are worth (right), against the temperature.
+    """Evenness of the attention (left) and accuracy of its logits (right), against the temperature.
 
     Args:
         alphas: temperatures, on a logarithmic axis.
-        effective: effective share of what a softmax chooses from, a curve a direction, from 0 to 1.
+        effective: effective fraction of the items that a softmax attends to, one curve per direction.
         accuracies: accuracy curves, from 0 to 1.
-        baseline: accuracy and interval of CLIP itself.
+        baseline: accuracy and interval of CLIP.
         marks: named temperatures, drawn as vertical lines.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 4.2), layout="constrained")
@@ -83,7 +83,7 @@ def temperature_curves(
 
 
 def gains(names: Sequence[str], values: Sequence[float], intervals: Sequence[Interval]) -> Figure:
-    """Gains over CLIP with their intervals, in percentage points, one row a variant; the zero line is CLIP."""
+    """Gains over CLIP with their intervals, in percentage points, one row per variant; the zero line is CLIP."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.1), layout="constrained")
     points, rows = 100 * np.asarray(values), np.arange(len(names))[::-1]
     low = points - [100 * interval.low for interval in intervals]
@@ -98,7 +98,7 @@ def gains(names: Sequence[str], values: Sequence[float], intervals: Sequence[Int
 def attention_slider(
     weights: Sequence[Float[np.ndarray, "gh gw"]], alphas: Sequence[float], title: str
 ) -> go.Figure:
-    """An interactive map of one class's attention over the tokens, with a slider for the temperature."""
+    """Interactive map of one class's attention over the tokens, with a slider for the temperature."""
     rows, columns = weights[0].shape
     heats = [
         go.Heatmap(
@@ -132,7 +132,7 @@ def attention_slider(
 def idea(
     image: Picture, affinity: Float[np.ndarray, "k gh gw"], classnames: Sequence[str], grid: tuple[int, int]
 ) -> Figure:
-    """The idea in one picture: the image in its parts, and how well each part fits each class name."""
+    """CALIP's idea in one figure: the parts of an image, and how well each part matches each class name."""
     figure, axes = plt.subplots(1, len(classnames) + 1, figsize=(WIDTH, 2.5), layout="constrained")
     token_grid(axes[0], image, grid)
     axes[0].set_title("parts of the image", fontsize=10)

@@ -1,4 +1,4 @@
-"""Pictures of few-shot learning: CALIP-FS matrix by matrix, accuracy against shots, costs, and leads under shift."""
+"""The figures of chapter 7: CALIP-FS matrix by matrix, accuracy against shots, costs, and leads under shift."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -16,18 +16,18 @@ from calip_core.metrics import Interval, mean_interval
 _MARKERS = "oDs^vPX<>*"
 _DASHES = ("--", ":", "-.")
 LEARNS = "#cfe3f1"
-"""Ground of a matrix that learns; the others stand on white."""
+"""Fill colour of a learned matrix; the others are white."""
 
 
 def shots_panels(
     shots: Sequence[int], accuracy: Mapping[str, Float[np.ndarray, "s seeds"]], references: Mapping[str, float]
 ) -> Figure:
-    """One panel a method: draws as dots, their mean as a line with its 95 % t-interval, the other means in grey.
+    """One panel per method: draws as dots, their mean as a line with 95 % t-intervals, the other means in grey.
 
     Args:
-        shots: images a class.
-        accuracy: method -> shares, one row a number of shots, one column a draw. A single draw has no interval.
-        references: shares that need no shots, by name; a broken line each.
+        shots: images per class.
+        accuracy: method -> accuracies, one row per number of shots, one column per draw. A single draw has no interval.
+        references: name -> accuracy that needs no shots, drawn as a broken line.
     """
     figure, axes = panels(len(accuracy), 3, height=2.1, layout="constrained", sharex=True, sharey=True)
     for ax, (method, shares) in zip(axes, accuracy.items(), strict=True):
@@ -41,7 +41,7 @@ def shots_panels(
         ax.set_xscale("log", base=2)
         ax.set_xticks(list(shots), [str(shot) for shot in shots])
         ax.minorticks_off()
-    for ax in axes[-3:]:  # the lowest of each column, also where the last row is not full
+    for ax in axes[-3:]:  # the lowest panel of each column, even if the last row is not full
         ax.tick_params(labelbottom=True)
     figure.legend(loc="outside upper center", ncols=3)
     figure.supxlabel("shots: images of each class", fontsize=11)
@@ -68,14 +68,14 @@ def cost(
     intervals: Mapping[str, Interval],
     references: Mapping[str, float],
 ) -> Figure:
-    """Accuracy against the time of a fit, and against the size of the head: a point a method in both.
+    """Accuracy against fitting time and against head size, one point per method in each panel.
 
     Args:
-        seconds: of one fit.
-        numbers: that the fitted head keeps.
-        accuracy: shares.
-        intervals: of the same, over the draws.
-        references: shares that take no fit, by name; a broken line each.
+        seconds: method -> duration of one fit.
+        numbers: method -> size of the fitted head, in stored numbers.
+        accuracy: method -> accuracy.
+        intervals: method -> interval of the accuracy over the draws.
+        references: name -> accuracy that needs no fit, drawn as a broken line.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.0), layout="constrained", sharey=True)
     labels = "seconds of one fit, features given", "numbers that the head keeps"
@@ -94,11 +94,11 @@ def cost(
 def leads(
     points: Mapping[str, Mapping[str, Float[np.ndarray, "seeds"]]], xlabel: str = "lead over zero-shot CLIP (points)"
 ) -> Figure:
-    """One panel a kind of test images, a row a method: its lead in every draw as dots, the mean with its t-interval.
+    """One panel per kind of test images, one row per method: leads per draw as dots, and their mean with a t-interval.
 
     Args:
-        points: kind of images -> method -> leads in percentage points, one a draw. All kinds have the same methods.
-        xlabel: what a lead is.
+        points: kind of images -> method -> leads in percentage points, one per draw. All kinds have the same methods.
+        xlabel: label of the horizontal axis.
     """
     methods = list(next(iter(points.values())))
     height = 1.1 + 0.26 * len(methods)
@@ -119,9 +119,9 @@ def leads(
 Side = Literal["M", "K", "C", "1"]
 _SIDES: Mapping[Side, float] = {"1": 0.16, "M": 0.62, "K": 0.9, "C": 0.74}
 _Sign = tuple[str, float]
-"""Text between matrices, and the width that it takes."""
+"""Text between matrices, and its width."""
 _Matrix = tuple[str, Side, Side, bool]
-"""Name, rows, columns, and whether it learns."""
+"""Name, rows, columns, and whether it is learned."""
 
 
 def _fixed(name: str, rows: Side, columns: Side) -> _Matrix:
@@ -165,9 +165,9 @@ _STEPS: tuple[tuple[str, tuple[_Sign | _Matrix, ...]], ...] = (
 
 
 def calip_fs_diagram() -> Figure:
-    """CALIP-FS step by step, each matrix as a rectangle with its rows and columns; those that learn are coloured.
+    """CALIP-FS step by step, with each matrix as a rectangle; learned matrices are coloured.
 
-    Heights stand for rows and widths for columns, in a fixed order M < C < K; the shapes are written below.
+    Heights stand for rows and widths for columns, in the fixed order M < C < K; shapes are written below.
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 8.4), layout="constrained")
     ax.set(xlim=(-0.05, 8.7), ylim=(1.75 - 1.75 * len(_STEPS) - 1.5, 0.4), aspect="equal")
@@ -180,7 +180,7 @@ def calip_fs_diagram() -> Figure:
 
 
 def _draw_step(ax: Axes, cells: Sequence[_Sign | _Matrix], middle: float) -> None:
-    """Matrices and signs from left to right, centred on a line."""
+    """Draw matrices and signs from left to right, centred vertically."""
     x = 0.0
     for cell in cells:
         if len(cell) == 2:
@@ -192,12 +192,12 @@ def _draw_step(ax: Axes, cells: Sequence[_Sign | _Matrix], middle: float) -> Non
 
 
 def _draw_matrix(ax: Axes, matrix: _Matrix, x: float, y: float) -> float:
-    """One rectangle with its name and shape; returns its width."""
+    """Draw one rectangle with its name and shape; return its width."""
     name, rows, columns, learns = matrix
     height, width = _SIDES[rows], _SIDES[columns]
     edge, face = (PALETTE[0], LEARNS) if learns else (MUTED, "white")
     ax.add_patch(Rectangle((x, y - height / 2), width, height, facecolor=face, edgecolor=edge, linewidth=1.4))
-    # A single row is too low for its name.
+    # A single row is too low to contain its name.
     name_y, anchor = (y + height / 2 + 0.05, "bottom") if rows == "1" else (y, "center")
     ax.text(x + width / 2, name_y, name, ha="center", va=anchor, fontsize=10)
     ax.text(x + width / 2, y - height / 2 - 0.05, rf"{rows}$\times${columns}", ha="center", va="top", fontsize=8)

@@ -1,4 +1,4 @@
-"""Pictures of spatial tokens: heat-maps over the image, the grid itself, and matrices between tokens."""
+"""The figures of chapter 2: heat-maps over the image, the token grid, and matrices between tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torchvision.transforms import Normalize as Standardise
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH
 from calip_core.metrics import Interval
 
-# Made for colour-blind readers; its even lightness stays legible over a grey image.
+# Designed for colour-blind readers; its uniform lightness stays legible over a grey image.
 HEAT_COLOURS = "cividis"
 Picture = Float[np.ndarray, "h w 3"]
 Heat = Float[np.ndarray, "gh gw"]
@@ -30,9 +30,9 @@ class HeatRow:
 
     Attributes:
         image: red, green and blue in [0, 1].
-        heats: one number a token, a map a column.
-        title: what stands at the left of the row.
-        outline: pixels of the object, drawn as a line; none when left out.
+        heats: one map per column, with one number per token.
+        title: label at the left of the row.
+        outline: mask of the object, drawn as an outline if given.
     """
 
     image: Picture
@@ -42,13 +42,13 @@ class HeatRow:
 
 
 def upsample(heat: Heat, size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """Interpolate a map of tokens linearly to ``size`` pixels; a token's value stands at the centre of its cell."""
+    """Interpolate a map of tokens bilinearly to ``size`` pixels, with each token's value at the centre of its cell."""
     values = torch.from_numpy(np.ascontiguousarray(heat)).double()[None, None]
     return interpolate(values, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
 def draw_heat(ax: Axes, image: Picture, heat: Heat, limits: tuple[float, float]) -> None:
-    """Lay a heat-map over the image in grey, and mark the centre of the hottest token's cell with a cross."""
+    """Overlay a heat-map on the image in grey, and mark the centre of the hottest token's cell with a cross."""
     height, width = image.shape[:2]
     ax.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=1)
     ax.imshow(upsample(heat, (height, width)), cmap=HEAT_COLOURS, vmin=limits[0], vmax=limits[1], alpha=0.65)
@@ -58,16 +58,16 @@ def draw_heat(ax: Axes, image: Picture, heat: Heat, limits: tuple[float, float])
 
 
 def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], scales: Sequence[str]) -> Figure:
-    """One image a row, one heat-map a column; under each map stand the ends of its colour scale, dark to bright.
+    """One image per row, one heat-map per column, with the limits of the colour scale (dark to bright) under each map.
 
     Args:
         rows: images with their maps.
         columns: titles of the maps.
-        scales: maps of a row with the same word share one colour scale. Rows do not: tokens of different images can
-            differ by far more than those of one image, and one scale for all would hide what is inside each.
+        scales: one key per column; maps of a row with the same key share a colour scale. Rows do not share scales:
+            tokens differ more between images than within one, so a common scale would hide the structure of each.
 
     Raises:
-        ValueError: a row has another number of maps than there are columns or scales.
+        ValueError: the number of maps in a row differs from the number of columns or scales.
     """
     for row in rows:
         if not len(row.heats) == len(columns) == len(scales):
@@ -89,7 +89,7 @@ def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], scales: Sequ
 
 
 def token_grid(ax: Axes, image: Picture, grid: tuple[int, int]) -> None:
-    """The image under the lines of its token grid, each cell with its number."""
+    """The image with the lines of its token grid and a number in each cell."""
     height, width = image.shape[:2]
     ax.imshow(image)
     rows, columns = grid
@@ -105,7 +105,7 @@ def token_grid(ax: Axes, image: Picture, grid: tuple[int, int]) -> None:
 
 
 def picture_seen(image: Image.Image, preprocess: Compose) -> Picture:
-    """The image as a backbone sees it, cropped and resized, before its colours are standardised.
+    """The image as a backbone sees it: cropped and resized, but not standardised.
 
     Args:
         image: the original.
@@ -120,7 +120,7 @@ def picture_seen(image: Image.Image, preprocess: Compose) -> Picture:
 def tokens_in_plane(
     image: Picture, grid: tuple[int, int], tokens: Float[np.ndarray, "m 2"], pooled: Float[np.ndarray, " 2"]
 ) -> Figure:
-    """An image's numbered cells beside their tokens as points of a plane, the pooled vector a star among them."""
+    """An image's numbered cells beside their tokens as points in a plane, with the pooled vector as a star."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.5), layout="constrained")
     token_grid(left, image, grid)
     right.scatter(*tokens.T, s=150, color=PALETTE[9], alpha=0.45, linewidth=0)
@@ -136,12 +136,12 @@ def tokens_in_plane(
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured share with its interval.
+    """A measured fraction with its interval.
 
     Attributes:
         label: what was measured.
         share: from 0 to 1.
-        interval: confidence interval; none for a reference that has no sampling error of interest.
+        interval: confidence interval; None for a reference without a sampling error of interest.
     """
 
     label: str
@@ -150,11 +150,11 @@ class Estimate:
 
 
 def estimates_chart(groups: Mapping[str, Sequence[Estimate]], axis: str) -> Figure:
-    """Shares with their intervals, one panel a group; those without an interval are drawn as grey references.
+    """Fractions with their intervals, one panel per group; those without an interval are drawn as grey references.
 
     Args:
         groups: title of a panel -> its estimates; all panels have the same labels in the same order.
-        axis: what the shares are of, in per cent.
+        axis: label of the horizontal axis, which is in per cent.
     """
     size = WIDTH, 0.36 * max(map(len, groups.values())) + 1.2
     figure, axes = plt.subplots(
@@ -183,7 +183,7 @@ def _draw_estimate(ax: Axes, place: int, estimate: Estimate) -> None:
 def token_matrices(
     matrices: Mapping[str, Float[np.ndarray, "a b"]], *, unit: str, x_label: str, y_label: str
 ) -> Figure:
-    """Square matrices between tokens side by side, all on one colour scale."""
+    """Square matrices between tokens side by side, on a common colour scale."""
     figure, axes = plt.subplots(
         1, len(matrices), squeeze=False, layout="constrained", figsize=(3.4 * len(matrices) + 0.8, 3.3)
     )

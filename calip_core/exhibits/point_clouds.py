@@ -1,4 +1,4 @@
-"""Pictures of point clouds: the cloud itself to turn around, its depth maps, and what accuracy depends on."""
+"""The figures of chapter 6: rotatable clouds, depth maps, and the sensitivity of accuracy."""
 
 import base64
 import io
@@ -19,13 +19,13 @@ from calip_core.metrics import Interval
 
 Map = Float[np.ndarray, "h w"]
 
-_DECIMALS = 3  # of coordinates in the unit sphere: less than a pixel of the viewer, a third of the bytes
+_DECIMALS = 3  # of coordinates in the unit sphere: finer than a pixel of the viewer, at a third of the bytes
 _SLIDER_PIXELS = 330
 _LINE_STYLES = "-", "--", "-."
 
 
 def cloud_viewer(clouds: Mapping[str, Float[np.ndarray, "_ 3"]]) -> go.Figure:
-    """Clouds to turn with the mouse, one shown at a time; colour is height. The y axis points up.
+    """Clouds that the reader can rotate, one shown at a time; colour shows height. The y axis points up.
 
     Args:
         clouds: title -> points; a menu lists the titles.
@@ -54,11 +54,11 @@ def cloud_viewer(clouds: Mapping[str, Float[np.ndarray, "_ 3"]]) -> go.Figure:
 
 
 def view_slider(maps: Mapping[str, Map], largest: float) -> go.Figure:
-    """One depth map at a time; a slider goes through the views.
+    """One depth map at a time, with a slider over the views.
 
     Args:
         maps: label of a view -> its map.
-        largest: the value that is shown white; 0 is black.
+        largest: the value shown as white; 0 is black.
     """
     figure = go.Figure([go.Image(source=_png(depth, largest), hoverinfo="skip") for depth in maps.values()])
     for number, picture in enumerate(figure.data):
@@ -84,13 +84,13 @@ def _png(depth: Map, largest: float) -> str:
 
 @dataclass(frozen=True)
 class MapRow:
-    """Depth maps of one cloud, one a view.
+    """Depth maps of one cloud, one per view.
 
     Attributes:
-        title: what stands at the left.
-        maps: one a column.
-        largest: the value that is shown white.
-        notes: text under each map; none when left out.
+        title: label at the left of the row.
+        maps: one map per column.
+        largest: the value shown as white.
+        notes: optional text under each map.
     """
 
     title: str
@@ -100,10 +100,10 @@ class MapRow:
 
 
 def map_table(rows: Sequence[MapRow], columns: Sequence[str]) -> Figure:
-    """Depth maps in grey, one cloud (or one way of drawing it) a row, one view a column.
+    """Depth maps in grey: one row per cloud (or per style of drawing it), one column per view.
 
     Raises:
-        ValueError: a row has another number of maps than there are columns.
+        ValueError: the number of maps in a row differs from the number of columns.
     """
     for row in rows:
         if len(row.maps) != len(columns):
@@ -126,7 +126,7 @@ def map_table(rows: Sequence[MapRow], columns: Sequence[str]) -> Figure:
 
 
 def weight_lines(lines: Mapping[str, LineLandscape]) -> Figure:
-    """Exact accuracy along the weight of single views, the others being 1.
+    """Exact accuracy as a function of a single view's weight, with all other weights 1.
 
     Args:
         lines: label of the view -> accuracy along its weight.
@@ -143,14 +143,14 @@ def weight_lines(lines: Mapping[str, LineLandscape]) -> Figure:
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy of several methods as one thing changes.
+    """Accuracy of several methods as a function of one setting.
 
     Attributes:
-        label: of the horizontal axis.
-        values: where it was measured.
-        accuracy: method -> shares, one a value.
+        label: label of the horizontal axis.
+        values: measured values of the setting.
+        accuracy: method -> accuracies, one per value.
         intervals: method -> their 95 % intervals.
-        logarithmic: whether the axis is.
+        logarithmic: whether the horizontal axis is logarithmic.
     """
 
     label: str
@@ -161,7 +161,7 @@ class Curve:
 
 
 def sensitivity(curves: Sequence[Curve], chance: float) -> Figure:
-    """One panel a curve, on one scale of accuracy; dotted: chance."""
+    """One panel per curve with a common accuracy axis; the dotted line is chance."""
     figure, axes = panels(len(curves), 2, height=2.6, layout="constrained", sharey=True)
     for ax, curve in zip(axes, curves, strict=True):
         _draw_curve(ax, curve)

@@ -1,4 +1,4 @@
-"""One look for every figure: readable sizes, colours that colour-blind readers can tell apart."""
+"""The common style of all figures: legible sizes, and colours that colour-blind readers can distinguish."""
 
 import math
 from typing import Any
@@ -10,40 +10,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
-"""Ten hues after Okabe and Ito's advice for colour-blind readers, in the order of use."""
+"""Ten hues for colour-blind readers, after Okabe and Ito, in order of use."""
 
 GOOD, BAD, MUTED = PALETTE[0], PALETTE[3], "#6b6b6b"
 """Blue for right or improved, vermilion for wrong or worsened (never red against green), grey for references."""
 
 SEQUENTIAL = "viridis"
-"""Colour map for quantities from little to much: its lightness rises steadily."""
+"""Colour map for non-negative quantities, with monotonically increasing lightness."""
 
 DIVERGING = "PuOr"
 """Colour map for signed quantities around zero."""
 
 WIDTH = 7.4
-"""Inches across the text column of the book; figures wider than this are shrunk there."""
+"""Width of the book's text column in inches; wider figures are shrunk."""
 
 
 def style() -> None:
-    """Set the book's look for all figures that follow. Call it once, at the top of a chapter."""
+    """Set the book's style for all subsequent figures. Call it once, at the top of a chapter."""
     sns.set_theme(context="notebook", style="ticks", palette=list(PALETTE), rc=_RC)
 
 
 def panels(
     count: int, columns: int, *, width: float = WIDTH, height: float = 2.0, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A grid of ``count`` axes, row by row; places left over in the last row stay empty.
+    """A grid of ``count`` axes in row-major order; unused positions in the last row stay empty.
 
     Args:
-        count: axes wanted.
-        columns: axes a row, at most.
-        width: inches of the whole figure.
-        height: inches of a row.
+        count: number of axes.
+        columns: maximum number of axes per row.
+        width: width of the whole figure, in inches.
+        height: height of each row, in inches.
         options: passed to ``plt.subplots``.
 
     Raises:
-        ValueError: no axes or no columns were asked for.
+        ValueError: ``count`` or ``columns`` is below 1.
     """
     if count < 1 or columns < 1:
         raise ValueError(f"{count} panels in {columns} columns: expected at least one of each")
@@ -61,7 +61,7 @@ _RC = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
     "figure.constrained_layout.use": True,
-    "figure.facecolor": "white",  # a light card on dark pages: photographs and colour maps keep their colours
+    "figure.facecolor": "white",  # also on dark pages, so that photographs and colour maps keep their colours
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.labelsize": 11,
@@ -75,5 +75,5 @@ _RC = {
     "lines.linewidth": 2,
     "image.cmap": SEQUENTIAL,
     "svg.fonttype": "path",
-    "svg.hashsalt": "calip",  # the same figure gives the same bytes
+    "svg.hashsalt": "calip",  # makes SVG output reproducible
 }

@@ -1,4 +1,4 @@
-"""The figures of appendix A: a gallery of the miniature world, and curves of training."""
+"""The figures of appendix A: a gallery of the procedural world, and training curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +23,7 @@ def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], col
 
 
 def training_curves(curves: Mapping[str, Curve], accuracies: Mapping[str, str]) -> Figure:
-    """Loss, then one panel an accuracy, against the number of pictures seen.
+    """Loss, then one panel per accuracy, against the number of pictures seen.
 
     Args:
         curves: name of a run -> its points, each with "samples", "loss" and the keys of ``accuracies``.

@@ -1,1 +1,1 @@
-"""The miniature: small CLIPs that this repository trains and ships."""
+"""The miniatures: small CLIP models that this repository trains and ships."""

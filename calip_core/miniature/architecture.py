@@ -12,26 +12,26 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 CONTEXT_LENGTH = 32
 
 ClipModel = Any
-"""A ``clip.model.CLIP``: the package comes without types."""
+"""A ``clip.model.CLIP``; the package has no type annotations."""
 
 _TEXT = {
     "embed_dim": 128,
     "context_length": CONTEXT_LENGTH,
-    "vocab_size": 49408,  # CLIP's tokenizer; this table is two thirds of the parameters
+    "vocab_size": 49408,  # of CLIP's tokenizer; this embedding is two thirds of the parameters
     "transformer_width": 64,
     "transformer_heads": 1,
     "transformer_layers": 3,
 }
 _VISION: dict[str, dict[str, object]] = {
-    # ModifiedResNet: 128 pixels at stride 32 are 4 x 4 tokens.
+    # ModifiedResNet: 128 pixels at stride 32 give 4 x 4 tokens.
     "rn": {"image_resolution": 128, "vision_layers": (1, 1, 1, 1), "vision_width": 16, "vision_patch_size": None},
-    # VisionTransformer: 112 pixels in patches of 16 are 7 x 7 tokens.
+    # VisionTransformer: 112 pixels in patches of 16 give 7 x 7 tokens.
     "vit": {"image_resolution": 112, "vision_layers": 4, "vision_width": 128, "vision_patch_size": 16},
 }
 
 
 def build_miniature(arch: Architecture, seed: int = 0) -> ClipModel:
-    """A new miniature in float32, its weights drawn from ``seed``; the global generator is left as it was.
+    """A new miniature in float32 with weights initialised from ``seed``; the global generator is not changed.
 
     Raises:
         ValueError: ``arch`` is neither "rn" nor "vit".
@@ -46,10 +46,10 @@ def build_miniature(arch: Architecture, seed: int = 0) -> ClipModel:
 
 
 def _open_residual_branches(model: ClipModel) -> None:
-    """Start the last batch-norm gain of every bottleneck at 1.
+    """Initialise the last batch-norm gain of every bottleneck to 1.
 
-    CLIP starts it at 0, so that a new block passes its input on. A run of a thousand steps has no time to open the
-    branches: until they are, the network sees little but mean colours.
+    CLIP initialises it to 0, so that a new block is the identity. A run of a thousand steps is too short to learn
+    these gains from 0: until they grow, the network sees little but mean colours.
     """
     for module in model.visual.modules():
         if isinstance(module, clip.model.Bottleneck):
@@ -57,7 +57,7 @@ def _open_residual_branches(model: ClipModel) -> None:
 
 
 def half_state_dict(model: ClipModel) -> dict[str, Tensor]:
-    """The weights as they are shipped: floating-point tensors in half precision, contiguous."""
+    """The weights as shipped: contiguous tensors, floating-point ones in half precision."""
     return {
         name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous().clone()
         for name, tensor in model.state_dict().items()

@@ -1,4 +1,8 @@
-"""Training batches: pictures and captions of the world as tensors, a pure function of (seed, step)."""
+"""Training batches: pictures and captions of the procedural world as tensors.
+
+A batch is a pure function of (seed, step). Shape comments use n pictures, r pictures per question, k captions per
+question and l text tokens.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +27,7 @@ DIGIT_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Question:
-    """Pictures ``first`` to ``first + r`` of a batch, captions of which one is true of each, and which."""
+    """Pictures ``first`` to ``first + r`` of a batch, candidate captions, and the index of each picture's true one."""
 
     first: int
     tokens: Int[Tensor, "k l"]
@@ -32,9 +36,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Batch:
-    """``n`` pictures, preprocessed, with a caption each; ``true[i, j]``: caption j is true of picture i.
+    """``n`` preprocessed pictures with one caption each; ``true[i, j]``: caption j is true of picture i.
 
-    ``questions`` set captions side by side that differ in one thing: another red shape, another texture.
+    ``questions`` contrast captions that differ in one attribute, such as the shape or the texture.
     """
 
     images: Float[Tensor, "n 3 h w"]
@@ -44,7 +48,7 @@ class Batch:
 
 
 def make_batch(seed: int, step: int, size: int, resolution: int) -> Batch:
-    """The batch of one training step: mostly scenes (seen pairs only), some solids, some digits."""
+    """The batch of one training step: mostly scenes (with seen pairs only), some solids, some digits."""
     scene_seed, solid_seed, digit_seed, caption_seed = (
         int(word) for word in np.random.SeedSequence([seed, step]).generate_state(4)
     )
@@ -52,9 +56,9 @@ def make_batch(seed: int, step: int, size: int, resolution: int) -> Batch:
     scenes = sample_scenes(size - n_solids - n_digits, scene_seed, pairs="seen")
     solids, digits = sample_solids(n_solids, solid_seed), sample_digits(n_digits, digit_seed)
     parts: tuple[Pictured, ...] = (scenes, solids, digits)
-    pictures = np.concatenate([render_scenes(scenes), render_solids(solids), render_digits(digits)])
+    pictures = np.concatenate([render_scenes(scenes), render_solids(solids), render_digits(digits)])  # (n, h, w, 3)
     captions = [describe(part, caption_seed) for part in parts]
-    facts = np.concatenate([fact_table(part) for part in parts])
+    facts = np.concatenate([fact_table(part) for part in parts])  # (n, attributes)
     return Batch(
         images=to_input(pictures, resolution),
         tokens=tokenize([text for caption in captions for text in caption.texts]),
@@ -72,8 +76,8 @@ def _questions(parts: tuple[Pictured, ...], seed: int) -> tuple[Question, ...]:
 
 
 def to_input(pictures: UInt8[np.ndarray, "n h w 3"], resolution: int) -> Float[Tensor, "n 3 r r"]:
-    """CLIP's preprocessing of square pictures (bicubic resize, normalise) for a whole array, channels-last."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    """CLIP's preprocessing (bicubic resize, normalise) for an array of square pictures; channels-last memory."""
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (n, 3, h, w)
     if pixels.shape[-1] != resolution:
         pixels = torch.nn.functional.interpolate(
             pixels, (resolution, resolution), mode="bicubic", antialias=True
@@ -83,11 +87,11 @@ def to_input(pictures: UInt8[np.ndarray, "n h w 3"], resolution: int) -> Float[T
 
 
 def tokenize(texts: list[str]) -> Int[Tensor, "n l"]:
-    """CLIP's tokens, each text tokenised once in the life of the process."""
-    return torch.tensor([_tokens_of(text) for text in texts])
+    """CLIP's tokens; each text is tokenised once per process."""
+    return torch.tensor([_tokens_of(text) for text in texts])  # (n, l)
 
 
 @lru_cache(maxsize=65536)
 def _tokens_of(text: str) -> tuple[int, ...]:
-    # No tensor: thousands of small ones that stay would break up the memory that large ones come and go in.
+    # Tuples, because thousands of small cached tensors would fragment memory.
     return tuple(clip.tokenize([text], context_length=CONTEXT_LENGTH)[0].tolist())

@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of a miniature on its own world, straight from arrays: for training curves and model cards."""
+"""Zero-shot accuracy of a miniature on the procedural world, for training curves and model cards."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,17 +36,17 @@ class Question:
 
 
 TEXTURE_TEMPLATES: tuple[str, ...] = tuple("a picture of a {} " + shape + "." for shape in SHAPES)
-"""No caption names a texture without a shape, so the prompts go through all shapes."""
+"""No caption names a texture without a shape, so there is one template per shape."""
 
 QUESTIONS: tuple[str, ...] = ("mini-shapes", "mini-pairs", "mini-textures", "solid-views", "digits")
 
 
 @lru_cache(maxsize=8)
 def make_question(name: str, n: int, seed: int) -> Question:
-    """``n`` fresh pictures for one of ``QUESTIONS`` ("digits" has at most 899: the unseen half).
+    """``n`` new pictures for one of ``QUESTIONS`` ("digits" has at most 899: the unseen half).
 
     Raises:
-        ValueError: the name is not among ``QUESTIONS``.
+        ValueError: the name is not in ``QUESTIONS``.
     """
     if name not in QUESTIONS:
         raise ValueError(f"question {name!r}: expected one of {', '.join(QUESTIONS)}")
@@ -78,7 +78,7 @@ def _scene_question(name: str, n: int, seed: int) -> Question:
 
 @torch.no_grad()
 def answer(model: ClipModel, question: Question, batch_size: int = 100) -> Bool[np.ndarray, " n"]:
-    """Whether each picture's most similar class text is the right one. The model's mode is restored."""
+    """Whether each picture's most similar class text is correct. The model's training mode is restored."""
     was_training = model.training
     model.eval()
     text = _classifier(model, question)
@@ -92,7 +92,7 @@ def answer(model: ClipModel, question: Question, batch_size: int = 100) -> Bool[
 
 
 def _classifier(model: ClipModel, question: Question) -> Float[Tensor, "k c"]:
-    """One unit row a class: the mean direction of its prompts."""
+    """One unit-length row per class: the mean direction of its prompts."""
     rows = [
         _unit(model.encode_text(tokenize([template.format(name) for template in question.templates]))).mean(0)
         for name in question.classnames

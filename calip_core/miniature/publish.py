@@ -1,4 +1,4 @@
-"""From a finished run to three files side by side: weights in half precision, training curve, model card."""
+"""Publishing a finished run as three files: weights in half precision, training curve, model card."""
 
 import json
 import platform
@@ -19,22 +19,22 @@ from calip_core.miniature.trainer import Trainer
 from calip_core.paths import atomic_path
 from calip_core.world.vocabulary import COLOURS, HELD_OUT_PAIRS, SHAPES, SOLIDS, TEXTURES
 
-_CARD_SEED = 90_002  # of the pictures behind the card's accuracies
+_CARD_SEED = 90_002  # seed of the pictures on which the card's accuracies are measured
 CARD_IMAGES = 2000
 
 _DESCRIPTION = {
-    "rn": "A CLIP with OpenAI's ModifiedResNet and attention pooling: a quarter of RN50's width, one block a stage.",
+    "rn": "A CLIP with OpenAI's ModifiedResNet and attention pooling: a quarter of RN50's width, one block per stage.",
     "vit": "A CLIP with OpenAI's VisionTransformer: a sixth of ViT-B's width, a third of its depth.",
 }
 
 
 def publish(trainer: Trainer, out: Path, images: int = CARD_IMAGES) -> ModelCard:
-    """Write ``out`` (weights), ``NAME.curve.json`` and ``NAME.yaml``; the accuracies are those of the written file.
+    """Write ``out`` (weights), ``NAME.curve.json`` and ``NAME.yaml``; accuracies are measured on the written weights.
 
     Args:
         trainer: a finished run.
         out: where the weights go, ``NAME.pt``.
-        images: how many pictures each accuracy is measured on (the digits have 899 at most).
+        images: number of pictures per accuracy (at most 899 for the digits).
     """
     with atomic_path(out) as temporary:
         torch.save(half_state_dict(trainer.model), temporary)
@@ -46,7 +46,7 @@ def publish(trainer: Trainer, out: Path, images: int = CARD_IMAGES) -> ModelCard
 
 
 def measure_accuracy(weights: Path, images: int = CARD_IMAGES, seed: int = _CARD_SEED) -> dict[str, Accuracy]:
-    """Zero-shot accuracy of a weights file on every question of the world, on fresh pictures drawn from ``seed``."""
+    """Zero-shot accuracy of a weights file on each of ``QUESTIONS``, on new pictures sampled with ``seed``."""
     model, _ = clip.load(str(weights), device="cpu")
     results = {}
     for name in QUESTIONS:

@@ -1,7 +1,7 @@
-"""Where a mini-vit's training starts: fine detail as loud as colour, places known, and words that mini-rn has learnt.
+"""Initialisation of mini-vit: whitened patches, sinusoidal positions, and the text tower of mini-rn.
 
-A vision transformer has to find out from pictures what a convolution knows by its form, and twenty minutes show it too
-few. Each of these three starts saves it a part of that; mini-rn needs none of them.
+A vision transformer has to learn from data what a convolution has built in, and twenty minutes of training provide too
+little. Each of the three initialisations replaces a part of that learning; mini-rn needs none of them.
 """
 
 import torch
@@ -13,16 +13,16 @@ from calip_core.miniature.architecture import ClipModel
 from calip_core.miniature.batches import make_batch
 
 TEXT_TOWER = "mini-rn"
-"""Whose text tower mini-vit takes over."""
+"""The backbone whose text tower mini-vit reuses."""
 
-_PICTURES = 768  # whose patches are whitened
-_FAINTEST = 0.01  # variance below which a direction of patches counts as noise
+_PICTURES = 768  # from which the whitening is estimated
+_FAINTEST = 0.01  # variance of a direction below which it counts as noise
 _LONGEST_WAVE = 100.0
 _POSITION_SIZE = 0.7
 
 
 def start_vit(model: ClipModel, seed: int) -> None:
-    """Set the first weights of a mini-vit that differ from clip's own initialisation, in place."""
+    """Replace parts of a mini-vit's default CLIP initialisation, in place."""
     whiten_patches(model.visual.conv1, make_batch(seed, 0, _PICTURES, model.visual.input_resolution).images)
     grid = model.visual.input_resolution // model.visual.conv1.kernel_size[0]
     with torch.no_grad():
@@ -32,13 +32,13 @@ def start_vit(model: ClipModel, seed: int) -> None:
 
 @torch.no_grad()
 def whiten_patches(conv: nn.Conv2d, images: Float[Tensor, "n 3 h w"]) -> None:
-    """Make the patch embedding a whitening: its outputs are uncorrelated and of one size on these images.
+    """Make the patch embedding a whitening transform: outputs are uncorrelated with equal variance on these images.
 
-    Left alone it hears colour at many times the loudness of edges. The strongest principal components of the patches
-    are scaled to one size, then turned by a random rotation, so that no channel is special.
+    By default, it responds to colour far more strongly than to edges. The strongest principal components of the patches
+    are scaled to equal variance, then rotated at random, so that no channel is special.
     """
     side, channels = conv.kernel_size[0], conv.out_channels
-    patches = nn.functional.unfold(images, side, stride=side).transpose(1, 2).flatten(0, 1)
+    patches = nn.functional.unfold(images, side, stride=side).transpose(1, 2).flatten(0, 1)  # (n m, 3 side side)
     variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
     strongest = directions[:, -channels:] / (variances[-channels:] + _FAINTEST).sqrt()
     rotation = torch.linalg.qr(conv.weight.new_empty(channels, channels).copy_(conv.weight.flatten(1)[:, :channels])).Q
@@ -46,7 +46,7 @@ def whiten_patches(conv: nn.Conv2d, images: Float[Tensor, "n 3 h w"]) -> None:
 
 
 def sinusoids(grid: int, width: int) -> Float[Tensor, "m c"]:
-    """Sines and cosines of row and column (Vaswani et al. 2017, in two dimensions): near places get like vectors."""
+    """2-D sinusoidal position embeddings (after Vaswani et al. 2017): nearby positions get similar vectors."""
     rows, columns = (axis.flatten() for axis in torch.meshgrid(*[torch.arange(grid)] * 2, indexing="ij"))
     waves = _LONGEST_WAVE ** -(torch.arange(width // 4) / (width // 4))
     angles = [axis.unsqueeze(1) * waves for axis in (rows, columns)]
@@ -54,13 +54,13 @@ def sinusoids(grid: int, width: int) -> Float[Tensor, "m c"]:
 
 
 def borrow_text_tower(model: ClipModel) -> None:
-    """Take over the text tower and the logit scale of the shipped mini-rn; the text tower is not trained further.
+    """Load the text tower and the logit scale of the shipped mini-rn, and freeze the text tower.
 
-    Locked-image tuning (Zhai et al., LiT, CVPR 2022) with the sides exchanged.
+    This is locked-image tuning (Zhai et al., LiT, CVPR 2022) with image and text exchanged.
 
     Raises:
-        FileNotFoundError: mini-rn is not there.
-        ValueError: its weights are not its card's, or of other sizes.
+        FileNotFoundError: there is no mini-rn.
+        ValueError: its weights do not match its card, or have other sizes.
     """
     weights = torch.load(checkpoint_path(TEXT_TOWER), map_location="cpu", weights_only=True)
     borrowed = {name: weight.float() for name, weight in weights.items() if not name.startswith("visual.")}

@@ -1,4 +1,4 @@
-"""Train a miniature CLIP from nothing: ``python -m calip_core.miniature.train --arch rn``."""
+"""Train a miniature CLIP from scratch: ``python -m calip_core.miniature.train --arch rn``."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from calip_core.miniature.trainer import Length, Recipe, Trainer
 from calip_core.paths import check_writable
 
 DEFAULT_SAMPLES = {"rn": 150_000, "vit": 240_000}
-"""How many pictures the shipped weights saw: each in under 20 minutes on two cores."""
+"""Pictures that the shipped weights were trained on: under 20 minutes each on two cores."""
 
 _CURVE_POINTS = 8
 
@@ -30,26 +30,26 @@ def train(
     progress_bar: bool = True,
     on_point: Callable[[dict[str, float]], None] | None = None,
 ) -> Trainer:
-    """Train one miniature; the same seed and ``samples`` give the same data and first weights.
+    """Train one miniature; the same seed and ``samples`` give the same data and initial weights.
 
     Args:
         arch: "rn" or "vit".
-        samples: how many pictures to see; the default is what the shipped weights saw.
-        minutes: train for this long instead; the learning rate follows the clock.
-        seed: of the data and of the first weights.
-        checkpoint: where to keep the state of the run, about once a minute and when interrupted.
-        resume: go on from ``checkpoint``; its recipe and length count, not the ones given here.
-        progress_bar: show loss and pictures a second.
-        on_point: called with every new point of the curve.
+        samples: number of pictures to train on; by default, that of the shipped weights.
+        minutes: train for this long instead; the learning-rate schedule then follows the clock.
+        seed: seed of the data and of the initial weights.
+        checkpoint: where to save the state of the run, about once per minute and on interruption.
+        resume: continue from ``checkpoint``, with its recipe and length instead of the ones given here.
+        progress_bar: show the loss and the pictures per second.
+        on_point: called with every new point of the training curve.
 
     Raises:
-        ValueError: an unknown ``arch``, a length that is not above 0,
-            ``resume`` without saying from which ``checkpoint``, or from a damaged one.
-        FileNotFoundError: ``resume``, and there is no file ``checkpoint``.
-        OSError: the folder of ``checkpoint`` cannot be written; it is tried before the work begins.
+        ValueError: ``arch`` is unknown, the length is not positive, ``resume`` is set without ``checkpoint``, or the
+            checkpoint is damaged.
+        FileNotFoundError: ``resume`` is set, but there is no file ``checkpoint``.
+        OSError: the folder of ``checkpoint`` is not writable; this is checked before training starts.
     """
     if resume and checkpoint is None:
-        raise ValueError("resume needs to know from where: give the path of the checkpoint")
+        raise ValueError("resume is set without a checkpoint: give the path of the checkpoint to continue from")
     if resume and checkpoint is not None:
         trainer = Trainer.load(checkpoint)
     else:
@@ -60,7 +60,7 @@ def train(
         check_writable(checkpoint.parent)
     try:
         _loop(trainer, checkpoint, progress_bar, on_point)
-    except BaseException as error:  # Ctrl-C too: nothing is lost
+    except BaseException as error:  # including Ctrl-C, so that nothing is lost
         _save_after(error, trainer, checkpoint)
         raise
     if checkpoint is not None:
@@ -69,13 +69,13 @@ def train(
 
 
 def _save_after(error: BaseException, trainer: Trainer, checkpoint: Path | None) -> None:
-    """Keep the state of a run that ``error`` ends; what goes wrong with that is told beside it, not in its place."""
+    """Save the state of a run that ends with ``error``; a failure to save is added as a note, not raised instead."""
     if checkpoint is None:
         return
     try:
         trainer.save(checkpoint)
     except Exception as failure:
-        error.add_note(f"the state of the run could not be kept either ({type(failure).__name__}: {failure})")
+        error.add_note(f"the state of the run could not be saved either ({type(failure).__name__}: {failure})")
 
 
 def _loop(
@@ -107,7 +107,7 @@ def _show(bar: "tqdm[Any]", trainer: Trainer) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, then write weights, curve and model card beside each other."""
+    """Train, then write weights, training curve and model card."""
     options = _parser().parse_args(arguments)
     out = options.out or Path(f"mini-{options.arch}.pt")
     trainer = train(
@@ -127,11 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m calip_core.miniature.train", description=__doc__)
     parser.add_argument("--arch", choices=ARCHITECTURES, default="rn")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--samples", type=int, help=f"pictures to see (default: {DEFAULT_SAMPLES})")
+    length.add_argument("--samples", type=int, help=f"pictures to train on (default: {DEFAULT_SAMPLES})")
     length.add_argument("--minutes", type=float, help="train for this long instead")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="weights to write, NAME.pt; curve and card get the same name")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint beside --out")
+    parser.add_argument("--out", type=Path, help="weights file to write, NAME.pt; curve and card are written beside it")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint beside --out")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""One training run: recipe, length, progress, and a trainer that can be saved and go on from where it was."""
+"""One training run: recipe, length, progress, and a trainer that can be saved and resumed."""
 
 import math
 import time
@@ -17,14 +17,14 @@ from calip_core.miniature.objective import choice_loss, contrastive_loss
 from calip_core.miniature.start import start_vit
 from calip_core.paths import atomic_path
 
-_LOGIT_SCALE = (math.log(1 / 0.07), math.log(100))  # from CLIP's first value to its bound
-_CURVE_IMAGES = 250  # of each question, at each point of the curve
+_LOGIT_SCALE = (math.log(1 / 0.07), math.log(100))  # from CLIP's initial value to its upper bound
+_CURVE_IMAGES = 250  # per question and point of the curve
 _CURVE_SEED = 90_001
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the outcome of a run, the length excepted."""
+    """Everything that determines the outcome of a run, except its length."""
 
     arch: Architecture
     seed: int = 0
@@ -37,7 +37,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Length:
-    """When to stop: after ``samples`` pictures, or after ``minutes`` of training (one of the two)."""
+    """When to stop: after ``samples`` pictures or after ``minutes`` of training; exactly one is given."""
 
     samples: int | None = None
     minutes: float | None = None
@@ -45,12 +45,12 @@ class Length:
     def __post_init__(self) -> None:
         given = [value for value in (self.samples, self.minutes) if value is not None]
         if len(given) != 1 or not given[0] > 0:
-            raise ValueError(f"{self}: expected exactly one of samples and minutes, and that above 0")
+            raise ValueError(f"{self}: expected exactly one of samples and minutes, above 0")
 
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """The progress of a run."""
 
     step: int = 0
     seconds: float = 0.0
@@ -58,7 +58,7 @@ class Progress:
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def share(self, length: Length, batch_size: int) -> float:
-        """Share of the run that is done, in [0, 1]."""
+        """Completed fraction of the run, in [0, 1]."""
         if length.samples is not None:
             return min(1.0, self.step * batch_size / length.samples)
         assert length.minutes is not None
@@ -85,11 +85,11 @@ class Trainer:
 
     @property
     def done(self) -> float:
-        """Share of the run that is done, in [0, 1]."""
+        """Completed fraction of the run, in [0, 1]."""
         return self.progress.share(self.length, self.recipe.batch_size)
 
     def step(self) -> None:
-        """Draw the next batch, take one optimiser step, note loss and time."""
+        """Generate the next batch, take one optimiser step, and record loss and time."""
         started = time.perf_counter()
         recipe = self.recipe
         for group in self.optimizer.param_groups:
@@ -107,33 +107,33 @@ class Trainer:
         self.progress.seconds += time.perf_counter() - started
 
     def _loss(self, batch: Batch) -> Tensor:
-        # In float32: layers this narrow lose more to bfloat16's conversions than its arithmetic gains them.
-        images = self.model.encode_image(batch.images)
+        # In float32: in layers this narrow, conversions to bfloat16 cost more than its arithmetic saves.
+        images = self.model.encode_image(batch.images)  # (n, c)
         texts, *options = self._encode_captions(batch)
         scale = self.model.logit_scale.exp()
         choices = [
             choice_loss(images[q.first : q.first + len(q.answers)], option, scale, q.answers)
             for q, option in zip(batch.questions, options, strict=True)
         ]
-        # Each option is also put to the options themselves: texts that exclude each other shall differ. Without this
-        # both towers first collapse to one direction a kind, and digits stay there for a thousand steps.
-        # A text tower that is not trained has learnt that already.
+        # Options are also classified against each other, because mutually exclusive texts should differ. Without this
+        # term both towers first collapse to one direction per kind, and digits stay there for a thousand steps.
+        # A frozen text tower has learnt this already.
         spread = [
             choice_loss(option, option, scale, torch.arange(len(option))) for option in options if option.requires_grad
         ]
         return contrastive_loss(images, texts, scale, batch.true) + torch.stack(choices + spread).mean()
 
     def _encode_captions(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Features of the batch's captions, then of each question's."""
+        """Features of the batch's captions, then of the captions of each question."""
         captions = [batch.tokens, *(question.tokens for question in batch.questions)]
         tokens = torch.cat(captions)
-        if self._short_texts:  # text attends backwards only: zeros after the longest caption would change nothing
+        if self._short_texts:  # attention is causal: padding after the longest caption changes nothing
             tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]
         features: Tensor = self.model.encode_text(tokens)
         return torch.split(features, [len(c) for c in captions])
 
     def measure(self) -> dict[str, float]:
-        """Add a point to the curve: loss, and accuracy on seen shapes and held-out pairs."""
+        """Add a point to the training curve: loss, and accuracy on seen shapes and held-out pairs."""
         point = {
             "samples": float(self.progress.step * self.recipe.batch_size),
             "seconds": round(self.progress.seconds, 3),
@@ -146,7 +146,7 @@ class Trainer:
         return point
 
     def save(self, path: Path) -> None:
-        """Write everything that ``load`` needs, in one move."""
+        """Write everything that ``load`` needs, atomically."""
         state = {
             "recipe": asdict(self.recipe),
             "length": asdict(self.length),
@@ -159,11 +159,11 @@ class Trainer:
 
     @classmethod
     def load(cls, path: Path) -> "Trainer":
-        """The trainer that ``save`` wrote; it goes on as if it had not been interrupted.
+        """Restore a trainer written by ``save``; it continues as if it had not been interrupted.
 
         Raises:
             FileNotFoundError: there is no checkpoint at ``path``.
-            ValueError: the file is damaged, or is no state of a training run.
+            ValueError: the file is damaged, or is not the state of a training run.
         """
         if not path.exists():
             raise FileNotFoundError(f"no checkpoint at {path}: start without --resume")
@@ -173,7 +173,7 @@ class Trainer:
             trainer.progress = Progress(**state["progress"])
             trainer.model.load_state_dict(state["model"])
             trainer.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # torch and pickle raise many kinds, of damage and of other files' contents
+        except Exception as error:  # torch and pickle raise many types for damaged or unrelated files
             reason = str(error).splitlines()[0] if str(error) else "no reason given"
             raise ValueError(
                 f"{path} is not a usable state of a training run ({type(error).__name__}: {reason}): it is damaged, "
@@ -183,14 +183,14 @@ class Trainer:
 
 
 def warm_cosine(done: float, warmup: float) -> float:
-    """Learning-rate factor: a straight rise over the first ``warmup`` of the run, then half a cosine down to 0."""
+    """Learning-rate factor: linear warm-up over the fraction ``warmup`` of the run, then a cosine decay to 0."""
     if done < warmup:
         return max(done / warmup, 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 def _parameter_groups(model: ClipModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for matrices and kernels; none for gains, biases and the logit scale."""
+    """Weight decay for matrices and kernels, none for gains, biases and the logit scale."""
     trained = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trained if p.ndim >= 2]
     free = [p for p in trained if p.ndim < 2]

@@ -1,4 +1,4 @@
-"""Point clouds: reading them, posing them, and turning each into depth maps that an image encoder takes."""
+"""Point clouds: reading them, normalising their pose, and projecting them to depth maps for an image encoder."""
 
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, available_view_sets, view_set

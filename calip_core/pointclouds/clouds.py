@@ -1,4 +1,4 @@
-"""What counts as a point cloud."""
+"""The point cloud type, and its validity check."""
 
 from pathlib import Path
 
@@ -6,25 +6,25 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 Cloud = Float32[np.ndarray, "p 3"]
-"""The coordinates x, y and z of every point, in the unit and the pose of the file that they come from."""
+"""The coordinates x, y and z of every point, in the unit and the pose of their file."""
 
 
 def check_cloud(points: Shaped[np.ndarray, "..."], origin: Path | str) -> Cloud:
-    """The points in single precision, if they are a cloud that can be looked at.
+    """Return the points in single precision if they form a valid cloud.
 
     Args:
-        points: one row of three numbers a point.
-        origin: where they come from, for the message: a file, or a file and a row.
+        points: one row of three numbers per point.
+        origin: where they come from, for error messages: a file, or a file and a row.
 
     Raises:
-        ValueError: there is no point, a row has other than three numbers, a coordinate is NaN or infinite (or too
-            large for single precision), or all points are one and the same.
+        ValueError: there are no points, a row does not have three numbers, a coordinate is NaN or infinite (or too
+            large for single precision), or all points coincide.
     """
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
         raise ValueError(f"{origin} has {points.dtype} points of shape {points.shape}, expected p rows of x, y and z")
     if not len(points):
         raise ValueError(f"{origin} is an empty cloud, expected at least one point: make it again, or remove it")
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused in the next line
+    with np.errstate(over="ignore"):  # overflow becomes infinite and is refused below
         cloud: Cloud = np.ascontiguousarray(points, dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(cloud).all(axis=1))
     if len(wrong):

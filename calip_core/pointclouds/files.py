@@ -1,7 +1,7 @@
-"""One shape a file: meshes (OFF, OBJ, STL, PLY) and clouds (XYZ and other text, NPY, PLY).
+"""Files with one shape each: meshes (OFF, OBJ, STL, PLY) and clouds (XYZ and other text, NPY, PLY).
 
-The files are believed in nothing: none is unpickled, none can make another file be opened (a reader sees bytes and no
-folder), and what they declare is compared with what they hold.
+Files are untrusted. None is unpickled, none can cause another file to be opened (readers get bytes, not a folder), and
+the counts that a header declares are compared with the content.
 """
 
 import io
@@ -17,27 +17,27 @@ from calip_core.pointclouds.clouds import Cloud, check_cloud
 from calip_core.pointclouds.surfaces import sample_mesh
 
 MESHES = (".off", ".obj", ".stl")
-"""Suffixes of files that hold a surface."""
+"""Suffixes of files that contain a surface."""
 EITHER = (".ply",)
-"""Suffixes of files that hold a surface if they list faces, else a cloud."""
+"""Suffixes of files that contain a surface if they list faces, else a cloud."""
 TEXTS = (".xyz", ".txt")
-"""Suffixes of lines with x, y, z and perhaps more columns (normals, colours), apart by white space or commas."""
+"""Suffixes of text files: x, y, z and possibly more columns (normals, colours), separated by white space or commas."""
 ARRAYS = (".npy",)
 SUFFIXES = (*MESHES, *EITHER, *TEXTS, *ARRAYS)
-"""All that can be read, in lower case; a file's own may be in upper case."""
+"""All readable suffixes, in lower case; matching ignores case."""
 
 
 def read_cloud(path: Path, count: int, seed: int) -> Cloud:
-    """The cloud in a file: stored points as they are and in their order, or points sampled on a stored surface.
+    """The cloud in a file: its stored points in their order, or points sampled from its surface.
 
     Args:
         path: a file with one of ``SUFFIXES``.
-        count: points to sample, if it is a mesh.
-        seed: of the sampling.
+        count: number of points to sample from a mesh.
+        seed: seed of the sampling.
 
     Raises:
-        ValueError: the file is damaged, cut off or of an unknown kind, or its points or faces are no shape.
-        OSError: it cannot be read.
+        ValueError: the file is damaged, truncated or of an unknown kind, or its points or faces form no valid shape.
+        OSError: the file cannot be read.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path} has the suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
@@ -50,11 +50,11 @@ def read_cloud(path: Path, count: int, seed: int) -> Cloud:
 
 
 def read_points(path: Path) -> Cloud:
-    """The points in a text, NPY or PLY file, all of them, in their order; columns after the third are left out.
+    """All points of a text, NPY or PLY file, in order; columns after the third are dropped.
 
     Raises:
-        ValueError: the file is damaged, of another kind, or its points are no cloud.
-        OSError: it cannot be read.
+        ValueError: the file is damaged or of another kind, or its points form no valid cloud.
+        OSError: the file cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix in TEXTS:
@@ -72,13 +72,13 @@ def _read_text(path: Path) -> Shaped[np.ndarray, "p 3"]:
         lines = [line for line in text.splitlines() if line.partition("#")[0].strip()]
         return np.loadtxt(lines, usecols=(0, 1, 2), ndmin=2) if lines else np.empty((0, 3))
     except ValueError as error:
-        raise ValueError(f"{path} does not hold a point a line, as in '0.1 0.2 -0.5' ({error}): repair it") from error
+        raise ValueError(f"{path} needs one point per line, as in '0.1 0.2 -0.5' ({error}): repair it") from error
 
 
 def _read_array(path: Path) -> Shaped[np.ndarray, "..."]:
     try:
-        # Mapped into memory: a header that promises more than the file holds is then refused before anything is made.
-        # And this function, unlike numpy.load, has no way to unpickle.
+        # A memory map refuses a header that promises more than the file contains before anything is allocated.
+        # Unlike numpy.load, this function cannot unpickle.
         array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is not an array of numbers in NumPy's format ({error}): save it again") from error
@@ -88,7 +88,7 @@ def _read_array(path: Path) -> Shaped[np.ndarray, "..."]:
 
 
 def _load(path: Path) -> trimesh.Trimesh | trimesh.PointCloud:
-    """What trimesh makes of a file's bytes; several objects in one file become one."""
+    """Parse a file's bytes with trimesh; several objects in one file are merged."""
     kind = path.suffix.lower()
     if kind not in (*MESHES, *EITHER):
         raise ValueError(f"{path} has the suffix {path.suffix!r}, expected one of {', '.join((*MESHES, *EITHER))}")
@@ -96,7 +96,7 @@ def _load(path: Path) -> trimesh.Trimesh | trimesh.PointCloud:
     if kind == ".off":
         _check_off(content, path)
     try:
-        # From bytes, so that there is no folder in which a material or a texture could be looked for.
+        # From bytes, so that there is no folder in which trimesh could look for materials or textures.
         scene = trimesh.load_scene(io.BytesIO(content), file_type=kind[1:], process=False, skip_materials=True)
     except Exception as error:  # trimesh raises ValueError, IndexError, NameError, struct.error, ...
         raise ValueError(
@@ -125,14 +125,14 @@ def _joined(scene: trimesh.Scene) -> trimesh.Trimesh | trimesh.PointCloud:
 
 
 def _as_mesh(shape: trimesh.Trimesh | trimesh.PointCloud) -> trimesh.Trimesh:
-    """A cloud where a mesh belongs is a mesh without faces, and is refused as such."""
+    """Turn a cloud into a mesh without faces, which ``check_mesh`` then refuses."""
     return shape if isinstance(shape, trimesh.Trimesh) else trimesh.Trimesh(vertices=shape.vertices, process=False)
 
 
 def _check_off(content: bytes, path: Path) -> None:
-    """Refuse an OFF file that is cut off: trimesh reads the faces that are there and says nothing of the others.
+    """Refuse a truncated OFF file: trimesh reads the faces that are present and ignores the missing ones.
 
-    A famous part of ModelNet's files has header and counts on one line, as in ``OFF1234 567 0``.
+    Many of ModelNet's files have header and counts on one line, as in ``OFF1234 567 0``.
     """
     lines = [line for raw in content.decode("utf-8", "replace").splitlines() if (line := raw.split("#")[0].strip())]
     header = re.fullmatch(r"[A-Z]*?OFF\s*(.*)", lines[0]) if lines else None
@@ -157,7 +157,7 @@ def _is_short(face: str) -> bool:
 
 
 def _check_ply(content: bytes, shape: trimesh.Trimesh | trimesh.PointCloud, path: Path) -> None:
-    """Refuse a PLY file that holds less than its header says, which trimesh only notices in a binary one."""
+    """Refuse a PLY file with less content than its header declares; trimesh notices this only in binary files."""
     header = content.partition(b"end_header")[0]
     declared = {name: int(count) for name, count in re.findall(rb"^element (\w+) (\d+)\s*$", header, re.MULTILINE)}
     promised = declared.get(b"vertex", 0), declared.get(b"face", 0)

@@ -1,6 +1,6 @@
-"""Many clouds in one HDF5 file: ``data`` (N x P x 3) and ``label`` (N x 1), as ModelNet40 and ScanObjectNN have it.
+"""Many clouds in one HDF5 file: ``data`` (N x P x 3) and ``label`` (N x 1), as in ModelNet40 and ScanObjectNN.
 
-A file may come from anyone: links that lead to other files are refused, and nothing is read before its kind is known.
+Files are untrusted: links to other files are refused, and types and shapes are checked before any data is read.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from calip_core.pointclouds.clouds import Cloud, check_cloud
 
 POINTS, LABELS = "data", "label"
 BLOCK = 256
-"""Clouds that are read at a time: the published files are compressed in blocks of many clouds."""
+"""Clouds read at a time: the published files are compressed in blocks of many clouds."""
 
 
 def read_labels(path: Path) -> Int64[np.ndarray, " n"]:
-    """The class number of every cloud in a file.
+    """The class index of every cloud in a file.
 
     Raises:
-        ValueError: the file is no HDF5, lacks one of the two keys, or they are not of the shape that they should be.
-        OSError: it cannot be opened.
+        ValueError: the file is not HDF5, lacks one of the two keys, or has one of the wrong shape or type.
+        OSError: the file cannot be opened.
     """
     with _open(path) as file:
         points, labels = _dataset(file, POINTS, path), _dataset(file, LABELS, path)
@@ -39,13 +39,13 @@ def read_labels(path: Path) -> Int64[np.ndarray, " n"]:
 
 
 def read_row(path: Path, row: int) -> Cloud:
-    """Cloud number ``row`` of a file, all points that it has there; columns after the third are left out.
+    """All stored points of cloud ``row``; columns after the third are dropped.
 
-    The block of clouds around it is kept, so that reading in order is fast.
+    The surrounding block of clouds is cached, so that reading in order is fast.
 
     Raises:
-        ValueError: the file is damaged, or the points are no cloud.
-        OSError: it cannot be opened.
+        ValueError: the file is damaged, or the points form no valid cloud.
+        OSError: the file cannot be opened.
     """
     block = _block(path, path.stat().st_mtime_ns, row // BLOCK)
     if row % BLOCK >= len(block):
@@ -55,7 +55,7 @@ def read_row(path: Path, row: int) -> Cloud:
 
 @lru_cache(maxsize=4)
 def _block(path: Path, changed: int, number: int) -> Float32[np.ndarray, "n p 3"]:
-    """Some clouds; ``changed``, the file's time, is there so that another file of this name is read anew."""
+    """One block of clouds; ``changed`` is the file's modification time, part of the cache key."""
     with _open(path) as file:
         points = _dataset(file, POINTS, path)
         with np.errstate(over="ignore"):
@@ -65,16 +65,16 @@ def _block(path: Path, changed: int, number: int) -> Float32[np.ndarray, "n p 3"
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: was the archive not wholly unpacked?")
+        raise FileNotFoundError(f"there is no file {path}: was the archive not unpacked completely?")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError) as error:  # h5py's words for damage of every kind
+    except (OSError, RuntimeError) as error:  # h5py raises these for every kind of damage
         raise ValueError(f"{path} is not a whole HDF5 file ({error}): unpack or fetch it again") from error
 
 
 def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
-    if key not in list(file):  # the names alone: to look for the object would follow a link
+    if key not in list(file):  # names only: looking up the object would follow a link
         raise ValueError(f"{path} has the keys {sorted(file)}, expected {POINTS} and {LABELS}: is it the right file?")
     found = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:

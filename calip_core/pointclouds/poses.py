@@ -1,4 +1,4 @@
-"""What is done to a cloud before it is looked at: a fixed number of points, a pose, noise, the unit sphere."""
+"""Preparing a cloud for projection: a fixed number of points, the unit sphere, a pose, and noise."""
 
 from typing import Literal
 
@@ -9,18 +9,18 @@ from scipy.spatial.transform import Rotation
 from calip_core.pointclouds.clouds import check_cloud
 
 Turn = Literal["none", "x", "y", "z", "any"]
-"""About which axis every cloud is turned by a random angle; "any" is a random rotation. Clouds have y up."""
+"""The axis about which each cloud is rotated by a random angle; "any" is a random rotation. Clouds have y up."""
 UpAxis = Literal["y", "z"]
 
-_JITTER_BOUND = 5.0  # standard deviations: no point flies off
-_ORDER = 1  # sets the stream that shuffles points apart from the one that turns them
+_JITTER_BOUND = 5.0  # standard deviations, so that no point is thrown far off
+_ORDER = 1  # separates the random stream that shuffles points from the one that rotates them
 
 
 def first_points(points: Float[np.ndarray, "q 3"], count: int, origin: str) -> Float[np.ndarray, "p 3"]:
-    """The first ``count`` points, as the field takes 1,024 of ModelNet40's 2,048.
+    """The first ``count`` points, as is customary with ModelNet40 (1,024 of its 2,048).
 
     Raises:
-        ValueError: there are fewer points than asked for.
+        ValueError: there are fewer than ``count`` points.
     """
     if len(points) < count:
         raise ValueError(
@@ -34,7 +34,7 @@ def to_unit_sphere(points: Float[np.ndarray, "p 3"], origin: str) -> Float[np.nd
     """Move the mean of the points to the origin and the farthest point to distance 1 (PointNet's normalisation).
 
     Raises:
-        ValueError: no points, coordinates that are not finite, or all points are equal.
+        ValueError: there are no points, a coordinate is not finite, or all points are equal.
     """
     check_cloud(points, origin)
     centred = points - points.mean(axis=0)
@@ -43,7 +43,7 @@ def to_unit_sphere(points: Float[np.ndarray, "p 3"], origin: str) -> Float[np.nd
 
 
 def y_up(points: Float[np.ndarray, "p 3"], up: UpAxis) -> Float[np.ndarray, "p 3"]:
-    """The points with the y axis pointing up; a quarter turn about x takes z there."""
+    """The points with the y axis pointing up; for z up, a quarter turn about x."""
     return points if up == "y" else np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=1)
 
 
@@ -60,7 +60,7 @@ def turned(points: Float[np.ndarray, "p 3"], turn: Turn, rng: np.random.Generato
 
 
 def jittered(points: Float[np.ndarray, "p 3"], sigma: float, rng: np.random.Generator) -> Float[np.ndarray, "p 3"]:
-    """Normal noise of standard deviation ``sigma`` on every coordinate, cut at five of them."""
+    """Add normal noise of standard deviation ``sigma`` to every coordinate, clipped at five standard deviations."""
     noise = rng.standard_normal(points.shape).clip(-_JITTER_BOUND, _JITTER_BOUND)
     return points + sigma * noise
 
@@ -69,24 +69,24 @@ def prepare(
     points: Float[np.ndarray, "q 3"], count: int,
     *, up: UpAxis, turn: Turn, jitter: float, seed: tuple[int, ...], origin: str, shuffle: bool = False,
 ) -> Float32[np.ndarray, "p 3"]:  # fmt: skip
-    """A cloud as it is looked at: y up, in the unit sphere, some of its points, turned, with noise.
+    """Prepare a cloud for projection: y up, unit sphere, subset of the points, rotation, noise.
 
-    The whole stored cloud is put into the unit sphere before it is cut, so that fewer points are the same picture with
-    gaps. PointCLIP does not normalise at all (``datasets/modelnet40.py``): its stored clouds fill the unit sphere.
+    The whole stored cloud is normalised before points are dropped, so that fewer points give the same picture with
+    gaps. PointCLIP does not normalise (``datasets/modelnet40.py``): its stored clouds already fill the unit sphere.
 
     Args:
-        points: as stored.
-        count: how many to keep.
+        points: the stored cloud.
+        count: number of points to keep.
         up: which stored axis points up.
-        turn: about which axis.
+        turn: axis of the random rotation.
         jitter: standard deviation of the noise, in radii of the stored cloud.
-        seed: of order, turn and noise.
-        origin: what the cloud is, for messages.
-        shuffle: keep random points, not the first: a scanner's first 1,024 are a corner of what it saw. The published
-            files are in random order, and the field takes the first of each.
+        seed: seed of order, rotation and noise.
+        origin: name of the cloud, for error messages.
+        shuffle: keep random points instead of the first ones, because the first 1,024 points of a scan cover only a
+            corner of it. The published files are in random order already.
 
     Raises:
-        ValueError: too few points, coordinates that are not finite, or all points equal.
+        ValueError: there are too few points, a coordinate is not finite, or all points are equal.
     """
     rng = np.random.default_rng(seed)
     cloud = to_unit_sphere(y_up(points.astype(np.float64), up), origin)

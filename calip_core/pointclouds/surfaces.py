@@ -1,4 +1,4 @@
-"""From a mesh to a cloud: points that are spread evenly over its surface."""
+"""From a mesh to a cloud: points sampled uniformly over its surface."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,7 @@ def check_mesh(mesh: trimesh.Trimesh, origin: Path | str) -> None:
     """Refuse a mesh whose surface cannot be sampled.
 
     Raises:
-        ValueError: it has no faces, a face names a vertex that is not there or not finite, or it has no area.
+        ValueError: the mesh has no faces or no area, or a face names a vertex that is missing or not finite.
     """
     if not len(mesh.faces):
         raise ValueError(
@@ -38,13 +38,13 @@ def check_mesh(mesh: trimesh.Trimesh, origin: Path | str) -> None:
 
 
 def sample_mesh(mesh: trimesh.Trimesh, count: int, seed: int, origin: Path | str = "the mesh") -> Cloud:
-    """Draw points that are uniform over the surface: a face gets points in proportion to its area.
+    """Sample points uniformly over the surface: each face gets points in proportion to its area.
 
     Args:
         mesh: triangles.
-        count: points to draw.
-        seed: of the drawing; the same mesh and seed give the same points.
-        origin: where the mesh comes from, for messages.
+        count: number of points to sample.
+        seed: seed of the sampling; the same mesh and seed give the same points.
+        origin: where the mesh comes from, for error messages.
 
     Returns:
         ``count`` points, in the mesh's own coordinates.
@@ -60,10 +60,10 @@ def sample_mesh(mesh: trimesh.Trimesh, count: int, seed: int, origin: Path | str
 
 
 def seed_for(name: str, seed: int) -> int:
-    """A seed of a file's own, so that neither the number nor the order of the files changes its points.
+    """A seed derived from a file's name, so that neither the number nor the order of files changes its points.
 
     Args:
         name: the file's name below its dataset's folder, with ``/`` between the parts.
-        seed: of the whole dataset.
+        seed: seed of the whole dataset.
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""View sets: from where a cloud is looked at and how it becomes a picture, one file of ``data/views`` each."""
+"""View sets: viewing directions and picture style for projecting a cloud, one per file of ``data/views``."""
 
 import math
 from functools import cache
@@ -27,7 +27,7 @@ Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class View(BaseModel):
-    """One direction of sight: a turn of the cloud by Euler angles, then a second turn, the tilt."""
+    """One viewing direction: a rotation of the cloud by Euler angles, then a second rotation, the tilt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,31 +36,31 @@ class View(BaseModel):
     angles: Triple
     """Degrees about x, y and z: R = R_x R_y R_z."""
     tilt: Triple = (0.0, 0.0, 0.0)
-    """Degrees about x, y and z of the second turn."""
+    """Degrees about x, y and z of the second rotation."""
 
 
 class Voxels(BaseModel):
-    """How PointCLIP V2 makes a picture of voxels; lengths in voxels unless said otherwise."""
+    """How PointCLIP V2 draws voxels; lengths are in voxels unless stated otherwise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     slices: Annotated[int, Field(ge=3)]
-    """Slices in depth; the first stays empty, and the last holds only what rounding pushes over its border."""
+    """Slices in depth; the first stays empty, and the last holds only what rounding pushes into it."""
     fill: Annotated[float, Field(gt=0, le=1)]
-    """Share of the picture's side that the longest side of the cloud takes."""
+    """Fraction of the picture's side that the longest side of the cloud takes."""
     depth_bias: Annotated[FiniteFloat, Field(ge=0)]
-    """Added to a depth from 0 to 1 before it is scaled back, so that the farthest point is not 0, the background."""
+    """Added to a depth from 0 to 1 before rescaling, so that the farthest point differs from the background, 0."""
     pool: PositiveInt
-    """Side of the window of the maximum that closes the gaps between points."""
+    """Side of the max-pooling window, which closes the gaps between points."""
     pool_padding: Annotated[int, Field(ge=0)]
     smooth: PositiveInt
-    """Side of the Gaussian window, odd."""
+    """Side of the Gaussian window; odd."""
     sigma: PositiveFloat
     """Its standard deviation."""
     shift: Triple
-    """Added to every point before it is centred: no matter but for rounding, which decides some voxels."""
+    """Added to every point before centring: it only affects rounding, which decides some voxels."""
     bright: bool = False
-    """Near is bright and the background black, instead of the published dark on white."""
+    """Draw near points bright on black, instead of the published dark on white."""
 
     @model_validator(mode="after")
     def _windows_fit(self) -> "Voxels":
@@ -79,11 +79,11 @@ class Voxels(BaseModel):
 class ViewSet(BaseModel):
     """Views of a cloud and the style of the picture.
 
-    ``perspective`` is PointCLIP's: a pinhole, ``distance`` from the cloud's centre, that draws each point as a pixel of
-    its depth. ``voxels`` is PointCLIP V2's: a solid, smoothed grid of voxels, seen without perspective.
+    ``perspective`` is PointCLIP's: a pinhole camera at ``distance`` from the cloud's centre draws each point as one
+    pixel with its depth. ``voxels`` is PointCLIP V2's: a dense, smoothed voxel grid under orthographic projection.
 
     Raises:
-        pydantic.ValidationError: a field is missing, unknown, of the wrong type, or at odds with the style.
+        pydantic.ValidationError: a field is missing, unknown, of the wrong type, or inconsistent with the style.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,13 +94,13 @@ class ViewSet(BaseModel):
     source: Text
     views: Annotated[tuple[View, ...], Field(min_length=1)]
     resolution: PositiveInt
-    """Rows and columns of a picture where the caller names none."""
+    """Default rows and columns of a picture."""
     distance: PositiveFloat | None = None
-    """For ``perspective``: from the pinhole to the origin, in units of the cloud (the radius of a unit sphere is 1)."""
+    """For ``perspective``: distance from the pinhole to the origin, in units of the cloud (unit sphere: radius 1)."""
     voxels: Voxels | None = None
     """For ``voxels``: the grid."""
     standardise: bool = False
-    """Whether an encoder gets the picture by CLIP's mean and standard deviation of photographs, or as it is."""
+    """Whether the encoder's input is standardised with CLIP's mean and standard deviation of photographs."""
 
     @model_validator(mode="after")
     def _agrees_with_its_style(self) -> "ViewSet":
@@ -109,7 +109,7 @@ class ViewSet(BaseModel):
         if given != wanted:
             raise ValueError(f"style {self.style} with {sorted(given)}: expected {sorted(wanted)} alone")
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels are {self.labels}: expected a different one for every view")
+            raise ValueError(f"labels are {self.labels}: expected a different label for every view")
         return self
 
     def __len__(self) -> int:
@@ -122,23 +122,23 @@ class ViewSet(BaseModel):
 
     @property
     def largest_value(self) -> float:
-        """The largest number that a picture of a cloud in the unit sphere can hold; 0 is the smallest."""
+        """The largest possible value in a picture of a cloud in the unit sphere; the smallest is 0."""
         return 1.0 if self.distance is None else self.distance + 1.0
 
     def rotations(self) -> Float32[Tensor, "v 3 3"]:
-        """The first turns, each a matrix for columns: p' = R p."""
+        """The first rotations, as matrices for column vectors: p' = R p."""
         return rotation_matrices([view.angles for view in self.views])
 
     def tilts(self) -> Float32[Tensor, "v 3 3"]:
-        """The second turns, each a matrix for columns."""
+        """The second rotations, as matrices for column vectors."""
         return rotation_matrices([view.tilt for view in self.views])
 
 
 def rotation_matrices(degrees: list[Triple]) -> Float32[Tensor, "v 3 3"]:
     """R_x R_y R_z for each triple of angles, in degrees.
 
-    In float32 from the cosine on, as the published code has it: a quarter turn is not quite one there, and what lies
-    on the border of two pixels falls as it does there.
+    Computed in float32 from the cosine on, as in the published code: a quarter turn is not exact there, and points on a
+    pixel border must fall on the same side.
     """
     radians = torch.tensor([[math.radians(angle) for angle in angles] for angles in degrees], dtype=torch.float32)
     x, y, z = (_about(axis, radians[:, axis]) for axis in range(3))
@@ -146,7 +146,7 @@ def rotation_matrices(degrees: list[Triple]) -> Float32[Tensor, "v 3 3"]:
 
 
 def _about(axis: int, angle: Float[Tensor, " v"]) -> Float[Tensor, "v 3 3"]:
-    """Turns about one axis, counter-clockwise for a viewer to whom the axis points."""
+    """Rotations about one axis, counter-clockwise for a viewer towards whom the axis points."""
     after, last = (axis + 1) % 3, (axis + 2) % 3
     matrix = torch.zeros(len(angle), 3, 3)
     matrix[:, axis, axis] = 1.0
@@ -166,7 +166,7 @@ def view_set(name: str) -> ViewSet:
     """Read and check ``data/views/NAME.yaml``.
 
     Raises:
-        ValueError: there is no such view set (the message lists those that are there), or the file describes none.
+        ValueError: there is no such view set (the message lists the known ones), or the file does not describe one.
     """
     if name not in available_view_sets():
         raise ValueError(f"views is {name!r}, expected one of {', '.join(available_view_sets())}")

@@ -1,4 +1,7 @@
-"""PointCLIP V2's pictures: voxelise, densify, smooth, squeeze (arXiv 2211.11682, section 3.2)."""
+"""PointCLIP V2's projection: voxelise, densify, smooth, squeeze (arXiv 2211.11682, section 3.2).
+
+Shape comments use b clouds per chunk, p points per cloud, v views, d depth slices and a padded grid of s x s.
+"""
 
 from dataclasses import dataclass
 
@@ -9,12 +12,12 @@ from torch.nn.functional import pad
 
 from calip_core.pointclouds.views import ViewSet, Voxels
 
-_CHUNK_VOXELS_GPU = 1 << 25  # drawn at once on a GPU; a processor takes one cloud at a time, which fits its cache
+_CHUNK_VOXELS_GPU = 1 << 25  # voxels per chunk on a GPU; a processor draws one cloud at a time, which fits its cache
 
 
 @dataclass(frozen=True)
 class VoxelGrid:
-    """A view set's turns, for rows (p R), and the grid that it fills.
+    """A view set's rotations, for row vectors (p R), and its voxel grid.
 
     Attributes:
         side: the grid's rows and columns before pooling.
@@ -30,7 +33,7 @@ class VoxelGrid:
         """The grid whose pictures have ``resolution`` rows and columns.
 
         Raises:
-            ValueError: the grid would have fewer than 3 rows, of which the first and the last stay empty.
+            ValueError: the grid would have fewer than 3 rows, and the first and the last must stay empty.
         """
         assert views.voxels is not None  # the view set's own check
         side = views.voxels.grid_side(resolution)
@@ -40,51 +43,51 @@ class VoxelGrid:
         return cls(turns, tilts, views.voxels, side)
 
     def draw(self, clouds: Shaped[Tensor, "n p 3"], maps: Float32[Tensor, "n v h w"]) -> None:
-        """Fill ``maps``: 1 is empty, 0 the nearest of each picture; where they are bright, the other way round."""
+        """Fill ``maps``: 1 is empty and 0 the nearest point of each picture, or the reverse if ``settings.bright``."""
         voxels = maps.shape[1] * self.settings.slices * self.side**2
         step = 1 if clouds.device.type == "cpu" else max(1, _CHUNK_VOXELS_GPU // voxels)
         for some, pictures in zip(clouds.split(step), maps.split(step), strict=True):
-            grid = self.voxelise(some.float())
+            grid = self.voxelise(some.float())  # (b v, d, s, s)
             for axis in (2, 3):
                 grid = running_max(grid, self.settings.pool, axis)
-            image = gaussian(grid, self.settings.smooth, self.settings.sigma).amax(dim=1)
+            image = gaussian(grid, self.settings.smooth, self.settings.sigma).amax(dim=1)  # (b v, h, w)
             image /= image.amax(dim=(1, 2), keepdim=True)
             pictures.copy_((image if self.settings.bright else 1 - image).view_as(pictures))
 
     def voxelise(self, clouds: Float32[Tensor, "b p 3"]) -> Float32[Tensor, "_ d s s"]:
-        """The depth of the nearest point in each voxel, else 0; cloud by cloud, view by view, padded for the pool.
+        """The depth of the nearest point in each voxel, or 0; cloud by cloud, view by view, padded for pooling.
 
-        Depth grows towards the viewer, from about 1 to the number of slices less two.
+        Depth increases towards the viewer, from about 1 to the number of slices minus two.
         """
-        place = self._centred(clouds)
+        place = self._centred(clouds)  # (b v, p, 3)
         slices, bias, padding = self.settings.slices, self.settings.depth_bias, self.settings.pool_padding
         rows, columns = (
             ((place[..., axis] + 1) / 2 * self.side).ceil().clamp(1, self.side - 2) + padding for axis in (0, 1)
         )
-        depth = ((place[..., 2] + 1) / 2 + bias) / (1 + bias) * (slices - 2)
+        depth = ((place[..., 2] + 1) / 2 + bias) / (1 + bias) * (slices - 2)  # (b v, p)
         side = self.side + 2 * padding
-        # The slice follows from the depth before it is cut to its range: rounding can reach one slice beyond.
+        # The slice is computed before the depth is clamped, because rounding can reach one slice beyond the range.
         voxel = (depth.ceil().clamp(0, slices - 1).long() * side + rows.long()) * side + columns.long()
-        grid = depth.new_zeros(len(place), slices * side * side)
+        grid = depth.new_zeros(len(place), slices * side * side)  # (b v, d s s)
         grid.scatter_reduce_(1, voxel, depth.clamp(1, slices - 2), "amax")
         return grid.view(len(place), slices, side, side)
 
     def _centred(self, clouds: Float32[Tensor, "b p 3"]) -> Float32[Tensor, "_ p 3"]:
-        """Turned, its bounding box around the origin and from -1 to 1 along its longest side; rows and columns less."""
-        place = (clouds.unsqueeze(1) @ self.turns @ self.tilts).flatten(0, 1)
+        """Rotate, centre the bounding box, and scale its longest side to [-1, 1] (``fill`` within the picture)."""
+        place = (clouds.unsqueeze(1) @ self.turns @ self.tilts).flatten(0, 1)  # (b, 1, p, 3) @ (v, 3, 3) -> (b v, p, 3)
         place += place.new_tensor(self.settings.shift)
-        low, high = place.amin(dim=1, keepdim=True), place.amax(dim=1, keepdim=True)
+        low, high = place.amin(dim=1, keepdim=True), place.amax(dim=1, keepdim=True)  # (b v, 1, 3)
         span = (high - low).amax(dim=2, keepdim=True)
-        # A cloud of one place has no span: it stays in the middle.
+        # A cloud whose points coincide has no span: it stays in the middle.
         place = (place - (high + low) / 2) / torch.where(span == 0, 1.0, span) * 2
         place[..., :2] *= self.settings.fill
         return place
 
 
 def running_max(grid: Float[Tensor, "v d h w"], window: int, axis: int) -> Float[Tensor, "v d i j"]:
-    """The maximum of each ``window`` neighbours along an axis, window - 1 fewer of them.
+    """The maximum over each window of ``window`` neighbours along an axis; the axis shrinks by window - 1.
 
-    A maximum of 2, then of 4, and so on: 3 passes for a window of 7.
+    It doubles the covered window in each pass (2, 4, ...): 3 passes for a window of 7.
     """
     covered = 1
     while covered < window:
@@ -96,7 +99,7 @@ def running_max(grid: Float[Tensor, "v d h w"], window: int, axis: int) -> Float
 
 
 def gaussian(grid: Float[Tensor, "v d h w"], window: int, sigma: float) -> Float[Tensor, "v d h w"]:
-    """Smooth rows, then columns, by a Gaussian cut to ``window`` (odd) and scaled to sum 1; 0 beyond the border."""
+    """Smooth along rows, then columns, with a Gaussian truncated to ``window`` (odd) and normalised; zero padding."""
     reach = window // 2
     offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
     weights = (-(offsets**2) / (2 * sigma**2)).exp()

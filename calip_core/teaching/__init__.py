@@ -1,4 +1,4 @@
-"""What the chapters share: checked parameters, accessible output, graded exercises."""
+"""Shared parts of the chapters: checked parameters, accessible output, graded exercises."""
 
 from calip_core.teaching.exercises import grade
 from calip_core.teaching.output import interactive, percent, prose, show, table

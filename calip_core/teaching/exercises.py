@@ -10,7 +10,7 @@ _RTOL, _ATOL = 1e-4, 1e-5
 
 
 class Grade(str):
-    """A grade that has been printed already, so a notebook does not show it a second time."""
+    """A grade that has already been printed, so that a notebook does not show it again."""
 
     __slots__ = ()
 
@@ -19,17 +19,17 @@ class Grade(str):
 
 
 def grade(function: Callable[..., Any], cases: Sequence[tuple[Any, Any]]) -> Grade:
-    """Call an exercise's function on worked cases; print and return the grade.
+    """Call a solution on worked cases; print and return the grade.
 
     Args:
-        function: the reader's solution; a stub gives ``None`` or ``...``.
-        cases: pairs of arguments (a tuple) and the expected result: numbers, arrays, tensors, or tuples of them.
+        function: the reader's solution; a stub returns ``None`` or ``...``.
+        cases: pairs of arguments (a tuple) and expected result: numbers, arrays, tensors, or tuples of them.
 
     Returns:
-        ``"correct"``, ``"not done yet"``, or what is wrong with the first case that fails.
+        ``"correct"``, ``"not done yet"``, or what is wrong with the first failing case.
 
     Raises:
-        ValueError: there are no cases, so nothing would be graded.
+        ValueError: there are no cases.
     """
     if not cases:
         raise ValueError("grade needs at least one case, got none")
@@ -53,7 +53,7 @@ def _grade(function: Callable[..., Any], cases: Sequence[tuple[Any, Any]]) -> st
 
 
 def _copy(value: Any) -> Any:
-    """The solution gets its own arrays: writing into them must not spoil the next case."""
+    """Copy arguments, because a solution that writes into its arrays must not spoil the next case."""
     if isinstance(value, torch.Tensor):
         return value.clone()
     return value.copy() if isinstance(value, np.ndarray) else value

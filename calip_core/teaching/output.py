@@ -1,4 +1,4 @@
-"""What a chapter shows: figures, tables, computed prose, interactive figures; accessible and free of any network."""
+"""Output of a chapter: figures, tables, computed prose, interactive figures; accessible and without network access."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-_DPI = 160  # two pixels for each CSS pixel (matplotlib and browsers count 80 to the inch here): sharp on any screen
+_DPI = 160  # two pixels per CSS pixel (at 80 CSS pixels per inch): sharp on any screen
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
 _BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) ")
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
@@ -23,17 +23,17 @@ def show(fig: Figure, *, alt: str, caption: str = "") -> None:
     """Show a matplotlib figure as an HTML figure with its alternative text, and close it.
 
     Args:
-        fig: drawn on an opaque light ground, so that it reads on dark pages too.
-        alt: what the figure shows, and what is to be seen in it, for those who cannot see it.
+        fig: the figure; it gets an opaque white background, so that it is legible on dark pages too.
+        alt: what the figure shows and what can be read from it, for those who cannot see it.
         caption: text under the figure; ``$...$`` is mathematics.
 
     Raises:
-        ValueError: ``alt`` is empty or says nothing ("figure").
+        ValueError: ``alt`` is empty or meaningless ("figure").
     """
     _check_alt(alt)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    width = round(int.from_bytes(buffer.getvalue()[16:20], "big") / 2)  # a PNG's header holds its width in pixels
+    width = round(int.from_bytes(buffer.getvalue()[16:20], "big") / 2)  # the PNG header contains the width in pixels
     plt.close(fig)
     data = base64.b64encode(buffer.getvalue()).decode()
     _display(
@@ -49,13 +49,13 @@ def table(
     """Show a table whose first column names its rows.
 
     Args:
-        rows: one sequence of cells a row, as long as ``headers``; shown with ``str``; ``$...$`` is mathematics.
-        headers: one a column.
-        caption: what the table holds.
-        empty_columns: whether to show columns in which no row says anything.
+        rows: one sequence of cells per row, as long as ``headers``; shown with ``str``; ``$...$`` is mathematics.
+        headers: one per column.
+        caption: description of the table.
+        empty_columns: whether to show columns in which every cell is empty.
 
     Raises:
-        ValueError: a row is longer or shorter than the headers.
+        ValueError: the length of a row differs from that of the headers.
     """
     for number, row in enumerate(rows):
         if len(row) != len(headers):
@@ -77,25 +77,25 @@ def table(
 
 
 def prose(markdown: str) -> None:
-    """Show a paragraph whose numbers were computed; Markdown with ``$...$`` mathematics."""
+    """Show a paragraph with computed numbers; Markdown with ``$...$`` mathematics."""
     display(Markdown(markdown))
 
 
 def percent(share: float) -> str:
-    """A share from 0 to 1 as a chapter's text shows it: "8.3 %"."""
+    """Format a fraction from 0 to 1 for a chapter's text: "8.3 %"."""
     return f"{100 * share:.1f} %"
 
 
 def interactive(fig: Any, *, alt: str, caption: str = "") -> None:
-    """Show a plotly figure: in the book with the plotly.js that lies beside the page, elsewhere by the notebook's own.
+    """Show a plotly figure: in the book with the page's local plotly.js, elsewhere with the notebook's own renderer.
 
     Args:
         fig: a ``plotly.graph_objects.Figure``.
-        alt: what the figure shows and lets one change.
+        alt: what the figure shows and what the reader can change.
         caption: text under the figure; ``$...$`` is mathematics.
 
     Raises:
-        ValueError: ``alt`` is empty or says nothing.
+        ValueError: ``alt`` is empty or meaningless.
     """
     _check_alt(alt)
     if _on_colab():
@@ -111,8 +111,8 @@ def interactive(fig: Any, *, alt: str, caption: str = "") -> None:
 
 
 def _plotly_html(fig: Any, alt: str, caption: str) -> str:
-    """A figure that the page's own plotly.js draws once it is there; a page without it shows the description."""
-    content = fig.to_json().replace("</", "<\\/")  # or a label could close the script
+    """HTML that the page's plotly.js draws once loaded; a page without plotly.js shows the description."""
+    content = fig.to_json().replace("</", "<\\/")  # otherwise, a label could close the script
     height = fig.layout.height or 450
     return (
         f'<figure class="calip-figure calip-interactive"><div role="img" aria-label="{escape(alt)}" '
@@ -135,7 +135,7 @@ _DRAW = """(() => {
 
 def _check_alt(alt: str) -> None:
     if not alt.strip() or _USELESS_ALT.fullmatch(alt.strip()):
-        raise ValueError(f"alt = {alt!r} describes nothing: say what the figure shows and what is to be seen in it")
+        raise ValueError(f"alt = {alt!r} describes nothing: say what the figure shows and what can be read from it")
 
 
 def _on_colab() -> bool:
@@ -143,12 +143,12 @@ def _on_colab() -> bool:
 
 
 def _text(value: Any) -> str:
-    """Escaped text in which ``$...$`` became mathematics as Sphinx marks it and Jupyter also reads it."""
+    """Escaped text with ``$...$`` marked up as mathematics in the form that Sphinx writes and Jupyter reads."""
     return _MATH.sub(r'<span class="math notranslate nohighlight">\\(\1\\)</span>', escape(str(value), quote=False))
 
 
 def _cell(value: Any) -> str:
-    """The same, and a number that is not parted from its unit or its uncertainty at the end of a line."""
+    """Like ``_text``, with non-breaking spaces between a number and its unit or uncertainty."""
     return _text(_BEFORE_UNIT.sub("\u00a0", str(value)))
 
 

@@ -1,4 +1,4 @@
-"""A chapter's parameters, checked in its first seconds: names, types, ranges, and choices."""
+"""Validation of a chapter's parameters before any work: names, types, ranges and choices."""
 
 import re
 from collections.abc import Iterable, MutableMapping
@@ -16,7 +16,7 @@ _CHECKED = "_calip_parameters_checked"
 
 
 class ParameterError(ValueError):
-    """A chapter was given a parameter that it does not have, or a value that it cannot use."""
+    """A chapter got an unknown parameter or an invalid value."""
 
 
 def _suggest(name: str, choices: Iterable[str]) -> str:
@@ -25,7 +25,7 @@ def _suggest(name: str, choices: Iterable[str]) -> str:
 
 
 def _backbone(name: str) -> str:
-    """A name that ``load_backbone`` knows, one of open_clip's as it parses them, or the path of a checkpoint."""
+    """Validate a name known to ``load_backbone``, an open_clip name, or the path of a checkpoint."""
     from calip_core.backbones import available_backbones
 
     names = tuple(available_backbones())
@@ -38,7 +38,7 @@ def _backbone(name: str) -> str:
 
 
 def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
-    """A name that ``load_task`` knows, of this kind, or the prefix for own files with a folder that exists."""
+    """Validate a name known to ``load_task`` for this kind, or the prefix for own files with an existing folder."""
     from calip_core.datasets import available_tasks, check_task_name, split_template_set, task_aliases
 
     names = available_tasks(kind)
@@ -51,7 +51,7 @@ def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
         folder = Path(name.removeprefix(own)).expanduser()
         if folder.is_dir():
             return name
-        raise ValueError(f"names a folder that is not there: {folder}. Give {own}PATH an existing folder.")
+        raise ValueError(f"names a folder that does not exist: {folder}. Give {own}PATH an existing folder.")
     known = name in available_tasks()
     fault = _OTHER_CHAPTER[kind] if known else f"is not a dataset.{_suggest(name, available_tasks())}"
     raise ValueError(f"{fault} Choose one of {', '.join(names)}, or {own}PATH for your own {kind}.")
@@ -64,9 +64,9 @@ _OTHER_CHAPTER = {
 
 
 def Choice(*options: str, then: Iterable[str] = ()) -> Any:
-    """The type of a parameter that must be one of these words, or one of them, a comma and one of ``then``."""
+    """The type of a parameter that is one of these options, optionally followed by a comma and one of ``then``."""
     seconds = tuple(then)
-    more = f"; behind it, if you like, a comma and one of {', '.join(seconds)}" if seconds else ""
+    more = f", optionally followed by a comma and one of {', '.join(seconds)}" if seconds else ""
 
     def validate(value: str) -> str:
         word, comma, second = value.partition(", ")
@@ -78,7 +78,7 @@ def Choice(*options: str, then: Iterable[str] = ()) -> Any:
 
 
 def _projection(text: str) -> str:
-    """What ``Projection.parse`` can read."""
+    """Validate a text that ``Projection.parse`` can read."""
     from calip_core.datasets.clouds.views import Projection
     from calip_core.pointclouds import available_view_sets
 
@@ -87,14 +87,14 @@ def _projection(text: str) -> str:
         Projection.parse(text)
     except ValueError as error:
         raise ValueError(
-            f"cannot be used ({error}).{_suggest(text.partition(',')[0], sets)} Choose one of {', '.join(sets)}; "
-            "behind it, if you like, the points of a cloud, as in 'pointclip, 512 points'."
+            f"cannot be used ({error}).{_suggest(text.partition(',')[0], sets)} Choose one of {', '.join(sets)}, "
+            "optionally followed by the points per cloud, as in 'pointclip, 512 points'."
         ) from None
     return text
 
 
 def AtLeast(minimum: int) -> Any:
-    """The type of a count below which a chapter has too little to measure."""
+    """The type of a count with a minimum, below which a chapter has too little to measure."""
     return Annotated[int, Field(ge=minimum)]
 
 
@@ -109,17 +109,17 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def check_parameters(namespace: MutableMapping[str, Any], **declared: Any) -> None:
-    """Check a chapter's parameters before any work, and say everything that is wrong with them at once.
+    """Check a chapter's parameters before any work, and report all problems at once.
 
-    A public plain value that was not declared is taken for a misspelt parameter: papermill would set it and nothing
-    would read it. Only the first check of a kernel looks for those, because later the chapter's own variables exist.
+    A public plain value that is not declared counts as a misspelt parameter: papermill would set it, and nothing would
+    read it. Only the first check in a kernel looks for those, because later the chapter's own variables exist.
 
     Args:
         namespace: the chapter's ``globals()``.
-        declared: a type for each parameter, such as ``seed=Seed``.
+        declared: the type of each parameter, such as ``seed=Seed``.
 
     Raises:
-        ParameterError: a name is missing or unknown, a type or a value is wrong. The message lists the choices.
+        ParameterError: a name is missing or unknown, or a type or value is wrong. The message lists the choices.
     """
     problems = [problem for name, kind in declared.items() if (problem := _problem(namespace, name, kind))]
     if not namespace.get(_CHECKED):
@@ -143,7 +143,7 @@ def _problem(namespace: MutableMapping[str, Any], name: str, kind: Any) -> str |
 
 
 def _choices(kind: Any) -> str:
-    """For a value that is no word where a word belongs: what the words are."""
+    """The valid choices, for a value that is not a string where one is expected."""
     try:
         TypeAdapter(kind).validate_python("")
     except ValidationError as error:

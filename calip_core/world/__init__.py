@@ -1,4 +1,4 @@
-"""The procedural world: coloured shapes, solids in depth, handwritten digits, and captions for them all."""
+"""The procedural world: coloured shapes, depth views of solids, handwritten digits, and captions for all of them."""
 
 from calip_core.world.captions import captions_for as captions_for
 from calip_core.world.digits import digit_images as digit_images

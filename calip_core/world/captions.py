@@ -1,4 +1,4 @@
-"""Captions, and what each of them claims: the two together say which captions are true of which pictures."""
+"""Captions and their claims, which together determine which captions are true of which pictures."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -28,7 +28,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 """Every attribute that a caption can mention, with the words for its values."""
 
-# The world's language has one article: "a orange ring", as CLIP's own prompts have "a photo of a airliner".
+# The captions use "a" throughout ("a orange ring"), as CLIP's own prompts do ("a photo of a airliner").
 SCENE_TEMPLATES: tuple[str, ...] = ("a picture of a {}.", "a {}.", "an image of a {}.", "a drawing of a {}.")
 SOLID_TEMPLATES: tuple[str, ...] = (
     "a depth map of a {}.", "point cloud depth map of a {}.", "a grey depth view of a {}.", "a {} seen in depth.",
@@ -48,7 +48,7 @@ _ENDINGS: tuple[tuple[str, float], ...] = (("", 0.7), (" on a {background} backg
 
 @dataclass(frozen=True)
 class Choice:
-    """Captions of which exactly one is true of each picture: ``texts[answers[i]]`` of picture i."""
+    """Captions of which exactly one is true of each picture: ``texts[answers[i]]`` for picture i."""
 
     texts: list[str]
     answers: Int64[np.ndarray, " n"]
@@ -56,7 +56,7 @@ class Choice:
 
 @runtime_checkable
 class Pictured(Protocol):
-    """Scenes, solids or digits: anything of which facts are known."""
+    """Scenes, solids or digits: anything whose facts are known."""
 
     def __len__(self) -> int: ...
 
@@ -67,19 +67,19 @@ class Pictured(Protocol):
 
 @dataclass(frozen=True)
 class Captions:
-    """One caption a picture. ``claims[i, a]`` is the value of attribute ``a`` that caption i mentions, or -1."""
+    """One caption per picture. ``claims[i, a]`` is the value that caption i states for attribute ``a``, or -1."""
 
     texts: list[str]
     claims: Int64[np.ndarray, "n a"]
 
 
 def captions_for(pictures: Pictured, seed: int) -> list[str]:
-    """One caption for each picture, the same for the same seed."""
+    """One caption per picture; the same seed gives the same captions."""
     return describe(pictures, seed).texts
 
 
 def describe(pictures: Pictured, seed: int) -> Captions:
-    """One caption for each picture, with what it claims."""
+    """One caption per picture, with its claims."""
     rng = np.random.default_rng(seed)
     facts = pictures.facts()
     kind = next(kind for kind in ("shape", "solid", "digit") if kind in facts)
@@ -97,7 +97,7 @@ def describe(pictures: Pictured, seed: int) -> Captions:
 
 
 def _sentence(kind: str, rng: np.random.Generator) -> str:
-    """A template whose gaps carry attribute names."""
+    """A template whose placeholders are attribute names."""
     if kind != "shape":
         templates = SOLID_TEMPLATES if kind == "solid" else DIGIT_TEMPLATES
         return _pick(templates, rng).format("{" + kind + "}")
@@ -119,9 +119,9 @@ def _weighted(choices: tuple[tuple[str, float], ...], rng: np.random.Generator) 
 
 
 def choices(pictures: Pictured, seed: int) -> list[Choice]:
-    """For each kind of thing to know about the pictures: one caption a possible value, and which is true.
+    """For each attribute of the pictures: one caption per possible value, and the index of the true one.
 
-    Pairs of colour and shape are the seen ones, so the pictures must show no other.
+    Only seen pairs of colour and shape have captions, so the pictures must show no others.
     """
     rng = np.random.default_rng(seed)
     facts = pictures.facts()
@@ -139,7 +139,7 @@ def choices(pictures: Pictured, seed: int) -> list[Choice]:
 def _choice_of_two(
     adjective: str, facts: dict[str, Int64[np.ndarray, " n"]], table: Int64[np.ndarray, "p 2"], rng: np.random.Generator
 ) -> Choice:
-    """A caption for each row (adjective, shape) of ``table``."""
+    """One caption per row (adjective, shape) of ``table``."""
     row_of = np.full((len(WORDS[adjective]), len(SHAPES)), -1, np.int64)
     row_of[tuple(table.T)] = np.arange(len(table))
     texts = [_pick(SCENE_TEMPLATES, rng).format(f"{WORDS[adjective][a]} {SHAPES[s]}") for a, s in table]
@@ -150,7 +150,7 @@ def _choice_of_two(
 
 
 def fact_table(pictures: Pictured) -> Int64[np.ndarray, "n a"]:
-    """Facts as one row a picture, in the order of ``WORDS``; -2 where an attribute does not apply."""
+    """Facts with one row per picture and one column per key of ``WORDS``; -2 where an attribute does not apply."""
     facts = pictures.facts()
     missing = np.full(len(pictures), -2, np.int64)
     return np.stack([facts.get(name, missing) for name in WORDS], axis=1)

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from sklearn.datasets import load_digits
 
-_TRAINING = 898  # the first half of the 1797 images; the other half is for validation and test
+_TRAINING = 898  # the first half of the 1797 images; the second half is for validation and test
 
 
 @dataclass(frozen=True)
 class Digits:
-    """``n`` digits with the way each is shown; ``digits[i:j]`` are digits again."""
+    """``n`` digits and how each is drawn; ``digits[i:j]`` are digits again."""
 
     digit: Int64[np.ndarray, " n"]
     ink: Float32[np.ndarray, "n 8 8"]
@@ -32,13 +32,13 @@ class Digits:
         return Digits(*(getattr(self, f.name)[index] for f in dataclasses.fields(self)))
 
     def facts(self) -> dict[str, Int64[np.ndarray, " n"]]:
-        """What can truly be said of each picture: attribute name -> index of its word."""
+        """The true attributes of each picture: attribute name -> index of its word."""
         return {"digit": self.digit}
 
 
 @lru_cache(maxsize=2)
 def digit_images(half: Literal["train", "test"]) -> tuple[Float32[np.ndarray, "n 8 8"], Int64[np.ndarray, " n"]]:
-    """The scans (ink in [0, 1]) and their values: "train" trains the miniature, "test" is never seen by it.
+    """The scans (ink in [0, 1]) and their values: "train" trains the miniature, which never sees "test".
 
     Raises:
         ValueError: ``half`` is neither "train" nor "test".
@@ -52,7 +52,7 @@ def digit_images(half: Literal["train", "test"]) -> tuple[Float32[np.ndarray, "n
 
 
 def sample_digits(n: int, seed: int) -> Digits:
-    """Draw ``n`` scans of the training half, each shown in random greys, at a random place, size and slant."""
+    """Sample ``n`` scans from the training half, each with random greys, position, size and slant."""
     ink, values = digit_images("train")
     rng = np.random.default_rng(seed)
     index = rng.integers(0, len(ink), n)
@@ -69,7 +69,7 @@ def sample_digits(n: int, seed: int) -> Digits:
 
 
 def unseen_digits() -> Digits:
-    """All 899 scans of the test half, upright and centred, white ink on black."""
+    """All 899 scans of the test half, upright and centred, white on black."""
     ink, values = digit_images("test")
     n = len(ink)
     place = np.tile(np.array([[1.25, 0, 0], [0, 1.25, 0]]), (n, 1, 1))
@@ -90,7 +90,7 @@ def _as_digits(
 
 
 def render_digits(digits: Digits, resolution: int = 128) -> UInt8[np.ndarray, "n h w 3"]:
-    """Enlarge the 8 x 8 scans with bicubic interpolation and ink them onto their paper."""
+    """Enlarge the 8 x 8 scans with bicubic interpolation and blend ink and paper."""
     if not len(digits):
         return np.empty((0, resolution, resolution, 3), np.uint8)
     grid = torch.nn.functional.affine_grid(

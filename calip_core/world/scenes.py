@@ -24,7 +24,7 @@ _TILT = 0.6  # radians to either side of upright
 
 @dataclass(frozen=True)
 class Objects:
-    """Flat objects, arrays of one shape ``s``: places in [0, 1] of the image side, angles in radians."""
+    """Flat objects as arrays of a common shape ``s``: positions as fractions of the image side, angles in radians."""
 
     shape: Int64[np.ndarray, "*s"]
     colour: Int64[np.ndarray, "*s"]
@@ -82,7 +82,7 @@ class Scenes:
         return np.asarray(np.digitize(self.main.x, [0.4, 0.6]), dtype=np.int64)
 
     def facts(self) -> dict[str, Int64[np.ndarray, " n"]]:
-        """What can truly be said of each scene: attribute name -> index of its word."""
+        """The true attributes of each scene: attribute name -> index of its word."""
         return {
             "shape": self.shape,
             "colour": self.colour,
@@ -93,15 +93,15 @@ class Scenes:
 
 
 def sample_scenes(n: int, seed: int, pairs: Pairs = "all") -> Scenes:
-    """Draw ``n`` scenes; the same seed gives the same scenes.
+    """Sample ``n`` scenes; the same seed gives the same scenes.
 
     Args:
-        n: how many.
-        seed: of numpy's default generator.
+        n: number of scenes.
+        seed: seed of numpy's default generator.
         pairs: which (colour, shape) pairs the main object may show. Distractors never show a held-out pair.
 
     Raises:
-        ValueError: ``n`` is negative or ``pairs`` is none of the three names.
+        ValueError: ``n`` is negative, or ``pairs`` is not one of the three names.
     """
     if n < 0:
         raise ValueError(f"n = {n}: expected a number of scenes of at least 0")
@@ -144,7 +144,7 @@ def _sample_objects(
 ) -> Objects:
     colour, shape = np.moveaxis(table[rng.integers(0, len(table), size)], -1, 0)
     r = rng.uniform(*radius, size)
-    margin = 0.8 * r  # corners may leave the picture, the body stays in it
+    margin = 0.8 * r  # corners may leave the picture, but the body stays in it
     x, y = (margin + (1 - 2 * margin) * rng.random(size) for _ in range(2))
     palette = np.array(list(COLOUR_RGB.values()))
     rgb = np.clip(palette[colour] + rng.normal(0, 0.03, (*size, 3)), 0, 1)
@@ -162,5 +162,5 @@ def _sample_objects(
 
 
 def object_is_distractor(scenes: Scenes) -> Bool[np.ndarray, "n d"]:
-    """Which of the distractor slots are really drawn."""
+    """Which distractor slots are drawn."""
     return np.arange(MAX_DISTRACTORS)[None] < scenes.n_distractors[:, None]

@@ -1,8 +1,8 @@
 """Signed distances to the flat shapes: negative inside, positive outside, zero on the outline.
 
 Every shape lies within the unit disc, upright, with y pointing down as in an image. Unions (minimum) and
-intersections (maximum) keep the outline exact; away from it the value is a lower bound of the distance.
-Reference for the idea: J. C. Hart, "Sphere tracing", The Visual Computer 12 (1996).
+intersections (maximum) keep the outline exact; away from it, the value is a lower bound on the distance.
+Reference: J. C. Hart, "Sphere tracing", The Visual Computer 12 (1996).
 """
 
 import math
@@ -59,7 +59,7 @@ def hexagon(x: Plane, y: Plane) -> Plane:
 
 
 def star(x: Plane, y: Plane) -> Plane:
-    """Five points of radius 1, inner corners at 0.42: one edge, folded into every tenth of the turn."""
+    """Five points of radius 1 with inner corners at 0.42: one edge, folded into every tenth of the circle."""
     sector = 2 * math.pi / 5
     angle = torch.atan2(x, -y)
     folded = (angle - sector * torch.round(angle / sector)).abs()
@@ -70,7 +70,7 @@ def star(x: Plane, y: Plane) -> Plane:
 
 
 def heart(x: Plane, y: Plane) -> Plane:
-    """A square on its corner with a half disc on each of its upper edges."""
+    """A square standing on its corner, with a half disc on each of its upper edges."""
     half, y = 0.48, y - 0.12
     turned_x, turned_y = (x + y) * math.sqrt(0.5), (y - x) * math.sqrt(0.5)
     lobe = disc(x.abs() - half * math.sqrt(0.5), y + half * math.sqrt(0.5), half)
@@ -83,12 +83,12 @@ def cross(x: Plane, y: Plane) -> Plane:
 
 
 def ring(x: Plane, y: Plane) -> Plane:
-    """Circle line of radius 0.7 and width 0.4."""
+    """Ring of mean radius 0.7 and width 0.4."""
     return disc(x, y, 0.7).abs() - 0.2
 
 
 def crescent(x: Plane, y: Plane) -> Plane:
-    """A disc less another disc beside it."""
+    """A disc minus a second disc beside it."""
     return torch.maximum(disc(x, y, 0.95), -disc(x - 0.5, y, 0.78))
 
 
@@ -104,7 +104,7 @@ def arrow(x: Plane, y: Plane) -> Plane:
 
 
 def drop(x: Plane, y: Plane) -> Plane:
-    """A disc with the two tangents that meet above it."""
+    """A disc and its two tangents, which meet above it."""
     radius, centre, tip = 0.58, 0.36, -0.98
     sine = radius / (centre - tip)
     cone = x.abs() * math.sqrt(1 - sine**2) - (y - tip) * sine

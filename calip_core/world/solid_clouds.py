@@ -1,4 +1,4 @@
-"""Clouds sampled from the miniature's procedural solids: the offline stand-in for scanned and modelled objects."""
+"""Point clouds sampled from the procedural solids: an offline stand-in for scanned and modelled objects."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,33 +15,33 @@ from calip_core.world.solids import SOLID_DISTANCES
 from calip_core.world.vocabulary import SOLIDS
 
 STORED_POINTS = 2048
-"""Points of every cloud, as in ModelNet40's and ScanObjectNN's files."""
+"""Points per cloud, as in ModelNet40's and ScanObjectNN's files."""
 
-_REACH, _CELLS = 1.15, 48  # the cube that holds every solid, and cells a side of the grid its surface is read from
-_PROPORTIONS = 8  # different meshes of a kind of solid
-_OVERSAMPLING = 2  # points drawn for each that is kept, because parts will be missing
+_REACH, _CELLS = 1.15, 48  # half side of a cube around every solid; cells per side of the marching-cubes grid
+_PROPORTIONS = 8  # meshes per kind of solid
+_OVERSAMPLING = 2  # points sampled per point kept, because parts are removed
 
 TILT = 12.0
 """Standard deviation of a solid's lean off the vertical, in degrees."""
 STRETCH = 0.15
-"""Each axis is longer or shorter by up to this share."""
+"""Each axis is stretched or shrunk by up to this fraction."""
 NOISE = 0.01
 """Standard deviation of a point's error along each axis, for a solid of about unit size."""
 HIDDEN = 0.4
-"""Up to this share of the points is out of sight behind the solid, seen from the side of a scanner."""
+"""Largest fraction of the points hidden on the side facing away from the scanner."""
 HOLE = 0.35
-"""Radius of the ball that a missing part leaves, at most."""
+"""Largest radius of the ball of missing points."""
 
 
 def solid_mesh(kind: str, proportion: float) -> trimesh.Trimesh:
-    """The surface of a solid of the miniature's world, y up, in about the unit ball.
+    """The surface of a solid from the procedural world, y up, roughly within the unit ball.
 
     Args:
         kind: one of ``world.SOLIDS``.
-        proportion: from 0 to 1, such as from slender to stout.
+        proportion: from 0 to 1, for example from slender to stout.
 
     Raises:
-        ValueError: unknown kind, or a proportion out of its range.
+        ValueError: the kind is unknown, or the proportion is out of range.
     """
     if kind not in SOLIDS:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(SOLIDS)}")
@@ -52,7 +52,7 @@ def solid_mesh(kind: str, proportion: float) -> trimesh.Trimesh:
     distance = SOLID_DISTANCES[kind](grid, torch.tensor([[proportion]]))
     field = distance.reshape((_CELLS + 1,) * 3).numpy()
     corners, faces, _, _ = marching_cubes(field, level=0.0, spacing=(2 * _REACH / _CELLS,) * 3)
-    # The world draws with y down; half a turn about x keeps the solid and puts y up.
+    # The world is drawn with y down; half a turn about x puts y up without mirroring the solid.
     return trimesh.Trimesh((corners - _REACH) * [1, -1, -1], faces, process=False)
 
 
@@ -63,11 +63,11 @@ def _mesh(kind: str, level: int) -> trimesh.Trimesh:
 
 @dataclass(frozen=True)
 class SolidClouds:
-    """Gives cloud number i: a solid with its own proportion, pose, stretch, noise, hidden side and missing part.
+    """Generates cloud i: a solid with its own proportion, pose, stretch, noise, hidden side and missing part.
 
     Attributes:
-        kinds: which solid each cloud shows, an index into ``world.SOLIDS``.
-        seed: of everything else; cloud i depends on ``(seed, i)`` alone.
+        kinds: the solid of each cloud, as an index into ``world.SOLIDS``.
+        seed: seed of everything else; cloud i depends only on ``(seed, i)`` and its kind.
     """
 
     kinds: Int64[np.ndarray, " n"]
@@ -84,7 +84,7 @@ class SolidClouds:
 
 
 def _pose(rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
-    """Any turn about the vertical y axis, then a small lean to any side."""
+    """A random rotation about the vertical y axis, then a small lean in a random direction."""
     turn = Rotation.from_rotvec([0, rng.uniform(0, 2 * np.pi), 0])
     side = rng.uniform(0, 2 * np.pi)
     lean = Rotation.from_rotvec(np.radians(rng.normal(0, TILT)) * np.array([np.cos(side), 0, np.sin(side)]))
@@ -93,7 +93,7 @@ def _pose(rng: np.random.Generator) -> Float[np.ndarray, "3 3"]:
 
 
 def _without_far_side(points: Float[np.ndarray, "p 3"], rng: np.random.Generator) -> Float[np.ndarray, "q 3"]:
-    """Half of the clouds lose the points that lie farthest from a scanner somewhere around the solid."""
+    """Half of the clouds lose the points farthest from a scanner at a random position around the solid."""
     direction = rng.uniform(0, 2 * np.pi)
     share = rng.uniform(0, HIDDEN) if rng.random() < 0.5 else 0.0
     depth = points @ np.array([np.cos(direction), 0, np.sin(direction)])
@@ -102,7 +102,7 @@ def _without_far_side(points: Float[np.ndarray, "p 3"], rng: np.random.Generator
 
 
 def _without_part(points: Float[np.ndarray, "p 3"], rng: np.random.Generator) -> Float[np.ndarray, "q 3"]:
-    """Half of the clouds lose a ball of points around one of their own, as long as enough of them remain."""
+    """Half of the clouds lose a ball of points around one of their points, provided that enough remain."""
     centre = points[rng.integers(len(points))]
     radius = rng.uniform(0, HOLE) if rng.random() < 0.5 else 0.0
     kept = points[np.linalg.norm(points - centre, axis=1) >= radius]
@@ -110,6 +110,6 @@ def _without_part(points: Float[np.ndarray, "p 3"], rng: np.random.Generator) ->
 
 
 def sample_kinds(n: int, seed: int) -> Int64[np.ndarray, " n"]:
-    """``n`` solids in random order, as many of each kind as possible."""
+    """``n`` kinds of solids in random order, balanced as far as possible."""
     kinds = np.arange(n, dtype=np.int64) % len(SOLIDS)
     return np.random.default_rng(seed).permutation(kinds)

@@ -1,7 +1,7 @@
-"""Solids as signed distances, and their depth views: near is bright, empty is black.
+"""Solids as signed distance functions, and their depth views: near is bright, empty is black.
 
-The distances are the usual constructive ones (unions, intersections, revolutions); views are sphere-traced after
-J. C. Hart, "Sphere tracing", The Visual Computer 12 (1996), with parallel rays along -z.
+The distances come from constructive geometry (unions, intersections, revolutions). Views are sphere-traced (J. C.
+Hart, "Sphere tracing", The Visual Computer 12, 1996) with parallel rays along -z.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ Points = Float[Tensor, "3 n m"]
 Distance = Float[Tensor, "n m"]
 Proportion = Float[Tensor, "n 1"]
 
-_TRACED_SIDE = 64  # rays a side; the view is enlarged to the resolution asked for
+_TRACED_SIDE = 64  # rays per side; the view is then enlarged to the requested resolution
 _STEPS = 18
 _CHUNK = 16
-_NEAR, _FAR = 1.1, -1.1  # the slab of z that holds every solid
+_NEAR, _FAR = 1.1, -1.1  # the range of z that contains every solid
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Solids:
         return Solids(*(getattr(self, f.name)[index] for f in dataclasses.fields(self)))
 
     def facts(self) -> dict[str, Int64[np.ndarray, " n"]]:
-        """What can truly be said of each view: attribute name -> index of its word."""
+        """The true attributes of each view: attribute name -> index of its word."""
         return {"solid": self.solid}
 
 
 def sample_solids(n: int, seed: int) -> Solids:
-    """Draw ``n`` solids of random kind, proportion, rotation, size and place; half are shown as sparse points."""
+    """Sample ``n`` solids with random kind, proportion, rotation, size and position; half become sparse points."""
     if n < 0:
         raise ValueError(f"n = {n}: expected a number of solids of at least 0")
     rng = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ def sample_solids(n: int, seed: int) -> Solids:
 
 
 def _random_rotations(rng: np.random.Generator, n: int) -> Float32[np.ndarray, "n 3 3"]:
-    """Uniform over all rotations: unit quaternions from normal draws."""
+    """Uniformly distributed rotations: unit quaternions from normal samples."""
     q = rng.standard_normal((n, 4))
     w, x, y, z = (q / np.linalg.norm(q, axis=1, keepdims=True)).T
     rows = [
@@ -81,7 +81,7 @@ def _random_rotations(rng: np.random.Generator, n: int) -> Float32[np.ndarray, "
 
 
 def render_solids(solids: Solids, resolution: int = 128) -> UInt8[np.ndarray, "n h w 3"]:
-    """Depth views of the solids, ``resolution`` pixels a side, three equal channels."""
+    """Depth views of the solids, ``resolution`` x ``resolution`` pixels with three equal channels."""
     images = np.empty((len(solids), resolution, resolution, 3), np.uint8)
     order = np.argsort(solids.solid, kind="stable")
     for start in range(0, len(order), _CHUNK):
@@ -96,7 +96,7 @@ def render_solids(solids: Solids, resolution: int = 128) -> UInt8[np.ndarray, "n
 
 
 def _trace(solids: Solids) -> Float[Tensor, "n s s"]:
-    """March all rays together; brightness falls from 1 at the near plane to a quarter at the far plane."""
+    """March all rays together; brightness falls from 1 at the near plane to 1/4 at the far plane."""
     side = (torch.arange(_TRACED_SIDE) + 0.5) * (2.0 / _TRACED_SIDE) - 1.0
     rays_x, rays_y = (axis.reshape(1, -1) for axis in torch.meshgrid(side, side, indexing="xy"))
     scale = torch.from_numpy(solids.scale).view(-1, 1)
@@ -117,20 +117,20 @@ def _trace(solids: Solids) -> Float[Tensor, "n s s"]:
 
 
 def _distances(solids: Solids, points: Points) -> Distance:
-    """Each solid's own distance at its own points."""
+    """The signed distance of each solid at its own points."""
     result = torch.empty_like(points[0])
     proportion = torch.from_numpy(solids.proportion).view(-1, 1)
     for kind in np.unique(solids.solid):
         rows = np.flatnonzero(solids.solid == kind)
         run = slice(int(rows[0]), int(rows[-1]) + 1)
         if run.stop - run.start != len(rows):
-            raise ValueError("solids of one kind must stand together")
+            raise ValueError("expected solids sorted by kind: sort them first")
         result[run] = SOLID_DISTANCES[SOLIDS[kind]](points[:, run], proportion[run])
     return result
 
 
 def _thin_out(depth: Float[Tensor, "n s s"], solids: Solids) -> None:
-    """Keep two to six in ten of the pixels of the sparse views, as the projection of a point cloud would; in place."""
+    """Keep 20 % to 60 % of the pixels of sparse views, like the projection of a point cloud; in place."""
     for view, sparse, seed in zip(depth, solids.sparse, solids.point_seed, strict=True):
         if sparse:
             rng = np.random.default_rng(int(seed))
@@ -166,7 +166,7 @@ def cylinder(p: Points, t: Proportion) -> Distance:
 
 
 def cone(p: Points, t: Proportion) -> Distance:
-    """Cone along y from the tip at -0.9 to a base of radius 0.5 to 0.65 at 0.6 (a lower bound of the distance)."""
+    """Cone along y from the tip at -0.9 to a base of radius 0.5 to 0.65 at 0.6 (a lower bound on the distance)."""
     slope = (0.5 + 0.15 * t) / 1.5
     side = (torch.hypot(p[0], p[2]) - (p[1] + 0.9) * slope) / torch.sqrt(1 + slope**2)
     return torch.maximum(side, p[1] - 0.6)
@@ -178,7 +178,7 @@ def torus(p: Points, t: Proportion) -> Distance:
 
 
 def pyramid(p: Points, t: Proportion) -> Distance:
-    """Square base at y = 0.5 with half side 0.55 to 0.65, tip at -0.8 (a lower bound of the distance)."""
+    """Square base at y = 0.5 with half side 0.55 to 0.65, tip at -0.8 (a lower bound on the distance)."""
     slope = (0.55 + 0.1 * t) / 1.3
     side = (torch.maximum(p[0].abs(), p[2].abs()) - (p[1] + 0.8) * slope) / torch.sqrt(1 + slope**2)
     return torch.maximum(side, p[1] - 0.5)
@@ -191,7 +191,7 @@ def capsule(p: Points, t: Proportion) -> Distance:
 
 
 def octahedron(p: Points, _: Proportion) -> Distance:
-    """Regular octahedron of circumradius 0.9 (a lower bound of the distance)."""
+    """Regular octahedron of circumradius 0.9 (a lower bound on the distance)."""
     return (p[0].abs() + p[1].abs() + p[2].abs() - 0.9) / math.sqrt(3)
 
 
@@ -202,7 +202,7 @@ def bowl(p: Points, t: Proportion) -> Distance:
 
 
 def table(p: Points, t: Proportion) -> Distance:
-    """A slab on four legs, all boxes; the legs are one box folded by symmetry."""
+    """A slab on four legs, all boxes; the four legs are one box, folded by symmetry."""
     top = _box(torch.stack([p[0], p[1] + 0.4, p[2]]), 0.65, 0.09, 0.45 + 0.15 * t)
     leg = torch.stack([p[0].abs() - 0.52, p[1] - 0.1, p[2].abs() - (0.32 + 0.15 * t)])
     return torch.minimum(top, _box(leg, 0.09, 0.5, 0.09))
@@ -214,4 +214,4 @@ _FUNCTIONS: tuple[Callable[[Points, Proportion], Distance], ...] = (
 SOLID_DISTANCES: dict[str, Callable[[Points, Proportion], Distance]] = dict(
     zip(SOLIDS, _FUNCTIONS, strict=True)
 )
-"""Distance of each solid at points (x, y, z), y down, for a proportion in [0, 1]; never more than the true one."""
+"""Distance of each solid at points (x, y, z), y down, for a proportion in [0, 1]; never more than the true distance."""

@@ -1,4 +1,4 @@
-"""The words of the procedural world: what can be seen in it, and which pairs training never shows."""
+"""The vocabulary of the procedural world, and the pairs of colour and shape that training never shows."""
 
 SHAPES: tuple[str, ...] = (
     "circle", "square", "triangle", "star", "heart", "cross",
@@ -17,7 +17,7 @@ COLOUR_RGB: dict[str, tuple[float, float, float]] = {
     "brown": (0.45, 0.26, 0.10),
     "white": (0.97, 0.97, 0.97),
 }
-"""Mean colour of each name, red, green and blue in [0, 1]; every object deviates from it a little."""
+"""Mean colour of each name as red, green and blue in [0, 1]; every object deviates from it slightly."""
 
 COLOURS: tuple[str, ...] = tuple(COLOUR_RGB)
 TEXTURES: tuple[str, ...] = ("plain", "striped", "dotted", "checkered")
@@ -33,7 +33,7 @@ DIGITS: tuple[str, ...] = (
 
 
 def is_held_out(colour: int, shape: int) -> bool:
-    """Whether training never shows this (colour, shape): every third pair, so each word is still seen often."""
+    """Whether training never shows this (colour, shape): every third pair, so that each word still occurs often."""
     return (colour + shape) % 3 == 0
 
 
@@ -43,4 +43,4 @@ HELD_OUT_PAIRS: tuple[tuple[str, str], ...] = tuple(
     for shape, shape_name in enumerate(SHAPES)
     if is_held_out(colour, shape)
 )
-"""The (colour, shape) pairs kept out of training: a third of all, what ``mini-pairs`` asks about."""
+"""The (colour, shape) pairs held out of training, a third of all: the classes of ``mini-pairs``."""

@@ -24,5 +24,5 @@ def test_one_draw_and_one_method_are_never_clear():
 
 
 def test_no_methods_are_refused():
-    with pytest.raises(ValueError, match="expected the shares of at least one method"):
+    with pytest.raises(ValueError, match="expected at least one method"):
         leader({})

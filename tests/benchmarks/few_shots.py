@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from calip_core.evaluation.fewshot import SEEDS, SHOTS, FewShotBench
+
 from calip_core.analysis.speed_records import Measurement
 from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
-from calip_core.evaluation.fewshot import SEEDS, SHOTS, FewShotBench
 from calip_core.methods import METHODS
 
 TASK, BACKBONE = "mini-pairs", "mini-rn"

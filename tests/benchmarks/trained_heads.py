@@ -4,13 +4,14 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
+from calip_core.methods.recipes import published_recipe
+
 from calip_core.analysis.speed_records import Measurement
 from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
 from calip_core.evaluation.support_sets import coop_support_and_val
 from calip_core.features.encode import encode_split
 from calip_core.methods import CalipFsConfig, TrainingOptions, make_method
-from calip_core.methods.recipes import published_recipe
 from calip_core.metrics import accuracy
 from calip_core.prompts import zero_shot_classifier
 

@@ -180,7 +180,7 @@ def test_a_label_that_always_wins_has_the_whole_rectangle():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": [0, 1]}, "one label an image"),
+        ({"labels": [0, 1]}, "one label per image"),
         ({"labels": [0, 1, 9]}, "expected 0 to 3"),
         ({"beta2": []}, "beta2 has shape"),
         ({"beta3": [np.nan]}, "beta3 has shape"),

@@ -143,7 +143,7 @@ def test_weights_that_make_no_sense_are_refused(weights, message):
     [
         (torch.zeros(2, 4), [0, 1], {}, r"shape \(2, 4\)"),
         (torch.zeros(0, 3, 4), [], {}, "none of them 0"),
-        (torch.zeros(2, 3, 4), [0], {}, "one label an image"),
+        (torch.zeros(2, 3, 4), [0], {}, "one label per image"),
         (torch.zeros(2, 3, 4), [0, 4], {}, "expected 0 to 3"),
         (torch.zeros(2, 3, 4).half(), [0, 1], {}, "float16"),
         (torch.full((2, 3, 4), torch.inf), [0, 1], {}, "infinity"),

@@ -1,4 +1,4 @@
-"""The inventory tells missing, half there and complete apart, with counts."""
+"""The inventory tells missing, incomplete and complete datasets apart, with counts."""
 
 import pytest
 
@@ -37,4 +37,4 @@ def test_a_half_there_dataset_says_why(damage, copied):
         (root / "dtd" / damage).write_text("{")
     entry = status("dtd", root)
     assert (entry.state, entry.found) == ("incomplete", None)
-    assert "half there" in entry.note or "not valid JSON" in entry.note
+    assert "is incomplete" in entry.note or "not valid JSON" in entry.note

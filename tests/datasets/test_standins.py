@@ -57,7 +57,7 @@ def test_the_marker_says_what_it_is(tmp_path):
 
 def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path, monkeypatch):
     (tmp_path / "dtd").mkdir()
-    with pytest.raises(FileExistsError, match="dtd is already there"):
+    with pytest.raises(FileExistsError, match="dtd exists already"):
         small("dtd", tmp_path)
     monkeypatch.setattr(Pictures, "render", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from calip_core.backbones.base import Backbone
-from calip_core.datasets.subsets import ImageSubset, CloudSubset, blurred, random_box
+from calip_core.datasets.subsets import CloudSubset, ImageSubset, blurred, random_box
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore
 from tests.backbones.clips import random_clip

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from calip_core.evaluation.benchmark import run
 from PIL import Image
 from pydantic import ValidationError
 
@@ -16,7 +17,6 @@ from calip_core.datasets.clouds.views import Projection, view_task
 from calip_core.datasets.task import Split, Task
 from calip_core.evaluation import benchmark
 from calip_core.evaluation import store as results
-from calip_core.evaluation.benchmark import run
 from calip_core.evaluation.record import RunRecord
 from tests.backbones.clips import random_clip
 from tests.records import make_record

@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from calip_core.evaluation.fewshot import FewShotBench, ImageSubset
+from calip_core.methods.recipes import FIXED_EPOCHS
 from PIL import Image
 
 from calip_core.backbones.base import Backbone
 from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
 from calip_core.datasets.task import Split, Task
-from calip_core.evaluation.fewshot import ImageSubset, FewShotBench
 from calip_core.methods import METHODS, TrainingOptions, save_method
-from calip_core.methods.recipes import FIXED_EPOCHS
 from calip_core.tokens import ImageTokens
 from tests.backbones.clips import random_clip
 from tests.evaluation.test_benchmark import NAMES, cloud_task

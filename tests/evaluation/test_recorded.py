@@ -3,13 +3,13 @@
 import shutil
 
 import pytest
+from calip_core.evaluation.recorded import Data, Encoder, Present, look
 
 from calip_core.backbones import load_backbone
 from calip_core.backbones.model_card import checkpoint_path
 from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
 from calip_core.evaluation import recorded
-from calip_core.evaluation.recorded import Data, Encoder, Present, look
 from calip_core.features.manifest import precision_of
 from tests.records import make_record
 

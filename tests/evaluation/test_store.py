@@ -7,9 +7,9 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
+from calip_core.evaluation.fewshot import FewShotRecord
 
 from calip_core.evaluation import store as results
-from calip_core.evaluation.fewshot import FewShotRecord
 from calip_core.evaluation.store import TornRecordWarning
 from calip_core.methods import TrainingOptions
 from tests.records import FIELDS, make_record

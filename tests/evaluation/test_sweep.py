@@ -8,12 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from calip_core.evaluation.recorded import Present
 
 from calip_core.backbones import load_backbone
 from calip_core.datasets.standins import write_standin
 from calip_core.evaluation import sweep as sweeps
 from calip_core.evaluation.record import RunRecord
-from calip_core.evaluation.recorded import Present
 from calip_core.evaluation.store import append, load
 from calip_core.evaluation.sweep import Sweep, read_sweep, run_here, run_sweep
 from calip_core.features.manifest import precision_of

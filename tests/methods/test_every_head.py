@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from calip_core.evaluation.fewshot import FewShotBench
 
 from calip_core.backbones import load_backbone
 from calip_core.backbones.base import Backbone
 from calip_core.datasets import load_task
-from calip_core.evaluation.fewshot import FewShotBench
 from calip_core.methods import METHODS, TrainingOptions, make_method
 from calip_core.methods.registry import accepted_options
 from calip_core.tokens import ImageTokens

@@ -65,7 +65,7 @@ def test_a_failing_save_does_not_hide_why_the_run_ended(tmp_path, monkeypatch):
 
 
 def test_to_resume_needs_a_checkpoint(tmp_path):
-    with pytest.raises(ValueError, match="resume needs to know from where"):
+    with pytest.raises(ValueError, match="resume is set without a checkpoint"):
         module.train("vit", samples=64, resume=True, progress_bar=False)
     with pytest.raises(FileNotFoundError, match="without --resume"):
         module.train("vit", samples=64, checkpoint=tmp_path / "absent", resume=True, progress_bar=False)

@@ -187,9 +187,9 @@ class _Evil:
     [
         ("a.xyz", "", "is an empty cloud"),
         ("a.xyz", "# only words\n", "is an empty cloud"),
-        ("a.xyz", "1 2\n", "does not hold a point a line"),
-        ("a.xyz", "1 2 3\nx y z\n", "does not hold a point a line"),
-        ("a.xyz", b"\xff\xfe\x00", "does not hold a point a line"),
+        ("a.xyz", "1 2\n", "needs one point per line"),
+        ("a.xyz", "1 2 3\nx y z\n", "needs one point per line"),
+        ("a.xyz", b"\xff\xfe\x00", "needs one point per line"),
         ("a.xyz", "1 2 3\n1 2 inf\n", "the first is number 1"),
         ("a.xyz", "1 2 3\n1 2 3\n", "all 2 points"),
         ("a.npy", b"", "not an array"),

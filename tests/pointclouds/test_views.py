@@ -88,7 +88,7 @@ def test_a_file_that_describes_none_is_named(tmp_path, monkeypatch):
     (tmp_path / "short.yaml").write_text("name: short")
     text = (views.DATA_DIR / "views" / "pointclip.yaml").read_text()
     (tmp_path / "copy.yaml").write_text(text)
-    for name, message in (("torn", "torn.yaml is not valid YAML"), ("short", "style"), ("copy", "view set 'poin")):
+    for name, message in (("torn", "torn.yaml is not valid YAML"), ("short", "style"), ("copy", "is the view set 'poin")):
         with pytest.raises(ValueError, match=message):
             view_set(name)
 
@@ -100,7 +100,7 @@ def test_a_file_that_describes_none_is_named(tmp_path, monkeypatch):
         ({"style": "voxels"}, "style voxels with"),
         ({"resolution": 0}, "greater than 0"),
         ({"views": []}, "at least 1"),
-        ({"views": [{"label": "a", "angles": (0, 0, 0)}] * 2}, "a different one"),
+        ({"views": [{"label": "a", "angles": (0, 0, 0)}] * 2}, "a different label"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )

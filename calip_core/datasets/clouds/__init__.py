@@ -1,1 +1,1 @@
-"""Point-cloud datasets, and how clouds become tasks of images."""
+"""Point-cloud datasets, and their projection to image tasks."""

@@ -1,4 +1,4 @@
-"""Which clouds a dataset has, by its folders of meshes, its lists of text files, or its HDF5 tables."""
+"""The clouds of a dataset, from folders of meshes, lists of text files, or HDF5 tables."""
 
 import dataclasses
 import re
@@ -15,11 +15,11 @@ SPLIT_FOLDERS = ("train", "test")
 
 
 def off_folders(found: Found) -> Listing:
-    """Meshes as ModelNet's archives have them: ``class/train/*.off`` and ``class/test/*.off``.
+    """Meshes as in ModelNet's archives: ``class/train/*.off`` and ``class/test/*.off``.
 
     Raises:
         IncompleteDatasetError: a class has no meshes in one of its two folders.
-        ValueError: a folder is no class of the dataset.
+        ValueError: a folder is not a class of the dataset.
     """
     folders = [folder for folder in class_folders(found.images, "meshes") if folder.name not in layout_of(found).drop]
     names = _readable_names([folder.name for folder in folders], found, found.images)
@@ -38,11 +38,11 @@ def _off_rows(folder: Path, label: int, below: Path) -> list[Row]:
 
 
 def text_lists(found: Found) -> Listing:
-    """Sampled clouds as text: lists of ``class_number`` name the files ``class/class_number.txt``.
+    """Sampled clouds as text: a list entry ``class_number`` stands for the file ``class/class_number.txt``.
 
     Raises:
-        IncompleteDatasetError: a list is not there.
-        ValueError: a line of a list names no cloud, or leads out of the folder.
+        IncompleteDatasetError: a list is missing.
+        ValueError: a line of a list does not name a cloud, or leaves the folder.
     """
     lists = found.place.lists
     lines = {split: [check_path(line, name) for line in found.lines(name)] for split, name in lists.items()}
@@ -67,13 +67,13 @@ def _text_row(line: str, numbers: dict[str, int], origin: str, found: Found) -> 
 
 
 def hdf5_tables(found: Found) -> Listing:
-    """Sampled clouds in HDF5 files, which the card names, or lists that the card names.
+    """Sampled clouds in HDF5 files, named by the card directly or through lists.
 
-    Such a list has paths of its authors' machine: only the last part of each counts, beside the list.
+    The published lists contain paths on their authors' machine: only the file name is used, relative to the list.
 
     Raises:
-        IncompleteDatasetError: a list, or a file that it names, is not there.
-        ValueError: a file is damaged, or a label has no class.
+        IncompleteDatasetError: a list, or a file that it names, is missing.
+        ValueError: a file is damaged, or a label is not a class.
     """
     lists = found.place.lists
     classes = _listed_classes(found) or _card_classes(found)
@@ -104,7 +104,7 @@ def _table_rows(found: Found, name: str, classes: int) -> list[Row]:
 
 
 def _listed_classes(found: Found) -> list[str]:
-    """The dataset's own list of its classes, or nothing where that file is not there."""
+    """The dataset's own list of classes, or an empty list if that file is missing."""
     name = found.place.class_names
     if name is None or not any((base / name).is_file() for base in (found.folder, found.images)):
         return []
@@ -112,16 +112,16 @@ def _listed_classes(found: Found) -> list[str]:
 
 
 def _card_classes(found: Found) -> Sequence[str]:
-    """The classes on the card; a stand-in has the first of them."""
+    """The classes on the card, of which a stand-in has the first few."""
     known = found.card.listed_classnames() or ()
     return known[: found.standin.classes] if found.standin else known
 
 
 def _readable_names(classes: Sequence[str], found: Found, origin: Path) -> tuple[str, ...]:
-    """Names for prompts of the classes that the files name.
+    """Prompt names of the classes in the files.
 
     Raises:
-        ValueError: one is no class of the dataset, so that its clouds would be counted under a name of their own.
+        ValueError: one is not a class of the dataset, so its clouds would be evaluated as an extra class.
     """
     names = tuple(readable(name, layout_of(found).rename) for name in classes)
     known = found.card.listed_classnames() or names

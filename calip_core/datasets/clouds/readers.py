@@ -1,4 +1,4 @@
-"""Tasks of point clouds from the reader's disk: the published datasets, and anyone's own folder."""
+"""Point-cloud tasks from the user's disk: the published datasets, and folders of one's own."""
 
 import hashlib
 import json
@@ -28,24 +28,24 @@ from calip_core.pointclouds.poses import UpAxis
 from calip_core.pointclouds.surfaces import seed_for
 
 SAMPLED = 2048
-"""Points that are sampled on a mesh at least: as many as the published tables have, from which fewer are taken."""
+"""Minimum number of points sampled from a mesh: as many as in the published tables."""
 TEMPLATES = ("point cloud depth map of a {}.",)
 """PointCLIP's, for zero-shot classification."""
 SUFFIXES = (*MESHES, *EITHER, ".xyz", *ARRAYS)
-"""Files of one's own folder that are clouds; text files of other names are more likely notes."""
+"""Suffixes of clouds in one's own folder; ``.txt`` is not among them, because such files are more likely notes."""
 SHOWN = 10
-"""How many of many unreadable files a message names."""
+"""How many unreadable files a message names."""
 
 
 @dataclass(frozen=True)
 class CloudFiles:
-    """Reads cloud number i from the i-th file.
+    """Reads cloud i from the i-th file.
 
     Attributes:
-        folder: above all files.
-        names: of the files, below it, with ``/`` between the parts.
-        count: points that are sampled on a mesh.
-        seed: of the sampling; a file's own comes from it and the file's name.
+        folder: parent folder of all files.
+        names: paths of the files relative to it, with ``/`` between the parts.
+        count: number of points sampled from a mesh.
+        seed: seed of the sampling; each file's own seed is derived from it and the file's name.
     """
 
     folder: Path
@@ -70,10 +70,10 @@ class CloudFiles:
 
 @dataclass(frozen=True)
 class CloudRows:
-    """Reads cloud number i from a row of an HDF5 file.
+    """Reads cloud i from a row of an HDF5 file.
 
     Attributes:
-        files: the files by name.
+        files: name -> path of each file.
         names: ``FILE#ROW`` of every cloud.
     """
 
@@ -85,7 +85,7 @@ class CloudRows:
         return read_row(self.files[name], int(row))
 
     def origin(self, index: int) -> str:
-        """The path of the file and the row."""
+        """The path of the file, and the row."""
         name, _, row = self.names[index].rpartition("#")
         return f"{self.files[name]}, row {int(row)}"
 
@@ -100,21 +100,20 @@ def _digest(parameters: Sequence[object], files: Mapping[str, Path]) -> str:
 
 
 def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed: int = 0) -> CloudTask:
-    """One of the datasets of point clouds with a card and files on the reader's disk.
+    """Load a point-cloud dataset that has a card and whose files are on the user's disk.
 
-    Nothing is read yet but lists, labels and the names of files. A cloud is what its file holds; meshes alone are
-    sampled, by area.
+    Only lists, labels and file names are read at first. Stored clouds are used as they are; meshes are sampled by area.
 
     Args:
-        name: of the card.
-        root: the folder above the datasets' folders; ``$CALIP_DATA`` or ``data/datasets`` when left out.
-        points: how many the caller wants of each cloud; on a mesh, that many are sampled, or 2,048 if that is more.
-        seed: of the sampling on meshes.
+        name: name of the card.
+        root: the parent folder of all datasets; by default, ``$CALIP_DATA`` or ``data/datasets``.
+        points: points needed per cloud; a mesh is sampled at this many points, but at least 2,048.
+        seed: seed of the sampling of meshes.
 
     Raises:
-        FileNotFoundError: it is not there (``MissingDatasetError``).
-        ValueError: it is no dataset of clouds, it is half there (``IncompleteDatasetError``), or its files are damaged
-            or not what they should be.
+        FileNotFoundError: the dataset is missing (``MissingDatasetError``).
+        ValueError: it is not a point-cloud dataset, it is incomplete (``IncompleteDatasetError``), or its files are
+            damaged or not as expected.
     """
     card = load_card(name)
     if card.kind != "clouds":
@@ -154,26 +153,26 @@ def _file_split(folder: Path, rows: Sequence[Row], points: int, seed: int) -> Cl
 def load_cloud_folder(
     path: Path, name: str, *, points: int = 1024, seed: int = 0, up: UpAxis = "y"
 ) -> CloudTask:
-    """Make a task of a folder that has one sub-folder of meshes (OFF, OBJ, STL, PLY) or clouds (XYZ, NPY, PLY) a class.
+    """Make a task from a folder with one sub-folder of meshes (OFF, OBJ, STL, PLY) or clouds (XYZ, NPY, PLY) per class.
 
-    A class is called after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Where every
-    class has the folders ``train`` and ``test`` (some classes of ModelNet40, say), those are the splits, and val is a
-    fifth of train; else every class is cut into 50 % train, 20 % val and 30 % test by a hash of the file names. Hidden
-    files and files that hold no shape by their suffix are ignored. Every file is read once, so that a damaged one is
-    known now and not hours later.
+    Each class is named after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. If every
+    class has the folders ``train`` and ``test`` (such as some classes of ModelNet40), those are the splits, and val is
+    a fifth of train. Otherwise every class is cut into 50 % train, 20 % val and 30 % test by a hash of the file names.
+    Hidden files and files with other suffixes are ignored. Every file is read once, so that damaged files are reported
+    now and not hours later.
 
     Args:
         path: the folder.
-        name: what the task is called.
-        points: as for ``load_clouds``.
-        seed: of the sampling on meshes.
-        up: which axis of the files points up.
+        name: name of the task.
+        points: as in ``load_clouds``.
+        seed: seed of the sampling of meshes.
+        up: the axis that points up in the files.
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
         NotADirectoryError: ``path`` is a file.
-        ValueError: no sub-folders, a class without clouds, or some clouds cannot be read; the message names them.
-        OSError: a file may not be read.
+        ValueError: there are no sub-folders, a class has no clouds, or clouds cannot be read (the message names them).
+        OSError: a file cannot be read.
     """
     folders = class_folders(path, "clouds")
     ready = all((folder / split).is_dir() for folder in folders for split in SPLIT_FOLDERS)
@@ -215,10 +214,10 @@ def _rows(files: Iterable[Path], label: int, below: Path) -> list[Row]:
 
 
 def cloud_files(folder: Path) -> list[Path]:
-    """The visible files of a class's folder that are meshes or clouds by their suffix, sorted by name.
+    """The visible files of a class folder with a mesh or cloud suffix, sorted by name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are none.
     """
     files = [
         entry

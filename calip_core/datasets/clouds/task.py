@@ -1,4 +1,4 @@
-"""A task of point clouds: the classes, the prompt templates and the labelled clouds, before anything is projected."""
+"""A point-cloud task: classes, prompt templates and labelled clouds, before projection."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from calip_core.pointclouds.poses import UpAxis
 
 
 class CloudSplit:
-    """Labelled clouds in a fixed order, as their files hold them; a cloud is read when it is asked for.
+    """Labelled clouds in a fixed order, as stored; each is read on access.
 
     Attributes:
         labels: the class number of every cloud, known without reading one.
@@ -55,21 +55,21 @@ class CloudSplit:
         return self._read(position), int(self.labels[position])
 
     def origin(self, index: int) -> str | None:
-        """The file that a cloud comes from; None where clouds are made."""
+        """The file that a cloud comes from; None for generated clouds."""
         return self._origin(index) if self._origin else None
 
     def fewest_points(self) -> int:
-        """The stored points of the smallest cloud: no more can be asked of all. Reads every cloud once."""
+        """The number of stored points in the smallest cloud, an upper bound for all. Reads every cloud once."""
         return min(len(self._read(index)) for index in range(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
 class CloudTask:
-    """What a benchmark of point clouds asks. The fields mean what they mean for an image ``Task``.
+    """A point-cloud benchmark. Fields have the same meaning as in an image ``Task``.
 
     Raises:
-        ValueError: no classes, an empty class name, no templates, a template without ``{}``, other splits, or a label
-            that is no class.
+        ValueError: there are no classes or no templates, a class name is empty, a template has no ``{}``, the splits
+            are not train, val and test, or a label is not a class.
     """
 
     name: str
@@ -85,7 +85,7 @@ class CloudTask:
     up: UpAxis = "y"
     """Which stored axis points up."""
     shuffled: bool = False
-    """Whether random points are kept of a cloud, and not its first: where files may be in the order of a scan."""
+    """Whether to keep random points of a cloud instead of the first ones, because files may be in scan order."""
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)

@@ -1,4 +1,4 @@
-"""A task of point clouds as a task of images: every cloud becomes depth maps from several views."""
+"""A point-cloud task as an image task: every cloud becomes depth maps from several views."""
 
 import math
 import re
@@ -26,7 +26,7 @@ from calip_core.pointclouds.poses import Turn, prepare
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, view_set
 
-_CLOUDS_KEPT = 64  # more than the threads that decode ahead straddle
+_CLOUDS_KEPT = 64  # more than the prefetching threads access at a time
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Projection:
 
     Attributes:
         views: name of the view set.
-        points: of every cloud.
-        turn: about which axis each cloud is turned by a random angle, y being up.
-        jitter: standard deviation of noise on the coordinates, in radii of the cloud.
-        seed: of turns and noise, and of the points that are kept of one's own clouds.
+        points: points per cloud.
+        turn: axis about which each cloud is rotated by a random angle, with y up.
+        jitter: standard deviation of the noise on the coordinates, in radii of the cloud.
+        seed: seed of rotations and noise, and of the random subset of points for clouds of one's own.
 
     Raises:
-        ValueError: the view set is unknown, or an option is out of its range.
+        ValueError: the view set is unknown, or an option is out of range.
     """
 
     views: str = "pointclip"
@@ -61,10 +61,10 @@ class Projection:
 
     @classmethod
     def parse(cls, text: str) -> "Projection":
-        """Read a view set, alone or with a number of points, as records name projections: "pointclip, 512 points".
+        """Parse a view set, optionally with a number of points, in the notation of records: "pointclip, 512 points".
 
         Raises:
-            ValueError: it is no such text, the view set is unknown, or there are fewer than 2 points.
+            ValueError: the text has another form, the view set is unknown, or there are fewer than 2 points.
         """
         found = re.fullmatch(r"(\w+)(?:, (\d+) points)?", text)
         if found is None:
@@ -85,7 +85,7 @@ class ViewSplit(Split):
     """Depth maps of labelled clouds: image ``i`` is view ``i % views`` of cloud ``i // views``.
 
     Attributes:
-        views: images of every cloud.
+        views: images per cloud.
         clouds: "n p 3", the prepared clouds, y up, in the unit sphere but for noise, which may take points out of it.
         fewest_points: gives the number of stored points of the smallest cloud.
     """
@@ -120,7 +120,7 @@ class ViewSplit(Split):
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, object]:
-        """A worker process projects for itself."""
+        """Drop lock and cache: each worker process draws its own maps."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_kept")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -128,9 +128,9 @@ class ViewSplit(Split):
         self._forget()
 
     def depth_map(self, index: int) -> Float32[Tensor, "h w"]:
-        """What the projection gives for one image."""
+        """The projection of one view."""
         cloud, view = divmod(range(len(self))[index], self.views)
-        with self._lock:  # threads that decode ahead ask for other views of the cloud: one projects for all of them
+        with self._lock:  # prefetching threads ask for other views of the same cloud: one of them draws all views
             if cloud not in self._kept:
                 points = torch.from_numpy(self.clouds[cloud].copy())
                 self._kept[cloud] = depth_maps(points[None], self.view_set)[0]
@@ -144,18 +144,18 @@ class ViewSplit(Split):
         return encoder_input(depth, resolution, standardise=self.view_set.standardise)[0]
 
     def _picture(self, index: int) -> Image.Image:
-        """The map for people: grey, black at 0 and white at the largest value that the view set can give."""
+        """The map for display: black at 0 and white at the largest value that the view set can produce."""
         grey = self.depth_map(index) / self.view_set.largest_value
         return Image.fromarray((grey.clamp(0, 1) * 255).round().to(torch.uint8).numpy()).convert("RGB")
 
 
 def view_task(task: CloudTask, projection: Projection, root: Path | None = None) -> Task:
-    """The image task of a task of clouds; its clouds are read, sampled and posed once and kept in the user's cache.
+    """Turn a point-cloud task into an image task; clouds are read, sampled and posed once, then cached.
 
     Args:
         task: labelled clouds.
         projection: how they become images.
-        root: folder under which ``clouds/<fingerprint>/<split>.npy`` keeps them; the user's cache when left out.
+        root: folder of the cached ``clouds/<fingerprint>/<split>.npy``; by default, the user's cache.
     """
     views = view_set(projection.views)
     return Task(

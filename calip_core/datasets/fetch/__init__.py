@@ -1,1 +1,1 @@
-"""Downloads: found, checked, unpacked and put where their card says."""
+"""Downloading datasets: fetch, verify, unpack, and put files where their card says."""

@@ -1,4 +1,4 @@
-"""Unpacking archives that nobody vouches for: nothing is written outside the folder that was asked for."""
+"""Unpacking untrusted archives: nothing is written outside the target folder."""
 
 import errno
 import gzip
@@ -19,36 +19,36 @@ from tqdm import tqdm
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 BAR_AFTER = 1.0
-"""Seconds after which unpacking shows a bar: most lists are done sooner."""
+"""Seconds after which unpacking shows a progress bar: most lists take less."""
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
-"""What the standard library raises for archives that are cut off or garbled."""
+"""Exceptions that the standard library raises for truncated or corrupt archives."""
 
 
 class UnsafeArchiveError(ValueError):
-    """An archive holds something that would be written outside its folder, or that is no plain file."""
+    """An archive contains a member that would be written outside its folder, or that is not a regular file."""
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file is an archive by its name."""
+    """Whether a file name has the suffix of an archive."""
     return name.lower().endswith(SUFFIXES)
 
 
 def unpack(archive: Path, into: Path, inner: str | None = None, *, progress: bool = False) -> None:
-    """Unpack an archive and merge what it holds into a folder.
+    """Unpack an archive and merge its content into a folder.
 
-    It is unpacked beside its place first, so a refused or damaged archive leaves nothing behind.
+    It is unpacked into a temporary folder first, so a refused or damaged archive leaves nothing behind.
 
     Args:
         archive: a zip or tar file.
-        into: the folder, which may exist; files of the same name are replaced.
-        inner: a path in the archive to another archive, which alone is unpacked.
-        progress: whether to show a bar.
+        into: the target folder, which may exist; files with the same name are replaced.
+        inner: path within the archive of another archive; only that one is unpacked.
+        progress: whether to show a progress bar.
 
     Raises:
-        UnsafeArchiveError: a member has an absolute path or ``..`` in it, is a link that leaves the folder, or a
+        UnsafeArchiveError: a member has an absolute path or one with ``..``, is a link that leaves the folder, or is a
             device.
-        ValueError: the archive is damaged or of no known kind, or has no ``inner``.
-        OSError: the folder cannot be written or the disk is full; the message says how much is needed.
+        ValueError: the archive is damaged or of an unknown kind, or has no ``inner``.
+        OSError: the folder is not writable or the disk is full; the message says how much space is needed.
     """
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into, prefix=".unpacking-") as temporary:
@@ -59,7 +59,7 @@ def unpack(archive: Path, into: Path, inner: str | None = None, *, progress: boo
             return
         second = work / "outer" / inner
         if not second.is_file():
-            raise ValueError(f"{archive} has no {inner} in it: its content has changed, and the card has to follow")
+            raise ValueError(f"{archive} has no {inner} in it: its content has changed, so update the dataset's card")
         _extract(second, work / "inner", progress)
         _merge(work / "inner", into)
 
@@ -107,7 +107,7 @@ def _extract_tar(archive: Path, folder: Path, progress: bool) -> None:
         return tarfile.data_filter(member, path)
 
     size = archive.stat().st_size
-    _check_space(folder.parent, [size], archive)  # the least it takes: only reading all of it would tell how much more
+    _check_space(folder.parent, [size], archive)  # a lower bound: the exact size would need a pass over the archive
     with archive.open("rb") as file, _bar(archive, size, progress) as bar, tarfile.open(fileobj=file) as content:
         content.extractall(str(folder), filter=checked)
 
@@ -120,7 +120,7 @@ def _bar(archive: Path, total: int, progress: bool) -> "tqdm[NoReturn]":
 
 
 def _check_link(member: tarfile.TarInfo, archive: Path) -> None:
-    """A symbolic link starts at its own folder, a hard link at the archive's top."""
+    """A symbolic link is relative to its own folder, a hard link to the archive's root."""
     start = os.path.dirname(member.name) if member.issym() else ""
     target = os.path.normpath(os.path.join(start, member.linkname))
     if member.linkname.startswith("/") or target == ".." or target.startswith("../"):
@@ -148,7 +148,7 @@ def _check_space(folder: Path, sizes: Iterable[int], archive: Path) -> None:
 
 
 def _disk_full(archive: Path, folder: Path) -> OSError:
-    """What to say of an archive that filled the disk. A tar's size is known only now, by reading it once more."""
+    """The error for an archive that filled the disk; a tar's unpacked size takes a second pass over it."""
     need = 0
     with suppress(*DAMAGED), tarfile.open(archive) as content:
         for member in content:
@@ -158,7 +158,7 @@ def _disk_full(archive: Path, folder: Path) -> OSError:
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Move all files of a folder into another, which keeps what else it has."""
+    """Move all files of a folder into another one, which keeps its other files."""
     for entry in sorted(source.iterdir()):
         goal = target / entry.name
         if entry.is_dir() and not entry.is_symlink() and goal.is_dir():

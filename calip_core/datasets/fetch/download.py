@@ -1,4 +1,4 @@
-"""Downloading one file: with progress, taken up where it stopped, checked, and moved into place when whole."""
+"""Downloading one file: resumable, verified, and moved into place once complete."""
 
 import hashlib
 import json
@@ -19,40 +19,31 @@ from calip_core.paths import atomic_path
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
-"""Seconds without a byte after which a server counts as silent."""
+"""Seconds without data after which a connection times out."""
 
 
 class DownloadError(ConnectionError):
-    """A file could not be fetched whole; what has arrived is kept for the next try."""
+    """A file could not be downloaded completely; the part received is kept for the next attempt."""
 
 
 class ChecksumError(ValueError):
-    """A file is not the one that was published."""
+    """A file differs from the published one."""
 
 
 def download(url: str, path: Path, checksum: str | None = None, *, progress: bool = True) -> str:
-    """Fetch a file, unless it is there already; a second process waits for the first.
+    """Download a file unless it exists already; concurrent processes wait for each other.
 
-    They take turns by ``NAME.lock``, an empty file that is removed once the download is in place: whoever waits then
-    only checks it. After a failure it stays with what has arrived. To remove it then would be unsafe: of two processes
-    that go on, one could hold the removed file and the other a new one, and both would write the same part.
-
-    An unfinished download stays beside ``path`` as ``NAME.part`` and is continued, if the server still has the same
-    file. A file without a published checksum is trusted the first time: its SHA-256 is written to ``NAME.sha256`` and
-    compared from then on.
-
-    Args:
-        url: http, https or file.
-        path: where it belongs.
-        checksum: ``md5:...`` or ``sha256:...``.
-        progress: whether to show a bar.
+    Processes synchronise on ``NAME.lock``, an empty file that is removed once the download is in place; a process that
+    has waited then only verifies the file. After a failure, the lock file stays beside the partial download. Removing
+    it would be unsafe: one process could hold the removed file and another a new one, and both would write the same
+    part.
 
     Returns:
         The file's SHA-256.
 
     Raises:
-        DownloadError: the server does not answer, refuses, or ends the connection too early.
-        ChecksumError: what came (or lies there) is another file. A bad download is removed.
+        DownloadError: the server does not answer, refuses, or closes the connection too early.
+        ChecksumError: the downloaded (or existing) file is not the published one. A bad download is removed.
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +51,7 @@ def download(url: str, path: Path, checksum: str | None = None, *, progress: boo
     with FileLock(lock):
         present = path.is_file()
         digest = verify(path, checksum, progress=progress) if present else _fetch(url, path, checksum, progress)
-        with suppress(PermissionError):  # Windows removes no file that is open
+        with suppress(PermissionError):  # Windows cannot remove an open file
             lock.unlink(missing_ok=True)
         return digest
 
@@ -80,11 +71,11 @@ def _fetch(url: str, path: Path, checksum: str | None, progress: bool) -> str:
 
 
 def forget(path: Path, *, and_remove: bool) -> None:
-    """Trust a file no longer that turned out to be none of what was wanted.
+    """Drop the recorded checksum of a file that turned out to be wrong.
 
     Args:
         path: the file.
-        and_remove: whether it goes as well as the record of its checksum, so that it is fetched anew.
+        and_remove: whether to remove the file too, so that it is downloaded again.
     """
     path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
     if and_remove:
@@ -92,10 +83,10 @@ def forget(path: Path, *, and_remove: bool) -> None:
 
 
 def verify(path: Path, checksum: str | None = None, *, progress: bool = False) -> str:
-    """The SHA-256 of a file that is already there, after a check against what is known of it.
+    """The SHA-256 of an existing file, after comparison with its published or recorded checksum.
 
     Raises:
-        ChecksumError: it is neither what was published nor what once was recorded beside it.
+        ChecksumError: the file matches neither the published nor the recorded checksum.
     """
     record = path.with_name(f"{path.name}.sha256")
     if checksum is None and record.is_file():
@@ -118,7 +109,7 @@ def _check(path: Path, checksum: str | None, origin: str, progress: bool) -> str
 
 
 def _digests(path: Path, kinds: set[str], progress: bool) -> dict[str, str]:
-    """All digests in one reading of the file."""
+    """All digests in a single pass over the file."""
     digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     bar = _bar(f"checking {path.name}", path.stat().st_size, 0, progress)
     with bar, path.open("rb") as file:
@@ -152,7 +143,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         response = _open(url, start, version)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and start:  # the part is as long as the file, or longer: begin again
+        if error.code == 416 and start:  # the part is at least as long as the file: start over
             part.unlink()
             return _receive(url, part, progress)
         raise DownloadError(f"{url} answers {error.code} {error.reason}: try later") from error
@@ -165,7 +156,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
 
 
 def _check_is_file(response: Any, url: str) -> None:
-    """A page where an archive or list should be is what a login, a lost file or a hotel's network gives."""
+    """Refuse HTML in place of an archive or list: a login page, an error page, or a captive portal."""
     if response.headers.get_content_type() == "text/html":
         raise DownloadError(f"{url} answers with a web page, not with the file: open it in a browser, or try later")
 
@@ -179,7 +170,7 @@ def _open(url: str, start: int, version: str | None) -> Any:
 
 
 def _known_version(url: str, part: Path) -> str | None:
-    """Which version of the file the unfinished part is of, if it is of this address."""
+    """The version of the file that the unfinished part belongs to, if it comes from this URL."""
     try:
         known = json.loads(_version_file(part).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -188,7 +179,7 @@ def _known_version(url: str, part: Path) -> str | None:
 
 
 def _version(headers: Message) -> str | None:
-    """What tells one version of a file from the next; a weak ETag may not be used for this (RFC 9110, 13.1.5)."""
+    """An identifier of the file's version; a weak ETag must not be used for this (RFC 9110, 13.1.5)."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 

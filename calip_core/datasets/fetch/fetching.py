@@ -1,4 +1,4 @@
-"""Bringing a dataset to the reader's disk: downloads where that is lawful and possible, instructions for the rest."""
+"""Fetching a dataset: downloads where that is lawful and possible, instructions for the rest."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +11,18 @@ from calip_core.datasets.inventory import Status, status
 from calip_core.paths import atomic_path
 
 DOWNLOADS = "downloads"
-"""Folder below the root that keeps what was downloaded; it may be removed once a dataset is complete."""
+"""Folder below the root for downloads; it can be removed once a dataset is complete."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of a fetch.
+    """The outcome of a fetch.
 
     Attributes:
-        done: what was fetched or unpacked, with the checksum that was found.
+        done: files that were downloaded or unpacked, with their checksums.
         by_hand: what a person has to do.
-        status: of the dataset afterwards.
-        failed: files whose address does not answer, and for which nobody knows another.
+        status: state of the dataset afterwards.
+        failed: files whose URL does not answer, and for which no other source is known.
     """
 
     done: tuple[str, ...]
@@ -32,19 +32,20 @@ class Fetched:
 
 
 def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
-    """Download and unpack whatever of a dataset is not there, and say what has to be done by hand.
+    """Download and unpack the missing parts of a dataset, and say what has to be done by hand.
 
-    An archive that a person has put into ``downloads/NAME`` is checked and unpacked like a downloaded one. A file whose
-    address does not answer keeps none of the others from being brought.
+    An archive that a person has put into ``downloads/NAME`` is verified and unpacked like a downloaded one. A URL that
+    does not answer does not prevent the other files from being fetched.
 
     Args:
-        name: of a dataset on disk.
-        root: the folder above the datasets' folders.
-        progress: whether to show bars.
+        name: name of a dataset on disk.
+        root: the parent folder of all datasets.
+        progress: whether to show progress bars.
 
     Raises:
-        ValueError: no such dataset, a stand-in in its place, a wrong checksum, an unsafe or damaged archive.
-        OSError: the disk is full or cannot be written.
+        ValueError: there is no such dataset, a stand-in is in its place, a checksum is wrong, or an archive is unsafe
+            or damaged.
+        OSError: the disk is full or not writable.
     """
     card = load_card(name)
     if card.layout is None:
@@ -54,7 +55,7 @@ def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
         raise ValueError(f"{before.folder} holds a procedural stand-in of {card.title}: remove it, then fetch again")
     work = _Work(card, root, progress)
     for again in (False, True):
-        # What is in place is taken for whole at first; only when nothing else explains a gap is it fetched once more.
+        # Files in place are assumed complete at first; they are fetched again only if nothing else explains a gap.
         if status(name, root).state == "complete" or work.failed or work.waits_for_a_person():
             break
         work.by_hand.clear()
@@ -72,7 +73,7 @@ class _Work:
         self.card, self.root, self.progress = card, root, progress
         self.done: list[str] = []
         self.by_hand: dict[Source, str] = {}
-        """What a person has to bring -> why its address did not serve, if it has one."""
+        """Source that a person has to provide -> why its URL failed, if it has one."""
         self.failed: dict[Source, str] = {}
 
     def waits_for_a_person(self) -> bool:
@@ -91,7 +92,7 @@ class _Work:
         self.done.append(f"{source.file}: sha256 {digest} ({verdict})")
 
     def instruction(self, source: Source, failure: str) -> str:
-        """What a person has to do for a source, and why its address did not serve, knowing all that is there by now."""
+        """What a person has to do for a source, and why its URL failed, given everything present by now."""
         goal, path = self._where().goal(source), self._download(source)
         where = f"put it at {goal}"
         if is_archive(source.file):
@@ -111,7 +112,7 @@ class _Work:
         return Whereabouts.look(self.card, self.root)
 
     def _obtain(self, source: Source, path: Path, there: bool) -> str | None:
-        """The download's SHA-256, or None where it failed or a person has to bring it."""
+        """The download's SHA-256, or None if it failed or a person has to provide the file."""
         if path.is_file():
             return verify(path, source.checksum, progress=self.progress)
         failure = ""
@@ -128,10 +129,10 @@ class _Work:
         return None
 
     def _place(self, source: Source, path: Path) -> None:
-        """Put a file where the loader looks. One that does not serve and that nobody vouched for is not kept.
+        """Put a file where the loader looks for it. An unusable file without a published checksum is discarded.
 
         Raises:
-            ValueError: the archive is damaged or unsafe, or does not hold what the card says.
+            ValueError: the archive is damaged or unsafe, or does not contain what the card says.
         """
         try:
             _place(source, path, self._where(), self.progress)
@@ -149,7 +150,7 @@ class _Work:
         return "needed" if self._is_needed(source) else "optional"
 
     def _is_needed(self, source: Source) -> bool:
-        """Of alternatives, none is needed once all files of another are there."""
+        """Whether a source is needed: alternatives are not, once all files of another one are present."""
         if source.either is None:
             return not source.optional
         where = self._where()
@@ -162,7 +163,7 @@ def _stamp(path: Path) -> Path:
 
 
 def _place(source: Source, path: Path, where: Whereabouts, progress: bool) -> None:
-    """Unpack an archive, or copy any other file, to where the loader looks; a stamp says when that was finished."""
+    """Unpack an archive, or copy any other file, to where the loader looks; a stamp file marks completion."""
     if is_archive(source.file):
         unpack(path, where.into(source), source.inner, progress=progress)
     else:

@@ -1,4 +1,4 @@
-"""Where the files of a card belong on this disk: as the card says, or as the copy that is there is laid out."""
+"""Where the files of a card belong on this disk: where the card says, or beside an existing copy of the images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Whereabouts:
     """The files of a dataset under one root.
 
     Attributes:
-        card: of the dataset.
-        root: the folder above the datasets' folders.
-        found: the copy that is there, if its images are.
+        card: the dataset's card.
+        root: the parent folder of all datasets.
+        found: the existing copy, if its images are present.
     """
 
     card: Card
@@ -24,22 +24,22 @@ class Whereabouts:
 
     @classmethod
     def look(cls, card: Card, root: Path) -> "Whereabouts":
-        """Look for the dataset in all places of its card."""
+        """Look for the dataset in all places that its card names."""
         try:
             return cls(card, root, find_dataset(card, root))
-        except (ValueError, OSError):  # nothing is there, or too little to tell the layout
+        except (ValueError, OSError):  # nothing is present, or too little to determine the layout
             return cls(card, root, None)
 
     def has(self, source: Source) -> bool:
-        """Whether what a source gives is there, in the card's first layout or in that of the copy that was found."""
+        """Whether a source's files are present, in the card's first layout or in that of the existing copy."""
         return any(path.exists() for path in (self.root / source.gives, *self._elsewhere(source.gives)))
 
     def goal(self, source: Source) -> Path:
-        """Where what a source gives belongs: beside the images that are there, else where the card says."""
+        """Where a source's files belong: beside the existing images, else where the card says."""
         return next(self._elsewhere(source.gives), self.root / source.gives)
 
     def into(self, source: Source) -> Path:
-        """The folder in which a source's archive is unpacked: lists join the copy that is there, images never do."""
+        """The folder into which a source's archive is unpacked: lists join an existing copy, images never do."""
         unpacked = PurePosixPath(source.into)
         if self.found is None or source.into == "." or self._is_images(PurePosixPath(source.gives)):
             return self.root / unpacked
@@ -47,7 +47,7 @@ class Whereabouts:
         return self.found.folder / unpacked.relative_to(top) if unpacked.is_relative_to(top) else self.root / unpacked
 
     def _elsewhere(self, gives: str) -> Iterator[Path]:
-        """Where the copy that was found has what the card places elsewhere."""
+        """Where the existing copy has files that the card places elsewhere."""
         if self.found is None:
             return
         path, reader = PurePosixPath(gives), self.found.place.reader

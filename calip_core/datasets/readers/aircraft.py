@@ -1,4 +1,4 @@
-"""FGVCAircraft: lists with a line ``number name of the variant`` an image; names hold spaces and ``/``."""
+"""FGVCAircraft: lists with one line ``number name of the variant`` per image; names can contain spaces and ``/``."""
 
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_path
 from calip_core.datasets.readers.own_splits import with_val
@@ -12,7 +12,7 @@ def read_aircraft(found: Found) -> Listing:
     """The official lists of train, val and test; classes in the order of ``variants.txt``.
 
     Raises:
-        ValueError: a list is not there, or names a variant that ``variants.txt`` lacks.
+        ValueError: a list is missing, or names a variant that is not in ``variants.txt``.
     """
     names = found.lines(VARIANTS)
     numbers = {name: number for number, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""StanfordCars: annotations in MATLAB's format, and class names that end with the year."""
+"""StanfordCars: annotations in MATLAB's format, and class names that end in the year."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ ANNOTATIONS = {
     "train": ("cars_train", "devkit/cars_train_annos.mat"),
     "test": ("cars_test", "cars_test_annos_withlabels.mat"),
 }
-"""Split -> the folder of its images and the file of its labels."""
+"""Split -> the folder of its images and the file with their labels."""
 
 
 def read_cars(found: Found) -> Listing:
-    """The official annotations, with the year of a class moved to the front: ``2012 Audi A4 Sedan``.
+    """The official annotations, with the year moved to the front of each class name: ``2012 Audi A4 Sedan``.
 
     Raises:
-        ValueError: a file is not there, damaged, or not as expected.
+        ValueError: a file is missing, damaged, or not as expected.
     """
     names = [year_first(str(name)) for name in read_mat(found.file(META), "class_names")]
     rows = {split: _rows(found.file(file), folder) for split, (folder, file) in ANNOTATIONS.items()}

@@ -1,4 +1,4 @@
-"""The datasets on disk: CoOp's split file where the dataset has one and it is present, else the dataset's own split."""
+"""Datasets on disk: read by CoOp's split file if it is present, else by the dataset's own split."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,34 +34,34 @@ READERS: dict[str, Callable[[Found], Listing]] = {
     "clouds_text": cloud_listings.text_lists,
     "clouds_hdf5": cloud_listings.hdf5_tables,
 }
-"""A card's ``reader`` -> the function that reads the dataset's own split."""
+"""Reader named by a card -> the function that reads the dataset's own split."""
 
 
 def load_benchmark(name: str, root: Path | None = None) -> Task:
-    """One of the datasets with a card and files on the reader's disk.
+    """Load a dataset that has a card and whose files are on the user's disk.
 
     Args:
-        name: of the card.
-        root: the folder above the datasets' folders; ``$CALIP_DATA`` or ``data/datasets`` when left out.
+        name: name of the card.
+        root: the parent folder of all datasets; by default, ``$CALIP_DATA`` or ``data/datasets``.
 
     Raises:
-        FileNotFoundError: it is not there (``MissingDatasetError``).
-        ValueError: it is half there (``IncompleteDatasetError``), or its files are damaged or not what they should be.
+        FileNotFoundError: the dataset is missing (``MissingDatasetError``).
+        ValueError: it is incomplete (``IncompleteDatasetError``), or its files are damaged or not as expected.
     """
     return load_with_template_sets(name, root)
 
 
 def load_with_template_sets(name: str, root: Path | None = None, template_set: str | None = None) -> Task:
-    """As ``load_benchmark``, for ImageNet and its kin, whose cards name several sets of templates.
+    """Like ``load_benchmark``, for ImageNet and its variants, whose cards name several sets of templates.
 
     Args:
-        name: of the card.
-        root: the folder above the datasets' folders.
-        template_set: ``"1"``, ``"7"`` or ``"80"``; the card's own when left out.
+        name: name of the card.
+        root: the parent folder of all datasets.
+        template_set: ``"1"``, ``"7"`` or ``"80"``; by default, the card's own templates.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: there is no such set of templates, or the dataset is not whole.
+        FileNotFoundError: the dataset is missing.
+        ValueError: there is no such set of templates, or the dataset is incomplete or damaged.
     """
     card = load_card(name)
     if card.kind != "images":
@@ -72,7 +72,7 @@ def load_with_template_sets(name: str, root: Path | None = None, template_set: s
 
 
 def list_dataset(found: Found) -> Listing:
-    """Which images or clouds a dataset has and in which split, by CoOp's file if it is there, else by its own rule."""
+    """The images or clouds by split: from CoOp's split file if present, else by the dataset's own split."""
     layout = own_splits.layout_of(found)
     if layout.split_file and (found.folder / layout.split_file).is_file():
         return read_split_file(found, found.folder / layout.split_file)
@@ -83,8 +83,8 @@ def read_split_file(found: Found, path: Path) -> Listing:
     """Read ``{"train": [[path, label, classname], ...], "val": [...], "test": [...]}``.
 
     Raises:
-        ValueError: it is no JSON, no such mapping, a path leads out of the dataset's folder, a class has two names,
-            the labels are not 0, 1, ... without a gap, or an image is in two of the splits.
+        ValueError: the file is not JSON or not such a mapping, a path leaves the dataset's folder, a class has two
+            names, the labels are not 0, 1, ... without a gap, or an image is in two splits.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not set(SPLITS) <= set(content):
@@ -94,7 +94,7 @@ def read_split_file(found: Found, path: Path) -> Listing:
     rows = {split: [_row(entry, names, path) for entry in _entries(content[split], split, path)] for split in SPLITS}
     check_disjoint(rows, path)
     if sorted(names) != list(range(len(names))):
-        raise ValueError(f"{path} is not a split: its labels are {sorted(names)[:10]} ..., expected 0, 1, ... no gap")
+        raise ValueError(f"{path} is not a split: its labels are {sorted(names)[:10]} ..., expected 0, 1, 2, ...")
     rename = own_splits.layout_of(found).rename
     classnames = tuple(own_splits.readable(names[label], rename) for label in range(len(names)))
     return Listing(classnames, rows, path.name, found.card.sizes)

@@ -1,4 +1,4 @@
-"""A dataset on the reader's disk: where it lies, which images or clouds its files name, and whether all are there."""
+"""A dataset on the user's disk: finding it, and checking that every image or cloud that its files name is present."""
 
 import hashlib
 import json
@@ -18,25 +18,25 @@ from calip_core.datasets.task import SPLITS, Split, Task
 from calip_core.paths import atomic_path, cache_dir
 
 MARKER = "STANDIN.json"
-"""The file that says that a folder holds a procedural stand-in and how large it is meant to be."""
+"""The file that marks a folder as a procedural stand-in and states its size."""
 EACH = (("train",), ("val",), ("test",))
 TRAIN_AND_VAL = (("train", "val"), ("test",))
 ALL_TOGETHER = (("train", "val", "test"),)
 SHOWN = 50
-"""How many images a message names; of more, a file keeps the whole list."""
+"""How many images a message names; longer lists are written to a file."""
 
 
 class MissingDatasetError(FileNotFoundError):
-    """Nothing of the dataset is under the root."""
+    """No part of the dataset is under the root."""
 
 
 class IncompleteDatasetError(ValueError):
-    """Part of the dataset is there: files that belong to it are absent, or too few."""
+    """Only part of the dataset is present: some of its files are missing."""
 
 
 @dataclass(frozen=True)
 class FilesBelow(Sequence[Path]):
-    """Paths that start at one folder, made when they are asked for: ImageNet's, as objects, would take a gigabyte."""
+    """Paths below one folder, created on access: as objects, ImageNet's would take a gigabyte."""
 
     folder: Path
     names: tuple[str, ...]
@@ -57,9 +57,9 @@ class FilesBelow(Sequence[Path]):
 
 
 class Row(NamedTuple):
-    """One image: its path below the folder of images, with ``/`` between the parts, and its class number.
+    """One image or cloud: its path below the folder of images, with ``/`` between the parts, and its class index.
 
-    A cloud's is the same; where one file holds many, its row in the file follows, as in ``ply_data_test0.h5#00012``.
+    If one file contains many clouds, the path ends in the row within the file, as in ``ply_data_test0.h5#00012``.
     """
 
     path: str
@@ -68,16 +68,16 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """What the files of a dataset say of it, before an image is looked at.
+    """The images of a dataset as its files list them, before any image is opened.
 
     Attributes:
-        classnames: the name of class 0, 1, ... as it stands in a prompt.
-        rows: split -> its images; a split that is left out is empty.
-        split_source: what cut the images into splits.
-        sizes: split -> images there should be.
-        counted: splits whose images are counted together. Those that a rule of ours cuts apart are, as only their sum
-            is a fact of the dataset.
-        inside: whether the rows are parts of files, which were opened to list them: none can then be absent.
+        classnames: the names of classes 0, 1, ... as worded in a prompt.
+        rows: split -> its images; an absent split is empty.
+        split_source: the file or rule that defines the splits.
+        sizes: split -> expected number of images.
+        counted: groups of splits whose images are counted together. Splits that our own rule separates are grouped,
+            because only their total is a property of the dataset.
+        inside: whether the rows are parts of files that have been opened already, so that none can be missing.
     """
 
     classnames: tuple[str, ...]
@@ -89,7 +89,7 @@ class Listing:
 
 
 class Standin(BaseModel):
-    """Content of ``STANDIN.json``: the loader then counts against this and not against the card."""
+    """Content of ``STANDIN.json``; the loader compares sizes with it instead of with the card."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,11 +105,11 @@ class Found:
     """A dataset's folders on this disk.
 
     Attributes:
-        card: of the dataset.
-        folder: the dataset's own folder, where its lists and split file lie.
-        images: what paths in those start at.
-        place: the place on its card that this is, with all that its reader needs.
-        standin: what its marker says, if it is a stand-in.
+        card: the dataset's card.
+        folder: the dataset's own folder, which contains its lists and split file.
+        images: the folder that paths in those files are relative to.
+        place: the matching place on the card, with everything that its reader needs.
+        standin: the content of the marker, if this is a stand-in.
     """
 
     card: Card
@@ -119,10 +119,10 @@ class Found:
     standin: Standin | None = None
 
     def file(self, name: str) -> Path:
-        """A file that the split needs, beside the images' folder or in it (where torchvision's archives have it).
+        """A file that the split needs, beside the folder of images or inside it (as in torchvision's archives).
 
         Raises:
-            IncompleteDatasetError: it is in neither.
+            IncompleteDatasetError: the file is in neither.
         """
         for base in (self.folder, self.images):
             if (base / name).is_file():
@@ -130,26 +130,26 @@ class Found:
         split_file = self.card.layout.split_file if self.card.layout else None
         instead = f" (or, instead of all such lists, CoOp's {split_file})" if split_file else ""
         raise IncompleteDatasetError(
-            f"{self.card.title} in {self.folder} is half there: it has no {name}; put it into that folder{instead}, "
+            f"{self.card.title} in {self.folder} is incomplete: it has no {name}; put it into that folder{instead}, "
             f"`calip fetch {self.card.name}` says where it comes from"
         )
 
     def lines(self, name: str) -> list[str]:
-        """The lines of a text file that hold something, without the white space around them."""
+        """The non-empty lines of a text file, stripped of surrounding white space."""
         text = self.file(name).read_text(encoding="utf-8")
         return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def find_dataset(card: Card, root: Path) -> Found:
-    """Look for a dataset in each of the places that its card names.
+    """Look for a dataset in each place that its card names.
 
     Raises:
-        MissingDatasetError: the root, or the dataset's folder in it, is not there.
-        IncompleteDatasetError: the folder is there, its images are not.
-        ValueError: the card has no layout, or the stand-in's marker is damaged or another dataset's.
+        MissingDatasetError: the root, or the dataset's folder below it, does not exist.
+        IncompleteDatasetError: the folder exists, but not the images.
+        ValueError: the card has no layout, or the stand-in's marker is damaged or belongs to another dataset.
     """
     if card.layout is None:
-        raise ValueError(f"{card.name} is no dataset on disk: load_task({card.name!r}) needs no files of yours")
+        raise ValueError(f"{card.name} is not a dataset on disk: load_task({card.name!r}) needs no files of yours")
     places = [card.layout.at(place) for place in card.layout.places]
     for place in places:
         images = root / place.folder / place.images
@@ -160,7 +160,7 @@ def find_dataset(card: Card, root: Path) -> Found:
 
 
 def _is_its_own(place: Place, images: Path) -> bool:
-    """Variants of ScanObjectNN share a folder: one is there if a file of its own is."""
+    """Variants of ScanObjectNN share a folder: a variant is present if one of its own files is."""
     tables = _tables(place)
     return not tables or any((images / name).is_file() for name in tables)
 
@@ -177,8 +177,8 @@ def _absent(card: Card, root: Path, places: Iterable[Place]) -> Exception:
         folder = root / place.folder
         if place.folder != "." and folder.is_dir() and not (folder / place.images).is_dir():
             return IncompleteDatasetError(
-                f"{card.title} is half there: {folder} has no folder {place.images} of {card.kind}. Was an archive "
-                f"not, or not wholly, unpacked? {help_}"
+                f"{card.title} is incomplete: {folder} has no folder {place.images} of {card.kind}. Was an archive "
+                f"not unpacked completely? {help_}"
             )
     looked = " or ".join(_looked_for(root, place) for place in places)
     return MissingDatasetError(f"{card.title} is not under {root}: looked for the folder {looked}; {help_}")
@@ -206,7 +206,7 @@ def read_json(path: Path) -> object:
     """The content of a JSON file.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -215,10 +215,10 @@ def read_json(path: Path) -> object:
 
 
 def check_path(path: str, origin: Path | str) -> str:
-    """A path as a list names it, if it stays below the folder of images.
+    """Return a path from a list if it stays below the folder of images.
 
     Raises:
-        ValueError: it is absolute, or leads out of that folder by ``..``.
+        ValueError: the path is absolute, or leaves that folder through ``..``.
     """
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
@@ -230,10 +230,10 @@ def check_path(path: str, origin: Path | str) -> str:
 
 
 def check_disjoint(rows: Mapping[str, Iterable[Row]], origin: Path | str) -> None:
-    """Refuse splits that share images: what is measured on test would have been learnt or chosen on.
+    """Refuse splits that share images, because test images would then be used for training or validation.
 
     Raises:
-        ValueError: an image is in two of the splits.
+        ValueError: an image is in two splits.
     """
     first: dict[str, str] = {}
     shared = [
@@ -250,7 +250,7 @@ def check_disjoint(rows: Mapping[str, Iterable[Row]], origin: Path | str) -> Non
 
 
 def name_all(items: Sequence[str], what: str) -> str:
-    """All of them, or the first ``SHOWN`` and the file in which all are."""
+    """List all items, or the first ``SHOWN`` and the file that lists all of them."""
     text = ", ".join(items[:SHOWN])
     if len(items) <= SHOWN:
         return text
@@ -270,7 +270,7 @@ def absent_rows(found: Found, listing: Listing, rows: Iterable[Row]) -> list[str
 
 
 def _absent_files(images: Path, rows: Iterable[Row]) -> list[str]:
-    """Every folder is listed once, which is faster than asking for every file."""
+    """Paths without a file; each folder is listed once, which is faster than testing every file."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         folder, _, name = row.path.rpartition("/")
@@ -290,11 +290,11 @@ def _names(folder: Path) -> set[str]:
 
 
 def check_listing(found: Found, listing: Listing) -> None:
-    """Refuse a dataset that is not whole.
+    """Refuse an incomplete dataset.
 
     Raises:
-        IncompleteDatasetError: images are absent, or there are fewer than the card (a stand-in's marker) says.
-        ValueError: another number of classes, or more images.
+        IncompleteDatasetError: images are missing, or there are fewer than the card (or a stand-in's marker) says.
+        ValueError: the number of classes differs, or there are more images.
     """
     rows = [row for split in SPLITS for row in listing.rows.get(split, [])]
     absent = absent_rows(found, listing, rows)
@@ -302,7 +302,7 @@ def check_listing(found: Found, listing: Listing) -> None:
         named = name_all(absent, f"absent from {found.card.name}")
         raise IncompleteDatasetError(
             f"{found.card.title}: {len(absent)} of {len(rows)} {found.card.kind} that {listing.split_source} names are "
-            f"not in {found.images}: {named}. Was the archive not wholly unpacked?"
+            f"not in {found.images}: {named}. Was the archive not unpacked completely?"
         )
     _check_counts(found, listing, len(rows))
 
@@ -338,7 +338,7 @@ def _sizes(counts: dict[str, int]) -> str:
 
 
 def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Task:
-    """The checked listing as a task whose images are decoded when they are asked for, as the files store them."""
+    """Check a listing and turn it into a task whose images are decoded on access, as stored."""
     check_listing(found, listing)
     card, standin = found.card, found.standin
     splits = {split: _split(found.images, listing.rows.get(split, [])) for split in SPLITS}

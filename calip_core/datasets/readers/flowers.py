@@ -1,4 +1,4 @@
-"""Flowers102: numbered images, their labels in MATLAB's format, and names in another file."""
+"""Flowers102: numbered images, labels in MATLAB's format, and class names in a separate file."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,18 @@ NAMES = "cat_to_name.json"
 LABELS = "imagelabels.mat"
 OFFICIAL = "setid.mat"
 PARTS = {"train": "trnid", "val": "valid", "test": "tstid"}
-"""Split -> the variable of ``setid.mat`` that numbers its images, from 1."""
+"""Split -> the variable of ``setid.mat`` with the numbers of its images, from 1."""
 CLASSNAMES = DATA_DIR / "class_names" / "oxford_flowers.txt"
-"""The names where the reader has no ``cat_to_name.json``, in the order of its numbers."""
+"""The class names, in the order of their numbers, if there is no ``cat_to_name.json``."""
 
 
 def read_flowers(found: Found) -> Listing:
-    """The official split where ``setid.mat`` is there, else a cut of 50/20/30 in every class.
+    """The official split if ``setid.mat`` is present, else a cut of 50/20/30 within every class.
 
     Names come from ``cat_to_name.json``, else from this repository's list.
 
     Raises:
-        ValueError: a file is not there, damaged, or not as expected.
+        ValueError: a file is missing, damaged, or not as expected.
     """
     labels = [int(label) for label in read_mat(found.file(LABELS), "labels")]
     rows = [Row(f"image_{number:05}.jpg", label - 1) for number, label in enumerate(labels, start=1)]

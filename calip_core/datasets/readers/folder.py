@@ -1,4 +1,4 @@
-"""Anyone's own images as a task: ``folder:PATH`` with one sub-folder a class."""
+"""The user's own images as a task: ``folder:PATH`` with one sub-folder per class."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,11 +17,12 @@ TEMPLATES = ("a photo of a {}.",)
 
 @dataclass(frozen=True)
 class PhotoFiles:
-    """Reads image number i from the i-th file.
+    """Reads image i from the i-th file.
 
     Attributes:
         paths: the files.
-        upright: turn an image as its EXIF data say. The published benchmarks do not, so theirs are read as stored.
+        upright: whether to rotate images as their EXIF data says. Published benchmarks do not, so theirs are read as
+            stored.
     """
 
     paths: Sequence[Path]
@@ -33,14 +34,14 @@ class PhotoFiles:
 
 
 def decode(path: Path, *, only_check: bool = False) -> Image.Image:
-    """Open an image and decode all of it.
+    """Open an image and decode it completely.
 
     Args:
         path: the file.
-        only_check: a JPEG may come out at an eighth of its size, which is faster but still reads every byte.
+        only_check: allow a JPEG to be decoded at an eighth of its size, which is faster but still reads every byte.
 
     Raises:
-        OSError: the file cannot be read; the message names it.
+        OSError: the file cannot be read; the message names the file.
     """
     try:
         with Image.open(path) as image:
@@ -56,23 +57,23 @@ def decode(path: Path, *, only_check: bool = False) -> Image.Image:
 
 
 def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
-    """Make a task of a folder that has one sub-folder of images for each class.
+    """Make a task from a folder with one sub-folder of images per class.
 
-    A class is called after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Every class
-    is cut into 50 % train, 20 % val and 30 % test by a hash of the file names, so the same files give the same splits
-    on every machine, and a file more moves few others. Hidden files and files that are no images by their extension
-    are ignored. Every image is decoded once (at an eighth of its size where the format allows it), so that a damaged
-    one is known now and not hours later.
+    Each class is named after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Every class
+    is cut into 50 % train, 20 % val and 30 % test by a hash of the file names. The same files therefore give the same
+    splits on every machine, and an additional file moves few others. Hidden files and files without an image extension
+    are ignored. Every image is decoded once (at an eighth of its size if the format allows it), so that damaged images
+    are reported now and not hours later.
 
     Args:
         path: the folder.
-        name: what the task is called.
-        unreadable: ``"error"`` names the unreadable images and stops; ``"skip"`` leaves them out with a warning.
+        name: name of the task.
+        unreadable: ``"error"`` names the unreadable images and stops; ``"skip"`` drops them with a warning.
 
     Raises:
         FileNotFoundError: ``path`` does not exist.
         NotADirectoryError: ``path`` is a file.
-        ValueError: no sub-folders, a sub-folder without (readable) images, or a bad ``unreadable``.
+        ValueError: there are no sub-folders, one has no (readable) images, or ``unreadable`` is invalid.
         OSError: some images cannot be read.
     """
     if unreadable not in ("error", "skip"):
@@ -103,13 +104,13 @@ def class_folders(path: Path, content: str = "images") -> list[Path]:
     """The visible sub-folders of ``path``, sorted by name.
 
     Args:
-        path: the folder of the classes' folders.
-        content: what a class's folder holds, for messages.
+        path: the parent folder.
+        content: what the sub-folders contain, for error messages.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        NotADirectoryError: it is a file.
-        ValueError: it has no sub-folders.
+        NotADirectoryError: ``path`` is a file.
+        ValueError: there are no sub-folders.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no folder {path} (looked for {path.absolute()}): check the path")
@@ -122,10 +123,10 @@ def class_folders(path: Path, content: str = "images") -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The visible files of a class's folder that are images by their extension, sorted by name.
+    """The visible files of a class folder with an image extension, sorted by name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are none.
     """
     known = Image.registered_extensions()
     files = [
@@ -163,7 +164,7 @@ def _report(broken: dict[Path, OSError], unreadable: str) -> None:
             f'{len(broken)} image(s) cannot be read; repair or remove them, or load the task with unreadable="skip":\n'
             f"{shown}{more}"
         )
-    warnings.warn(f"left out {len(broken)} image(s) that cannot be read:\n{shown}{more}", UserWarning, stacklevel=4)
+    warnings.warn(f"skipped {len(broken)} image(s) that cannot be read:\n{shown}{more}", UserWarning, stacklevel=4)
 
 
 def _split(files_by_class: list[list[Path]]) -> Split:

@@ -1,4 +1,4 @@
-"""ImageNet and the sets that test its classifiers: one folder a WordNet id (ImageNet-V2: one folder a number)."""
+"""ImageNet and the test sets derived from it: one folder per WordNet id (ImageNet-V2: numbered folders)."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ CLASSNAMES = "classnames.txt"
 CURATED = DATA_DIR / "class_names" / "imagenet.txt"
 """WordNet ids, sorted, each with the name that CLIP's authors gave it."""
 VAL_IMAGES = 50
-"""Images a class that are cut from train as val: as many as the official validation set has, which is test here."""
+"""Images per class that are cut from train as val: as many as in the official validation set, which is test here."""
 
 
 def read_imagenet(found: Found) -> Listing:
-    """``val`` as test; val cut from ``train`` where that is present, else train and val are empty.
+    """The folder ``val`` as test; val is cut from ``train`` if that is present, else train and val are empty.
 
     Raises:
-        IncompleteDatasetError: there is no ``val``, or a class is in one of the folders alone.
-        ValueError: a folder is no class.
+        IncompleteDatasetError: there is no ``val``, or a class is in only one of the two folders.
+        ValueError: a folder is not a class.
     """
     if not (found.images / "val").is_dir():
-        raise IncompleteDatasetError(f"ImageNet is half there: {found.images} has no folder val, the images of test")
+        raise IncompleteDatasetError(f"ImageNet is incomplete: {found.images} has no folder val, the test images")
     names = _class_names(found)
     folders, test = _folder_rows(found, found.images / "val")
     classnames = tuple(_name(folder, names, found) for folder in folders)
@@ -34,16 +34,16 @@ def read_imagenet(found: Found) -> Listing:
         odd = sorted(set(in_train) ^ set(folders))
         raise IncompleteDatasetError(f"{found.images}: the class folders {odd[:5]} are in only one of train and val")
     rows = cut_val_off(train, VAL_IMAGES) | {"test": test}
-    source = f"official val as test; val is at most {VAL_IMAGES} images a class of train, by a hash of the file names"
+    source = f"official val as test; val is at most {VAL_IMAGES} images per class of train, by a hash of the file names"
     return Listing(classnames, rows, source, found.card.sizes, TRAIN_AND_VAL)
 
 
 def read_variant(found: Found) -> Listing:
-    """A set for testing alone: class folders directly among the images.
+    """A test-only variant, with class folders directly in the folder of images.
 
     Raises:
         IncompleteDatasetError: a class has no images.
-        ValueError: a folder is no class.
+        ValueError: a folder is not a class.
     """
     names = _class_names(found)
     folders, test = _folder_rows(found, found.images)
@@ -57,7 +57,7 @@ def _folder_rows(found: Found, parent: Path) -> tuple[list[str], list[Row]]:
 
 
 def _class_order(folder: Path) -> tuple[int, str]:
-    """Numbers in their order (2 before 10), WordNet ids in that of their letters."""
+    """Numbers in numerical order (2 before 10), WordNet ids in alphabetical order."""
     return (int(folder.name), "") if folder.name.isdecimal() else (0, folder.name)
 
 
@@ -79,7 +79,7 @@ def _name(folder: str, names: dict[str, str], found: Found) -> str:
     key = in_order[int(folder)] if folder.isdecimal() and int(folder) < len(names) else folder
     if key not in names:
         raise ValueError(
-            f"{found.images} has the folder {folder}, which is no class of ImageNet: expected a WordNet id as in "
+            f"{found.images} has the folder {folder}, which is not a class of ImageNet: expected a WordNet id as in "
             f"n01440764, or a number from 0 to {len(names) - 1}; remove it or add it to {CLASSNAMES}"
         )
     return names[key]

@@ -8,10 +8,10 @@ from scipy.io import loadmat
 
 
 def read_mat(path: Path, variable: str) -> Shaped[np.ndarray, " n"]:
-    """One variable of a ``.mat`` file as an array of one dimension, without MATLAB's axes of length one.
+    """One variable of a ``.mat`` file as a one-dimensional array, without MATLAB's axes of length one.
 
     Raises:
-        ValueError: the file is damaged or has no such variable.
+        ValueError: the file is damaged, or has no such variable.
     """
     try:
         content = loadmat(path, squeeze_me=True)

@@ -1,4 +1,4 @@
-"""Splits of a dataset's own: from folders, from text lists, or cut by rule. What several datasets share."""
+"""A dataset's own splits: from folders, from text lists, or cut by a rule; shared by several readers."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,23 +22,23 @@ from calip_core.datasets.task import SPLITS
 
 
 def layout_of(found: Found) -> Layout:
-    """The layout on the card of a dataset that was found by it."""
+    """The layout on the card of a found dataset."""
     assert found.card.layout is not None  # find_dataset refuses a card without one
     return found.card.layout
 
 
 def own_sizes(found: Found) -> dict[str, int]:
-    """How large the dataset's own splits should be."""
+    """The expected sizes of the dataset's own splits."""
     return found.place.own_sizes or found.card.sizes
 
 
 def readable(name: str, rename: Mapping[str, str]) -> str:
-    """A class's name in a prompt: its new name, or the old one with ``_`` read as a space."""
+    """A class name for prompts: renamed if listed in ``rename``, with ``_`` read as a space."""
     return rename.get(name, name).replace("_", " ").strip()
 
 
 def by_class(rows: Iterable[Row]) -> list[list[Row]]:
-    """The rows of every class, by class number."""
+    """The rows grouped by class, in the order of class indices."""
     groups: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.label].append(row)
@@ -62,7 +62,7 @@ def _path(row: Row) -> PurePosixPath:
 
 
 def folder_rows(folder: Path, label: int, below: Path) -> list[Row]:
-    """One row for every image in a class's folder, with paths that start at ``below``."""
+    """One row per image in a class folder, with paths relative to ``below``."""
     try:
         files = image_files(folder)
     except ValueError as error:
@@ -72,7 +72,7 @@ def folder_rows(folder: Path, label: int, below: Path) -> list[Row]:
 
 
 def class_folders(found: Found) -> Listing:
-    """One folder a class and no split at all, as in Caltech101 and EuroSAT; the order of classes is that of names."""
+    """One folder per class without any split, as in Caltech101 and EuroSAT; classes are sorted by folder name."""
     layout = layout_of(found)
     folders = [folder for folder in sub_folders(found.images) if folder.name not in layout.drop]
     rows = [row for label, folder in enumerate(folders) for row in folder_rows(folder, label, found.images)]
@@ -81,7 +81,7 @@ def class_folders(found: Found) -> Listing:
 
 
 def path_lists(found: Found) -> Listing:
-    """Text lists of paths ``class/image`` (Food101's lack ``.jpg``); without one for val it is cut from train."""
+    """Text lists of paths ``class/image`` (Food101's lack ``.jpg``); without a list for val, it is cut from train."""
     lists = found.place.lists
     paths = {split: [_image_path(line, name) for line in found.lines(name)] for split, name in lists.items()}
     folders = sorted({path.split("/")[0] for group in paths.values() for path in group})
@@ -101,10 +101,10 @@ def _image_path(line: str, origin: str) -> str:
 def with_val(
     found: Found, names: Sequence[str], rows: Mapping[str, list[Row]], sources: Sequence[str]
 ) -> Listing:
-    """The listing of official lists; where they have no val it is cut from train, and the split's source says so.
+    """The listing of official lists; if there is none for val, it is cut from train and ``split_source`` says so.
 
     Raises:
-        ValueError: an image is in two of the lists.
+        ValueError: an image is in two lists.
     """
     source = ", ".join(sources)
     check_disjoint(rows, source)

@@ -1,4 +1,4 @@
-"""OxfordPets: lists with a line ``name label species breed-number`` an image."""
+"""OxfordPets: lists with one line ``name label species breed-number`` per image."""
 
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_path
 from calip_core.datasets.readers.own_splits import readable, with_val
@@ -7,10 +7,10 @@ LISTS = {"train": "annotations/trainval.txt", "test": "annotations/test.txt"}
 
 
 def read_pets(found: Found) -> Listing:
-    """The official lists. A class is called as its files without their number, in lower case.
+    """The official lists. A class is named after its files, without their number and in lower case.
 
     Raises:
-        ValueError: a line is not as expected, or a list is not there.
+        ValueError: a line is not as expected, or a list is missing.
     """
     names: dict[int, str] = {}
     rows = {split: [_row(line, names, found, name) for line in found.lines(name)] for split, name in LISTS.items()}

@@ -1,4 +1,4 @@
-"""SUN397: class folders below a letter, some in two levels; lists whose lines begin with ``/``."""
+"""SUN397: class folders below single letters, some with two levels; lists whose lines begin with ``/``."""
 
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_path
 from calip_core.datasets.readers.own_splits import readable, with_val
@@ -11,7 +11,7 @@ def read_sun397(found: Found) -> Listing:
     """The first official partition; classes in the order of ``ClassName.txt``.
 
     Raises:
-        ValueError: a list is not there, or names an image of no class.
+        ValueError: a list is missing, or names an image that belongs to no class.
     """
     folders = found.lines(CLASSES)
     numbers = {folder: number for number, folder in enumerate(folders)}
@@ -20,7 +20,7 @@ def read_sun397(found: Found) -> Listing:
 
 
 def scene_name(folder: str) -> str:
-    """``/c/church/indoor`` -> ``indoor church``: without the letter, the parts reversed."""
+    """``/c/church/indoor`` -> ``indoor church``: the letter dropped and the parts reversed."""
     parts = folder.strip("/").split("/")[1:]
     return readable(" ".join(reversed(parts)), {})
 

@@ -1,4 +1,4 @@
-"""UCF101 by its middle frames: official lists of videos, whose classes are CamelCase there and words on disk."""
+"""UCF101's middle frames: official lists of videos, with classes in CamelCase in the lists and as words on disk."""
 
 import re
 
@@ -14,7 +14,7 @@ def read_ucf101(found: Found) -> Listing:
     """The first official partition: ``ApplyEyeMakeup/v_X.avi`` is the image ``Apply_Eye_Makeup/v_X.jpg``.
 
     Raises:
-        ValueError: a list is not there, or a line is not as expected.
+        ValueError: a list is missing, or a line is not as expected.
     """
     actions = [line.split()[-1] for line in found.lines(CLASSES)]
     numbers = {action: number for number, action in enumerate(actions)}

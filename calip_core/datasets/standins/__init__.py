@@ -1,4 +1,4 @@
-"""Small procedural stand-ins of the datasets on disk, in the exact format of each, for readers without the data."""
+"""Small procedural stand-ins for the datasets on disk, in the exact format of each, for users without the data."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from calip_core.datasets.task import SPLITS
 __all__ = ["CLASSES", "write_standin"]
 
 CLASSES: dict[str, tuple[str, ...]] = {**IMAGE_CLASSES, **CLOUD_CLASSES}
-"""Classes that a stand-in may have, as the dataset's own files call them."""
+"""Classes available to a stand-in, named as in the dataset's own files."""
 MADE_BY = "calip standin"
 RESOLUTION = 128
 CLOUDS = "clouds_"
-"""How the names of readers of clouds begin; the format follows."""
+"""Prefix of the names of cloud readers; the format follows."""
 
 
 def write_standin(
@@ -36,31 +36,31 @@ def write_standin(
     resolution: int = RESOLUTION,
     layout: str | None = None,
 ) -> Path:
-    """Write a small stand-in of a dataset under ``root``, as CoOp lays it out; the real loader reads it.
+    """Write a small stand-in for a dataset under ``root``, in CoOp's layout; the real loader reads it.
 
-    The pictures are of the miniature's world: every class shows one pair of colour and shape, among distractors. Class
-    names are the dataset's own, so a zero-shot classifier is at chance, while one that learns from images is not. A
-    marker file says that this is a stand-in and how large it is, and the loaded task says so too. Point clouds are
-    sampled on simple solids, one for each class.
+    The pictures come from the procedural world: every class shows one pair of colour and shape, among distractors.
+    Class names are the dataset's own, so a zero-shot classifier is at chance, while one that learns from images is not.
+    A marker file states that this is a stand-in and how large it is, and the loaded task says so too. Point clouds are
+    sampled from simple solids, one per class.
 
     Args:
-        name: of a card with a layout.
-        root: the folder above the datasets' folders.
-        classes: the first so many of the names that this module knows (``CLASSES``); all of those when left out.
-        images: of every class, in all splits together; for a dataset of point clouds, clouds.
-        seed: of the pictures or solids.
-        split_file: whether CoOp's JSON is written too, where the dataset has one; without it the dataset's own lists
-            are read.
-        resolution: pixels a side.
-        layout: for a dataset of point clouds that is read from several formats, which one: ``"hdf5"``, ``"text"`` or
-            ``"off"``; the first on its card when left out.
+        name: name of a card with a layout.
+        root: the parent folder of all datasets.
+        classes: number of classes, taken from the start of ``CLASSES``; by default, all of them.
+        images: images (or clouds) per class, over all splits.
+        seed: seed of the pictures or solids.
+        split_file: whether to write CoOp's JSON too, if the dataset has one; without it, the dataset's own lists are
+            read.
+        resolution: pixels per side.
+        layout: the format of a point-cloud dataset that exists in several: ``"hdf5"``, ``"text"`` or ``"off"``; by
+            default, the first one on its card.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        ValueError: no such dataset, a number out of its range, or a layout that it has not.
-        FileExistsError: the folder is already there; nothing is overwritten.
+        ValueError: there is no such dataset, a number is out of range, or the dataset does not have this layout.
+        FileExistsError: the folder exists already; nothing is overwritten.
         OSError: the folder cannot be written.
     """
     card = load_card(name)
@@ -71,7 +71,7 @@ def write_standin(
     place = _choose_place(card, layout)
     folder = root / place.folder
     if folder.exists():
-        raise FileExistsError(f"{folder} is already there, and stays as it is: remove it or choose another root")
+        raise FileExistsError(f"{folder} exists already and is not overwritten: remove it or choose another root")
     root.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=root, prefix=".standin-"))
     try:
@@ -104,12 +104,12 @@ def _checked(name: str, classes: int | None, known: int, images: int) -> int:
     if not 2 <= count <= known:
         raise ValueError(f"classes is {classes}, expected 2 to {known}, the names that the stand-in of {name} knows")
     if images < 5:
-        raise ValueError(f"images is {images}, expected at least 5 a class, so that no split is empty")
+        raise ValueError(f"images is {images}, expected at least 5 per class, so that no split is empty")
     return count
 
 
 def _choose_place(card: Card, layout: str | None) -> Place:
-    """The first place on the card, or the first in this format."""
+    """The first place on the card, or the first one in this format."""
     assert card.layout is not None
     places = [card.layout.at(place) for place in card.layout.places]
     if layout is None:
@@ -121,7 +121,7 @@ def _choose_place(card: Card, layout: str | None) -> Place:
 
 
 def _describe(found: Found, classes: int, seed: int) -> Listing:
-    """Write the marker; the count of images is that of the dataset's own split, read back."""
+    """Write the marker; its number of images is that of the dataset's own split, read back."""
     listing = list_dataset(found)
     count = sum(len(rows) for rows in listing.rows.values())
     marker = Standin(dataset=found.card.name, made_by=MADE_BY, seed=seed, classes=classes, images=count)
@@ -130,7 +130,7 @@ def _describe(found: Found, classes: int, seed: int) -> Listing:
 
 
 def _write_split_file(path: Path, listing: Listing) -> None:
-    """CoOp's JSON of a listing, with ``_`` for the spaces of class names as there."""
+    """Write CoOp's JSON for a listing, with ``_`` for spaces in class names as in CoOp's files."""
     names = [name.replace(" ", "_") for name in listing.classnames]
     content = {split: [[*row, names[row.label]] for row in listing.rows.get(split, [])] for split in SPLITS}
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""How datasets of point clouds lie on disk, written small.
+"""Writers for small point-cloud datasets in the formats of the published ones.
 
-A writer takes the places of the dataset, the classes as its own files call them, the clouds a class and the solids.
+A writer takes the dataset's location, the classes as named in its files, the number of clouds per class, and solids.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from calip_core.datasets.standins.solids import Solids
 
 CloudWriter = Callable[[Found, Sequence[str], int, Solids], None]
 POINTS = 2048
-"""Points a cloud, as in the published HDF5 files; the published text files have 10,000, too many for a stand-in."""
+"""Points per cloud, as in the published HDF5 files; the published text files have 10,000, too many for a stand-in."""
 TABLES = {"train": 2, "test": 1}
-"""HDF5 files a split, where a list names them."""
+"""HDF5 files per split, if a list names them."""
 
 
 def _card_classes(name: str) -> tuple[str, ...]:
@@ -36,11 +36,11 @@ CLOUD_CLASSES: dict[str, tuple[str, ...]] = {
     "scanobjectnn_obj_bg": _card_classes("scanobjectnn_obj_bg"),
     "scanobjectnn_pb_t50_rs": _card_classes("scanobjectnn_pb_t50_rs"),
 }  # fmt: skip
-"""Classes that a stand-in may have, as the dataset's own files call them."""
+"""Classes available to a stand-in, named as in the dataset's own files."""
 
 
 def _off(found: Found, classes: Sequence[str], clouds: int, solids: Solids) -> None:
-    """A tree of meshes; the first of every class has its counts behind OFF on one line, as many of ModelNet's do."""
+    """A tree of meshes; the first of every class has OFF and its counts on one line, as many of ModelNet's files do."""
     for label, name in enumerate(classes):
         for number in range(clouds):
             split = "train" if number < first_for_test(clouds) else "test"
@@ -66,7 +66,7 @@ def _text(found: Found, classes: Sequence[str], clouds: int, solids: Solids) -> 
 
 
 def _hdf5(found: Found, classes: Sequence[str], clouds: int, solids: Solids) -> None:
-    """Tables in the published key layout, in lists with paths of another machine where the dataset has lists."""
+    """HDF5 tables with the published keys; lists, if the dataset has them, contain paths of another machine."""
     cut = first_for_test(clouds)
     for split, numbers in (("train", range(cut)), ("test", range(cut, clouds))):
         rows = [(label, number) for number in numbers for label in range(len(classes))]
@@ -96,4 +96,4 @@ def _write_names(found: Found, classes: Sequence[str]) -> None:
 
 
 CLOUD_WRITERS: dict[str, CloudWriter] = {"clouds_off": _off, "clouds_text": _text, "clouds_hdf5": _hdf5}
-"""Reader of a format -> what writes it."""
+"""Reader of a format -> its writer."""

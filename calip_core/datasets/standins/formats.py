@@ -1,7 +1,7 @@
-"""How each dataset lies on disk, written small: the folders, lists, MATLAB and JSON files that its archives hold.
+"""Writers for small datasets in the format of each published one: folders, lists, MATLAB and JSON files.
 
-A writer takes the dataset's folder, the classes as the dataset's own files call them, the images a class and the
-pictures.
+A writer takes the dataset's folder, the classes as named in its files, the number of images per class, and the picture
+generator.
 """
 
 import json
@@ -20,7 +20,7 @@ from calip_core.datasets.readers.ucf101 import words
 
 Writer = Callable[[Path, Sequence[str], int, Pictures], None]
 TEST = 0.3
-"""Share of a class that official lists call test."""
+"""Fraction of each class that the official lists assign to test."""
 
 _WORDNET = tuple(line.split()[0] for line in CURATED.read_text(encoding="utf-8").splitlines())
 
@@ -70,17 +70,17 @@ IMAGE_CLASSES: dict[str, tuple[str, ...]] = {
     "imagenet_a": _WORDNET[6:60:6],
     "imagenet_r": _WORDNET[1:80:8],
 }  # fmt: skip
-"""Classes that a stand-in may have, as the dataset's own files call them."""
+"""Classes available to a stand-in, named as in the dataset's own files."""
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write a text file, in a folder that is made if need be."""
+    """Write a text file, creating its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def first_for_test(images: int) -> int:
-    """How many of a class's images are for training; those from this number on are for testing."""
+    """The index of a class's first test image; those before it are for training."""
     return images - max(1, round(images * TEST))
 
 
@@ -156,7 +156,7 @@ def _food(folder: Path, classes: Sequence[str], images: int, pictures: Pictures)
 
 
 def _thirds(images: int) -> dict[str, slice]:
-    """Three parts of a class, for official lists of train, val and test."""
+    """Thirds of a class, for official lists of train, val and test."""
     first, second = round(images / 3), round(2 * images / 3)
     return {"train": slice(0, first), "val": slice(first, second), "test": slice(second, images)}
 
@@ -240,4 +240,4 @@ WRITERS: dict[str, Writer] = {
     "imagenet_a": partial(_variant, "imagenet-a", "jpg"),
     "imagenet_r": partial(_variant, "imagenet-r", "jpg"),
 }
-"""Dataset -> what writes it."""
+"""Dataset -> its writer."""

@@ -1,4 +1,4 @@
-"""Pictures of the miniature's world, a fixed pair of colour and shape for every class."""
+"""Pictures of the procedural world with a fixed pair of colour and shape per class."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from PIL import Image
 from calip_core import world
 
 POOL = 2000
-"""Scenes that are drawn at a time, of which those of the wanted pair are kept."""
+"""Scenes sampled at a time, of which those with the wanted pair are kept."""
 
 
 class Pictures:
     """Writes pictures; the same seed and the same calls give the same files."""
 
     def __init__(self, seed: int, resolution: int) -> None:
-        """Say which pictures: ``resolution`` pixels a side, drawn by ``seed``."""
+        """Set the seed, and the resolution in pixels per side."""
         self._seed, self._resolution = seed, resolution
 
     def write(self, label: int, paths: list[Path]) -> None:
-        """Write one picture of a class to each path, in the format that its suffix names."""
+        """Write one picture of a class to each path, in the format given by its suffix."""
         self.save(self.render(label, len(paths)), paths)
 
     @staticmethod

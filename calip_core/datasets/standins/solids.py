@@ -1,4 +1,4 @@
-"""Simple solids, a fixed kind for every class, each a little different."""
+"""Simple solids: a fixed kind per class, with slight variations."""
 
 from collections.abc import Callable
 
@@ -19,21 +19,21 @@ KINDS: tuple[Callable[[], trimesh.Trimesh], ...] = (
 
 
 class Solids:
-    """Makes solids; the same seed and the same calls give the same ones."""
+    """Generates solids; the same seed and the same calls give the same ones."""
 
     def __init__(self, seed: int) -> None:
-        """Say which: ``seed`` is that of their proportions, and of the points on them."""
+        """Set the seed of the proportions and of the sampled points."""
         self._seed = seed
 
     def mesh(self, label: int, number: int) -> trimesh.Trimesh:
-        """Solid ``number`` of a class, about one unit in size; classes beyond the kinds are taller ones of them."""
+        """Solid ``number`` of a class, about one unit in size; classes beyond the number of kinds are taller ones."""
         solid = KINDS[label % len(KINDS)]()
         stretch = np.random.default_rng((self._seed, label, number)).uniform(0.8, 1.2, 3)
         stretch[2] *= 1 + label // len(KINDS)
         return trimesh.Trimesh(solid.vertices * stretch, solid.faces, process=False)
 
     def points(self, label: int, number: int, count: int) -> Float32[np.ndarray, "p 6"]:
-        """Points on that solid, with their normals, in the sphere of radius 1, as the published clouds are."""
+        """Points sampled from that solid with their normals, in the unit sphere, as in the published clouds."""
         solid = self.mesh(label, number)
         centred = solid.vertices - solid.bounds.mean(axis=0)
         solid.vertices = centred / np.linalg.norm(centred, axis=1).max()

@@ -301,7 +301,7 @@ def test_wrong_keys_are_named(copied):
 def test_an_absent_file_is_named(name, copied):
     root = copied("modelnet40")
     (hdf5_of(root) / name).unlink()
-    with pytest.raises(IncompleteDatasetError, match=f"half there: it has no {name}"):
+    with pytest.raises(IncompleteDatasetError, match=f"incomplete: it has no {name}"):
         load_clouds("modelnet40", root)
 
 

@@ -1,4 +1,4 @@
-"""Fetching: what is downloaded, what a person is asked for, and what happens when it is half there."""
+"""Fetching: what is downloaded, what a person is asked for, and what happens when a dataset is incomplete."""
 
 import dataclasses
 import errno
@@ -163,7 +163,7 @@ def test_images_that_are_missing_from_an_unpacked_dataset_come_back(publish, tmp
     run(tmp_path)
     marker = tmp_path / "root/eurosat/STANDIN.json"
     (tmp_path / "root/eurosat/2750/Forest/Forest_1.jpg").unlink()
-    marker.unlink()  # the archive has it; without it the dataset is no stand-in, but half there
+    marker.unlink()  # the archive has it; without it the dataset is not a stand-in, but incomplete
     assert run(tmp_path).status.state == "complete"
 
 

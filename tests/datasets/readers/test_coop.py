@@ -235,7 +235,7 @@ def test_the_default_root_comes_from_the_environment(standins, tmp_path, monkeyp
 def test_a_folder_without_its_images_is_half_there(copied):
     root = copied("dtd")
     shutil.rmtree(root / "dtd/images")
-    with pytest.raises(IncompleteDatasetError, match=r"DTD is half there: .*dtd has no folder images"):
+    with pytest.raises(IncompleteDatasetError, match=r"DTD is incomplete: .*dtd has no folder images"):
         load_task("dtd", root)
 
 
@@ -395,7 +395,7 @@ def test_an_image_that_does_not_decode_is_named(copied):
 @pytest.mark.parametrize(
     ("name", "file", "message"),
     [
-        ("oxford_pets", "annotations/trainval.txt", "half there: it has no annotations/trainval.txt.*split_zhou_Ox"),
+        ("oxford_pets", "annotations/trainval.txt", "incomplete: it has no annotations/trainval.txt.*split_zhou_Ox"),
         ("stanford_cars", "devkit/cars_meta.mat", "no devkit/cars_meta.mat"),
         ("oxford_flowers", "imagelabels.mat", "no imagelabels.mat"),
         ("food101", "meta/test.txt", "no meta/test.txt"),
@@ -426,7 +426,7 @@ def test_an_absent_list_is_named(name, file, message, copied):
         ("sun397", "Testing_01.txt", "/z/zoo/sun_a.jpg", "has the line '/z/zoo/sun_a.jpg'"),
         ("ucf101", "ucfTrainTestlist/testlist01.txt", "Archery/v.mp4", "has the line 'Archery/v.mp4'"),
         ("imagenet_a", "classnames.txt", "n01440764", "has the line 'n01440764', expected a WordNet id and a name"),
-        ("imagenet_a", "classnames.txt", "n01440764 tench", "has the folder n.*, which is no class of ImageNet"),
+        ("imagenet_a", "classnames.txt", "n01440764 tench", "has the folder n.*, which is not a class of ImageNet"),
     ],
 )
 def test_a_damaged_list_is_named(name, file, text, message, copied):

@@ -105,7 +105,7 @@ def test_a_damaged_image_stops_and_is_named(animals, damaged):
 
 
 def test_a_damaged_image_can_be_skipped(animals, damaged):
-    with pytest.warns(UserWarning, match="left out 1 image.*\n.*broken"):
+    with pytest.warns(UserWarning, match="skipped 1 image.*\n.*broken"):
         task = load_task(f"folder:{animals}", unreadable="skip")
     assert len(everything(task)) == 20
 
@@ -135,7 +135,7 @@ def test_an_image_damaged_later_is_named(animals):
 def test_a_class_without_readable_images_is_named(animals):
     (animals / "dog").mkdir()
     (animals / "dog" / "a.png").write_bytes(b"")
-    with pytest.warns(UserWarning, match="left out"), pytest.raises(ValueError, match="dog has no readable images"):
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(ValueError, match="dog has no readable images"):
         load_task(f"folder:{animals}", unreadable="skip")
 
 
