@@ -442,7 +442,7 @@ view_logits = calip_logits(
 )
 
 selections = {"fixed": selection.fixed()}
-if (task.name, clip_model.name) in selection.published_betas():
+if (task.name, clip_model.name) in published_betas():
     selections["published"] = selection.published(task.name, clip_model.name)
 if len(task.splits["val"]):
     val_logits, val_labels = three_logits("val")

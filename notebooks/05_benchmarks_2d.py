@@ -74,6 +74,8 @@ from calip_core.evaluation import store as results
 from calip_core.datasets import resolve_name, split_template_set
 from calip_core.teaching import grade, prose, show, table
 from calip_core.exhibits import benchmarks as benchmark_plots
+from calip_core.published import published as published_numbers
+from calip_core.published import published_betas
 
 exhibits.style()
 limit = samples or None
@@ -158,7 +160,7 @@ def why_not(how: str) -> str:
     """Why a protocol cannot be run on this task with this backbone; empty where it can."""
     if how == "validation" and not has_validation:
         return "no validation images"
-    known = (task.name, clip_model.name) in selection.published_betas()
+    known = (task.name, clip_model.name) in published_betas()
     return "no published pair" if how == "published" and not known else ""
 
 
@@ -534,7 +536,7 @@ table(
 # SUN397. What it is compared with does not: three sources give three different accuracies of plain CLIP with RN50.
 
 # %% tags=["hide-input"]
-published = results.published()
+published = published_numbers()
 columns: dict[str, dict[str, float]] = {}  # log -> dataset -> CALIP's accuracy
 baselines: dict[str, dict[str, float]] = {}  # source -> dataset -> CLIP's
 remarks: dict[tuple[str, str], str] = {}

@@ -602,7 +602,7 @@ show(
 )
 
 # %%
-published_too = (view_name, task.name, backbone) in view_weights.published_weights()
+published_too = (view_name, task.name, backbone) in published_view_weights()
 ways = [
     (blending, "uniform"),
     *([(blending, "published")] if published_too else []),

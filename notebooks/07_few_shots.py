@@ -1052,7 +1052,7 @@ prose(
 # could read.
 
 # %% tags=["hide-input"]
-known = results.published_few_shot()
+known = published_few_shot()
 SHORT = {
     "tip_adapter": "Tip",
     "tip_adapter_f": "Tip-F",

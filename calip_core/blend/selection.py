@@ -5,10 +5,8 @@ test labels, as the released code does, and its results carry that word. Which l
 is not known.
 """
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from calip_core.blend.landscape import BetaLandscape, beta_landscape, checked_weights, plateau_centre, released_grid
-from calip_core.paths import DATA_DIR
+from calip_core.published import published_betas
 from calip_core.tokens import CalipLogits
 
 LabelsSeen = Literal["none", "validation", "unknown", "test"]
@@ -29,7 +27,6 @@ PROTOCOLS: tuple[Protocol, ...] = ("fixed", "published", "validation", "oracle",
 FIXED = (1.12, 0.02)
 """One pair for every data set: the one that the paper reports for ImageNet with RN50, by way of SuS-X's code."""
 
-_BETAS = DATA_DIR / "published" / "calip_betas.csv"
 # Without labels every pair costs an evaluation of all logits, so the grid is coarser than the exact landscape's.
 _LABEL_FREE_STEPS = 20
 
@@ -99,16 +96,6 @@ def fixed(beta2: float = FIXED[0], beta3: float = FIXED[1]) -> Selection:
     return Selection(beta2, beta3, "fixed", f"the same for every dataset: {beta2:g} and {beta3:g}")
 
 
-@cache
-def published_betas() -> Mapping[tuple[str, str], tuple[float, float, str]]:
-    """(dataset, backbone) -> beta2, beta3 and their source: ``data/published/calip_betas.csv``."""
-    with _BETAS.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        (row["dataset"], row["backbone"]): (float(row["beta2"]), float(row["beta3"]), row["source"]) for row in rows
-    }
-
-
 def published(dataset: str, backbone: str = "RN50") -> Selection:
     """The paper's pair for a data set, as other people's code reports it. Nobody says which labels it was chosen on.
 
@@ -125,8 +112,8 @@ def published(dataset: str, backbone: str = "RN50") -> Selection:
         raise ValueError(
             f"no published blend weights for {dataset} with {backbone}, only for {known}: choose the protocol 'fixed'"
         )
-    beta2, beta3, source = table[dataset, backbone]
-    return Selection(beta2, beta3, "published", source, "unknown")
+    pair = table[dataset, backbone]
+    return Selection(pair.beta2, pair.beta3, "published", pair.source, "unknown")
 
 
 def validation(val_logits: CalipLogits, val_labels: ArrayLike, grid: Grid | None = None) -> Selection:

@@ -11,10 +11,7 @@ directions at once, for images whose undecided classes were found before, and wa
 may round where two classes tie, as it only proposes; ``line_landscape`` and the fused logits themselves decide.
 """
 
-import csv
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -24,10 +21,9 @@ from torch import Tensor
 
 from calip_core.blend.line import line_landscape
 from calip_core.metrics import checked_labels, correct_predictions
-from calip_core.paths import DATA_DIR
+from calip_core.published import published_view_weights
 from calip_core.tokens import CalipLogits
 
-_PUBLISHED = DATA_DIR / "published" / "view_weights.csv"
 _CANDIDATES = 400  # random weights that are tried once; the best are climbed from
 _NEIGHBOURHOOD = 1.5  # a climb looks as far as this factor on each weight, then moves its neighbourhood
 _LINES = 24  # lines through one point that are searched at once
@@ -96,35 +92,18 @@ def uniform(views: int) -> ViewWeights:
     return ViewWeights(np.ones(views), "the same for every view")
 
 
-@cache
-def published_weights() -> Mapping[tuple[str, str, str], ViewWeights]:
-    """(view set, dataset, backbone) -> weights and their source: ``data/published/view_weights.csv``.
-
-    They are PointCLIP V2's. PointCLIP's own were not found: its released code has the search
-    (``trainers/search_weights.py``) but no result of it, and its zero-shot run weighs all views alike. All rows were
-    chosen on test labels by those who published them, as their source says.
-    """
-    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        (row["view_set"], row["dataset"], row["backbone"]): ViewWeights(
-            np.array([float(weight) for weight in row["weights"].split()]), row["source"]
-        )
-        for row in rows
-    }
-
-
 def published(view_set: str, dataset: str, backbone: str) -> ViewWeights:
     """The weights that a paper's code uses. They were chosen on the test labels of that dataset.
 
     Raises:
         ValueError: none are published for these three; the message lists those that are.
     """
-    table = published_weights()
+    table = published_view_weights()
     if (view_set, dataset, backbone) not in table:
         known = "; ".join(sorted(", ".join(key) for key in table))
         raise ValueError(f"no published view weights for {view_set}, {dataset}, {backbone}, only for {known}")
-    return table[view_set, dataset, backbone]
+    row = table[view_set, dataset, backbone]
+    return ViewWeights(np.array(row.weights), row.source)
 
 
 @torch.no_grad()

@@ -5,10 +5,8 @@ For a fixed beta the logits are linear in alpha, so the accuracy at all alphas f
 (``blend.line.line_landscape``): only the sharpnesses are tried one by one.
 """
 
-import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,59 +31,15 @@ from calip_core.methods.inputs import (
     single,
 )
 from calip_core.metrics import checked_labels
-from calip_core.paths import DATA_DIR
+from calip_core.published import published_tip
 from calip_core.tokens import ImageTokens
 
 BETA_STEPS = 200
 """The published search tries so many sharpnesses, and 20 weights for each."""
 
-_PUBLISHED = DATA_DIR / "published" / "tip_adapter.csv"
 _BLOCK = 5  # neighbouring sharpnesses whose extremes decide together which images are worth a closer look
 # A sum of rounded products errs by less than this many units in the last place.
 _ROUNDING = 16
-
-
-@dataclass(frozen=True)
-class PublishedTip:
-    """What a published configuration starts from, and how far it searches.
-
-    Attributes:
-        alpha: weight of the cache before any search.
-        beta: its sharpness before any search.
-        alpha_max: end of the weights searched, which start at 0.1.
-        beta_max: end of the sharpnesses searched, which start at 0.1.
-        source: file of the repository.
-    """
-
-    alpha: float
-    beta: float
-    alpha_max: float
-    beta_max: float
-    source: str
-
-
-@cache
-def _published_table() -> Mapping[tuple[str, str], PublishedTip]:
-    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = ("alpha", "beta", "alpha_max", "beta_max")
-    return {
-        (row["dataset"], row["backbone"]): PublishedTip(**{n: float(row[n]) for n in names}, source=row["source"])
-        for row in rows
-    }
-
-
-def published_tip(dataset: str, backbone: str = "RN50") -> PublishedTip:
-    """The published configuration of a data set: ``data/published/tip_adapter.csv``.
-
-    Raises:
-        ValueError: there is none; the message lists those there are.
-    """
-    table = _published_table()
-    if (dataset, backbone) not in table:
-        known = ", ".join(sorted(" with ".join(key) for key in table))
-        raise ValueError(f"no published Tip-Adapter configuration for {dataset} with {backbone}, only for {known}")
-    return table[dataset, backbone]
 
 
 class TipAdapter(Head):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from calip_core import metrics
 from calip_core.blend import view_weights
-from calip_core.blend.view_weights import ViewWeights, fuse, fuse_terms, published, published_weights, search, uniform
+from calip_core.blend.view_weights import ViewWeights, fuse, fuse_terms, published, search, uniform
 from calip_core.pointclouds.views import available_view_sets, view_set
 from calip_core.tokens import CalipLogits
 
@@ -106,12 +106,12 @@ def test_a_line_in_a_neighbourhood_is_evaluation_at_any_step():
 
 
 def test_every_published_row_fits_its_view_set():
-    assert len(published_weights()) == 8
-    for (name, dataset, backbone), row in published_weights().items():
+    assert len(published_view_weights()) == 8
+    for (name, dataset, backbone), row in published_view_weights().items():
         assert name in available_view_sets()
         assert len(row.weights) == len(view_set(name))
-        assert "chosen on test labels" in row.chosen_by and "best_param.py" in row.chosen_by
-        assert published(name, dataset, backbone) is row
+        assert "chosen on test labels" in row.source and "best_param.py" in row.source
+        assert published(name, dataset, backbone).chosen_by == row.source
     weights = published("pointclip_v2", "modelnet40", "RN50").weights
     assert weights.tolist() == [0.75, 0.75, 0.75, 0.75, 0.25, 0.5, 1.0, 1.0, 0.25, 0.25]
 

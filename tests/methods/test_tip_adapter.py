@@ -1,5 +1,3 @@
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -13,12 +11,11 @@ from calip_core.methods import make_method
 from calip_core.methods.tip_adapter import (
     _middle_of_longest_run,
     mean_of_views,
-    published_tip,
     searched_betas,
     tip_search,
 )
 from calip_core.metrics import accuracy, correct_predictions
-from calip_core.paths import DATA_DIR
+from calip_core.published import published_tip, published_tips
 from tests.methods.synthetic import as_tokens, synthetic_task
 
 
@@ -144,11 +141,9 @@ def test_without_validation_it_is_the_published_start_in_proportion():
 
 
 def test_every_published_configuration_is_of_a_card_and_has_a_source():
-    with (DATA_DIR / "published" / "tip_adapter.csv").open(newline="") as file:
-        names = [row["dataset"] for row in csv.DictReader(file)]
-    assert len(set(names)) == len(names) == 11
-    for name in names:
-        tip = published_tip(name)
+    assert len(published_tips()) == 11
+    for name, backbone in published_tips():
+        tip = published_tip(name, backbone)
         assert name in available_cards() and "gaopengcuhk/Tip-Adapter" in tip.source
         assert 0 < tip.alpha <= tip.alpha_max and tip.beta == 1 <= tip.beta_max
     with pytest.raises(ValueError, match="no published Tip-Adapter configuration for digits with RN50, only for .*dtd"):

@@ -1,0 +1,162 @@
+"""Published numbers with their sources: the only reader of ``data/published/*.csv``."""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from calip_core.paths import DATA_DIR
+
+_COLUMNS: dict[str, Callable[[str], Any]] = {
+    "top1": lambda text: float(text) / 100,  # the tables hold per cent, the library shares
+    "backbone": lambda text: text or None,
+    "shots": int,
+    "weights": lambda text: tuple(float(weight) for weight in text.split()),
+    **dict.fromkeys(("alpha", "beta", "alpha_max", "beta_max", "beta2", "beta3"), float),
+}
+"""How a column is read; those that are not named here are text."""
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published zero-shot accuracy: a share from 0 to 1, and where it stands."""
+
+    dataset: str
+    backbone: str
+    method: str
+    top1: float
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedClouds:
+    """A published accuracy on point clouds: a share from 0 to 1, how it was got, and where it stands.
+
+    Attributes:
+        backbone: None where the source does not say.
+    """
+
+    dataset: str
+    backbone: str | None
+    method: str
+    top1: float
+    note: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedFewShot:
+    """A published few-shot accuracy: a share from 0 to 1, and where it stands."""
+
+    dataset: str
+    backbone: str
+    method: str
+    shots: int
+    top1: float
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedBetas:
+    """The paper's pair of blend weights for a dataset and a backbone."""
+
+    dataset: str
+    backbone: str
+    beta2: float
+    beta3: float
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedViewWeights:
+    """Weights of the views of a view set, in its order."""
+
+    view_set: str
+    dataset: str
+    backbone: str
+    weights: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedTip:
+    """What a published configuration of Tip-Adapter starts from, and how far it searches.
+
+    Attributes:
+        alpha: weight of the cache before any search.
+        beta: its sharpness before any search.
+        alpha_max: end of the weights searched, which start at 0.1.
+        beta_max: end of the sharpnesses searched, which start at 0.1.
+        source: file of the repository.
+    """
+
+    dataset: str
+    backbone: str
+    alpha: float
+    beta: float
+    alpha_max: float
+    beta_max: float
+    source: str
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """All published zero-shot accuracies: ``data/published/zeroshot.csv``."""
+    return _read("zeroshot", Published)
+
+
+@cache
+def published_clouds() -> tuple[PublishedClouds, ...]:
+    """All published accuracies on point clouds: ``data/published/point_clouds.csv``."""
+    return _read("point_clouds", PublishedClouds)
+
+
+@cache
+def published_few_shot() -> tuple[PublishedFewShot, ...]:
+    """All published few-shot accuracies: ``data/published/fewshot.csv``."""
+    return _read("fewshot", PublishedFewShot)
+
+
+@cache
+def published_betas() -> Mapping[tuple[str, str], PublishedBetas]:
+    """(dataset, backbone) -> the paper's blend weights: ``data/published/calip_betas.csv``."""
+    return {(row.dataset, row.backbone): row for row in _read("calip_betas", PublishedBetas)}
+
+
+@cache
+def published_view_weights() -> Mapping[tuple[str, str, str], PublishedViewWeights]:
+    """(view set, dataset, backbone) -> weights of the views: ``data/published/view_weights.csv``.
+
+    They are PointCLIP V2's. PointCLIP's own were not found: its released code has the search
+    (``trainers/search_weights.py``) but no result of it, and its zero-shot run weighs all views alike. All rows were
+    chosen on test labels by those who published them, as their source says.
+    """
+    return {(row.view_set, row.dataset, row.backbone): row for row in _read("view_weights", PublishedViewWeights)}
+
+
+@cache
+def published_tips() -> Mapping[tuple[str, str], PublishedTip]:
+    """(dataset, backbone) -> configuration of Tip-Adapter: ``data/published/tip_adapter.csv``."""
+    return {(row.dataset, row.backbone): row for row in _read("tip_adapter", PublishedTip)}
+
+
+def published_tip(dataset: str, backbone: str = "RN50") -> PublishedTip:
+    """The published configuration of Tip-Adapter for a dataset.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    table = published_tips()
+    if (dataset, backbone) not in table:
+        known = ", ".join(sorted(" with ".join(key) for key in table))
+        raise ValueError(f"no published Tip-Adapter configuration for {dataset} with {backbone}, only for {known}")
+    return table[dataset, backbone]
+
+
+def _read(table: str, row_type: type[_Row]) -> tuple[_Row, ...]:
+    with (DATA_DIR / "published" / f"{table}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(row_type(**{name: _COLUMNS.get(name, str)(text) for name, text in row.items()}) for row in rows)

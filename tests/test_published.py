@@ -1,0 +1,45 @@
+import csv
+
+import pytest
+
+from calip_core import published
+from calip_core.paths import DATA_DIR
+
+
+def test_published_values_have_sources_and_known_means():
+    assert all(ref.source for ref in published.published())
+    calip = [ref for ref in published.published() if ref.method == "calip"]
+    # Two logs hold CALIP's column; they agree but for SUN397, so the mean gain over one baseline depends on the log.
+    for log, theirs, mean in (("mrflogs", 58.59, 59.45), ("APE", 58.70, 59.46)):
+        column = {ref.dataset: ref.top1 for ref in calip if log in ref.source}
+        assert len(column) == 11 and column["sun397"] == pytest.approx(theirs / 100)
+        assert 100 * sum(column.values()) / 11 == pytest.approx(mean, abs=0.005)
+    for source, log, gain in (
+        ("APE", "mrflogs", 0.92), ("mrflogs", "APE", 0.69), ("gaopengcuhk", "APE", 0.56),
+        ("APE", "APE", 0.93), ("mrflogs", "mrflogs", 0.68), ("gaopengcuhk", "mrflogs", 0.55),
+    ):  # fmt: skip
+        column = [ref.top1 for ref in calip if log in ref.source]
+        zero_shot = [r.top1 for r in published.published() if r.method == "zero_shot" and r.source.startswith(source)]
+        assert len(zero_shot) == 11
+        assert 100 * (sum(column) - sum(zero_shot)) / 11 == pytest.approx(gain, abs=0.005)
+
+
+def test_every_published_table_has_one_value_a_column():
+    for path in (DATA_DIR / "published").glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert {len(row) for row in rows} == {len(rows[0])}, path.name
+
+
+def test_published_clouds_have_sources():
+    known = "PointCLIP", "yangyangyang127/PointCLIP_V2", "ZrrSkywalker/PointCLIP"
+    assert all(ref.source.startswith(known) and 0 < ref.top1 < 1 for ref in published.published_clouds())
+    assert {ref.backbone for ref in published.published_clouds()} > {None}  # a source that names none
+
+
+def test_published_few_shot_values_have_sources_and_known_numbers():
+    table = {(p.dataset, p.method, p.shots): p for p in published.published_few_shot()}
+    assert len(table) == len(published.published_few_shot()) and all(p.source for p in table.values())
+    assert table["imagenet", "tip_adapter_f", 16].top1 == pytest.approx(0.6551)
+    assert table["eurosat", "coop", 16].top1 == pytest.approx(0.8327)
+    assert {p.backbone for p in table.values()} == {"RN50"} and all(0 < p.top1 < 1 for p in table.values())
