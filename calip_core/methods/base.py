@@ -51,6 +51,7 @@ class Head(nn.Module):
         reads_spatial: whether it reads spatial tokens.
         label_free: whether it has a way of choosing without labels, ``adapt``.
         needs: keyword arguments of the constructor beside the options.
+        nested: options that are objects, with what makes them of their fields, as JSON has them.
         numbers: names of the hyperparameters that are given or chosen, which the state holds in float64.
         options: an instance of ``Options``.
         chosen_by: what was chosen and on what, in words; ``NOTHING`` where there is nothing to choose.
@@ -66,6 +67,7 @@ class Head(nn.Module):
     label_free: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[tuple[str, ...]] = ()
+    nested: ClassVar[Mapping[str, Callable[..., Any]]] = {}
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
@@ -74,14 +76,14 @@ class Head(nn.Module):
     options: Any
 
     def __init__(self, **options: Any) -> None:
-        """Make an unfitted head; the arguments are the fields of ``Options``.
+        """Make an unfitted head; the arguments are the fields of ``Options``, ``nested`` ones as objects or by fields.
 
         Raises:
             TypeError: an option that this head does not have.
             ValueError: an option is out of range.
         """
         super().__init__()
-        self.options = self.Options(**options)
+        self.options = self.Options(**{name: self._built(name, value) for name, value in options.items()})
         self.chosen_by = NOT_FITTED if self.numbers else NOTHING
         self.features_of: str | None = None
         self.fuse: Fuse = identity
@@ -203,6 +205,10 @@ class Head(nn.Module):
         if self.numbers:
             self._say("restored")
         return result
+
+    def _built(self, name: str, value: Any) -> Any:
+        """An option, made of its fields where it came as those."""
+        return self.nested[name](**value) if name in self.nested and isinstance(value, Mapping) else value
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         """Take a tensor as the parameter or buffer of this name."""

@@ -48,6 +48,7 @@ class Calip(Head):
     reads_spatial = True
     label_free = True
     numbers = ("beta2", "beta3")
+    nested = {"config": CalipConfig}  # noqa: RUF012
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
@@ -77,8 +78,6 @@ class Calip(Head):
                 raise ValueError(
                     f"beta2 is {self.beta2} and beta3 is {self.beta3}: give both, or None for both to choose them"
                 )
-            if isinstance(self.config, Mapping):  # as a saved head has it
-                object.__setattr__(self, "config", CalipConfig(**self.config))
             if isinstance(self.config, str) and self.config not in CONFIGS:
                 raise ValueError(f"config is {self.config!r}, expected one of {', '.join(CONFIGS)}, or a CalipConfig")
             check_positive("logit_scale", self.logit_scale, "calip")

@@ -115,6 +115,7 @@ class CalipFs(TrainedHead):
     name = "calip_fs"
     reads_spatial = True
     numbers = ("beta1", "beta2", "beta3")
+    nested = {"config": CalipFsConfig, "training": TrainingOptions}  # noqa: RUF012
 
     @dataclass(frozen=True, kw_only=True)
     class Options(TrainedHead.Options):
@@ -128,7 +129,7 @@ class CalipFs(TrainedHead):
             beta_max: the search goes from 0 to it for both weights, in ``beta_steps`` steps. At 0 and 0 it is
                 zero-shot.
             beta_steps: intervals of the search.
-            config: what the paper leaves open, as an object or by its fields; ``ours`` when left out.
+            config: what the paper leaves open; ``ours`` when left out.
 
         Raises:
             ValueError: only one of beta2 and beta3 is given, a weight is not finite, or the search has no range.
@@ -143,8 +144,6 @@ class CalipFs(TrainedHead):
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if isinstance(self.config, Mapping):  # as a saved head has it
-                object.__setattr__(self, "config", CalipFsConfig(**self.config))
             if (self.beta2 is None) != (self.beta3 is None):
                 raise ValueError(
                     f"beta2 is {self.beta2} and beta3 is {self.beta3}: give both, or None for both to choose them"

@@ -1,8 +1,8 @@
 """What all heads share that learn by gradient descent: their options, and how they are trained."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -18,12 +18,14 @@ class TrainedHead(Head):
         profile: set it to have the next fit measure its share of matrix products, which makes short steps slower.
     """
 
+    nested: ClassVar[Mapping[str, Callable[..., Any]]] = {"training": TrainingOptions}
+
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
         """What all trained heads can be told.
 
         Attributes:
-            training: the recipe, as an object or by its fields.
+            training: the recipe.
             seed: of the first weights and of the order of the rows.
             logit_scale: s, the factor on cosines.
             progress: whether to show a bar while training.
@@ -38,8 +40,6 @@ class TrainedHead(Head):
         progress: bool = False
 
         def __post_init__(self) -> None:
-            if isinstance(self.training, Mapping):  # as a saved head has it
-                object.__setattr__(self, "training", TrainingOptions(**self.training))
             check_positive("logit_scale", self.logit_scale, "training")
 
     def __init__(self, **options: Any) -> None:
