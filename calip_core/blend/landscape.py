@@ -1,7 +1,7 @@
 """The exact accuracy of CALIP's blend over a grid of its two weights.
 
-An image is classified rightly where K - 1 linear inequalities hold in (beta2, beta3): inside a convex polygon, and so on
-one stretch of every line of the grid. One pass over the margins gives what a search evaluates point by point.
+An image is classified rightly where K - 1 linear inequalities hold in (beta2, beta3): inside a convex polygon, and so
+on one stretch of every line of the grid. One pass over the margins gives what a search evaluates point by point.
 """
 
 from dataclasses import dataclass

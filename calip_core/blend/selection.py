@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from calip_core.blend.grid_scores import entropies, predictions
 from calip_core.blend.landscape import BetaLandscape, beta_landscape, checked_weights, plateau_centre, released_grid
 from calip_core.published import published_betas
 from calip_core.tokens import CalipLogits
@@ -27,7 +28,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("fixed", "published", "validation", "oracle",
 FIXED = (1.12, 0.02)
 """One pair for every data set: the one that the paper reports for ImageNet with RN50, by way of SuS-X's code."""
 
-# Without labels every pair costs an evaluation of all logits, so the grid is coarser than the exact landscape's.
+# Without labels most criteria evaluate all logits at every pair, so the grid is coarser than the exact landscape's.
 _LABEL_FREE_STEPS = 20
 
 
@@ -55,6 +56,11 @@ class Grid:
     def released(cls, beta2_bound: float = 2.0, beta3_bound: float = 0.1, steps: int = 200) -> "Grid":
         """The grid of the released ``run_imagenet.py``."""
         return cls(*released_grid(beta2_bound, beta3_bound, steps))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many beta2 and how many beta3."""
+        return len(self.beta2), len(self.beta3)
 
     def pairs(self) -> Iterator[tuple[float, float]]:
         """All pairs, beta2 outside, beta3 inside."""
@@ -190,36 +196,35 @@ def oracle_control(
     return OracleControl(gain(test_logits), np.array(permuted))
 
 
-Criterion = Callable[[CalipLogits, float, float], float]
-"""(logits of unlabelled images, beta2, beta3) -> a score; the largest is chosen."""
+Criterion = Callable[[CalipLogits, Grid], Float[np.ndarray, "r c"]]
+"""(logits of unlabelled images, grid) -> a score for each pair; the largest is chosen."""
 
 
-def certainty(logits: CalipLogits, beta2: float, beta3: float) -> float:
+def certainty(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
     """Minus the mean entropy of the predictions, in nats (as test-time adaptation minimises it; Tent, ICLR 2021).
 
     The blend is first scaled to CLIP's own spread over the classes: larger logits are surer of themselves, right or
     wrong. The three terms spread differently (a mean plus a maximum, say), so no sum of weights would undo that.
     """
-    log_shares = _scaled_blend(logits, beta2, beta3).log_softmax(dim=1)
-    return float((log_shares.exp() * log_shares).sum(dim=1).mean())
+    return -entropies(logits, grid.beta2, grid.beta3)[0]
 
 
-def information(logits: CalipLogits, beta2: float, beta3: float) -> float:
+def information(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
     """Mutual information of image and prediction, in nats: sure on every image, varied over all of them.
 
     Entropy of the mean prediction minus mean entropy of the predictions, of the blend scaled as for ``certainty``.
     Unlike ``certainty`` it does not reward calling everything by one name.
     """
-    shares = _scaled_blend(logits, beta2, beta3).softmax(dim=1).mean(dim=0)
-    overall = -torch.special.xlogy(shares, shares).sum()
-    return float(overall) + certainty(logits, beta2, beta3)
+    each, overall = entropies(logits, grid.beta2, grid.beta3)
+    return overall - each
 
 
-def term_agreement(logits: CalipLogits, beta2: float, beta3: float) -> float:
+def term_agreement(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
     """Share of the three terms that predict what the blend predicts, averaged over the images."""
-    predicted = _blend(logits, beta2, beta3).argmax(dim=1)
+    predicted = predictions(logits, grid.beta2, grid.beta3)  # (n, r c)
     terms = (logits.clip, logits.text_attended, logits.visual_attended)
-    return float(torch.stack([term.argmax(dim=1) == predicted for term in terms]).double().mean())
+    agreed = sum((predicted == term.argmax(dim=1, keepdim=True)).sum(dim=0) for term in terms)
+    return np.asarray((agreed.double() / (3 * len(logits))).cpu().numpy().reshape(grid.shape))
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -243,8 +248,8 @@ def label_free(logits: CalipLogits, criterion: str = "term_agreement", grid: Gri
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion is {criterion!r}, expected one of {', '.join(CRITERIA)}")
-    score = CRITERIA[criterion]
-    return _best_by_score(lambda *pair: score(logits, *pair), criterion, len(logits), grid)
+    grid = _label_free_grid(len(logits), grid)
+    return _best_by_score(CRITERIA[criterion](logits, grid), criterion, len(logits), grid)
 
 
 def label_free_by_views(first: CalipLogits, second: CalipLogits, grid: Grid | None = None) -> Selection:
@@ -266,11 +271,11 @@ def label_free_by_views(first: CalipLogits, second: CalipLogits, grid: Grid | No
             "views of the same images, in the same order"
         )
 
-    def agreement(beta2: float, beta3: float) -> float:
-        views = (_blend(view, beta2, beta3).argmax(dim=1) for view in (first, second))
-        return kappa(*views, classes=first.clip.shape[1])
-
-    return _best_by_score(agreement, "agreement of two views", len(first), grid)
+    grid = _label_free_grid(len(first), grid)
+    views = predictions(first, grid.beta2, grid.beta3), predictions(second, grid.beta2, grid.beta3)  # (n, r c) each
+    classes = first.clip.shape[1]
+    scores = [kappa(*pair, classes=classes) for pair in zip(*(view.T for view in views), strict=True)]
+    return _best_by_score(np.array(scores).reshape(grid.shape), "agreement of two views", len(first), grid)
 
 
 def kappa(first: Int64[Tensor, " n"], second: Int64[Tensor, " n"], *, classes: int) -> float:
@@ -294,25 +299,15 @@ def _landscape(logits: CalipLogits, labels: ArrayLike, grid: Grid | None) -> Bet
     return beta_landscape(logits, labels, beta2=grid.beta2, beta3=grid.beta3)
 
 
-def _blend(logits: CalipLogits, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
-    return logits.combine(beta2=beta2, beta3=beta3)
-
-
-def _scaled_blend(logits: CalipLogits, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
-    """The blend, times one number that gives it CLIP's mean spread over the classes."""
-    blend = _blend(logits, beta2, beta3)
-    spread, own = (term.std(dim=1, correction=0).mean() for term in (blend, logits.clip))
-    return blend * (own / spread) if spread > 0 else blend
-
-
-def _best_by_score(
-    score: Callable[[float, float], float], criterion: str, images: int, grid: Grid | None
-) -> Selection:
+def _label_free_grid(images: int, grid: Grid | None) -> Grid:
     if images == 0:
         raise ValueError("there are no images to choose the blend weights on: give the logits of at least one")
-    grid = grid or Grid.released(steps=_LABEL_FREE_STEPS)
-    scores = np.array([score(*pair) for pair in grid.pairs()]).reshape(len(grid.beta2), len(grid.beta3))
+    return grid or Grid.released(steps=_LABEL_FREE_STEPS)
+
+
+def _best_by_score(scores: Float[np.ndarray, "r c"], criterion: str, images: int, grid: Grid) -> Selection:
     row, column = plateau_centre(scores >= scores.max() - 1e-12)
     beta2, beta3 = float(grid.beta2[row]), float(grid.beta3[column])
-    score_there = float(scores[row, column])
-    return Selection(beta2, beta3, "label-free", criterion, "none", images, score_there, str(grid))
+    return Selection(
+        beta2, beta3, "label-free", criterion, "none", images, float(scores[row, column]), str(grid)
+    )
