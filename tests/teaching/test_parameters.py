@@ -69,7 +69,7 @@ def test_accepts_words_that_say_two_things():
         (Choice("rn", "vit"), "vlt", ["'vlt'", "Did you mean 'vit'?", "rn, vit"]),
         (Choice("rn", "vit"), "rn, paper", ["'rn, paper'", "rn, vit"]),
         (Choice("rn", then=["paper"]), "rn, papre", ["'rn, papre'", "a comma and one of paper"]),
-        (Choice("rn", then=["paper"]), "paper", ["'paper'", "Choose one of rn;"]),
+        (Choice("rn", then=["paper"]), "paper", ["'paper'", "Choose one of rn, optionally"]),
         (ProjectionName, "pointclop", ["Did you mean 'pointclip'?", "bright_voxels", "'pointclip, 512 points'"]),
         (ProjectionName, "pointclip, 1 points", ["points is 1", "'pointclip, 512 points'"]),
         (ProjectionName, "pointclip 512", ["'pointclip 512'", "'pointclip, 512 points'"]),
