@@ -88,7 +88,7 @@ def test_a_file_that_describes_none_is_named(tmp_path, monkeypatch):
     (tmp_path / "short.yaml").write_text("name: short")
     text = (views.DATA_DIR / "views" / "pointclip.yaml").read_text()
     (tmp_path / "copy.yaml").write_text(text)
-    for name, message in (("torn", "torn.yaml does not describe"), ("short", "style"), ("copy", "is the view set 'poin")):
+    for name, message in (("torn", "torn.yaml does not"), ("short", "style"), ("copy", "is the view set 'poin")):
         with pytest.raises(ValueError, match=message):
             view_set(name)
 

@@ -53,7 +53,7 @@ def test_accepts_words_that_say_two_things():
         (BackboneName, "open_clip:", ["open_clip:MODEL/PRETRAINED"]),
         (BackboneName, 3, ["= 3", "string", "mini-rn, mini-vit, RN50"]),
         (TaskName, "digit", ["Did you mean 'digits'?", "mini-pairs", "folder:PATH"]),
-        (TaskName, "folder:/absent/place", ["/absent/place", "not there"]),
+        (TaskName, "folder:/absent/place", ["/absent/place", "does not exist"]),
         (TaskName, None, ["None", "string", "mini-pairs"]),
         (Seed, -1, ["-1", "greater than or equal to 0"]),
         (Seed, 1.5, ["1.5", "integer"]),
