@@ -108,7 +108,7 @@ show(
 # %% [markdown]
 # ## The same in code
 #
-# The cells above already were the whole method. They loaded a backbone and a task, made a text vector a class, encoded
+# The cells above already were the whole method. They loaded a backbone and a task, made one text vector per class, encoded
 # the images into one pooled and many spatial vectors each, and computed three kinds of logits. They are blended:
 
 # %%
@@ -150,9 +150,9 @@ prose(
 # front of you). Thanks to it every figure and number in this book was computed when the book was built, on a
 # processor, without a download.
 #
-# The real thing takes the same road. Put `RN50` or `ViT-B/16` where it says `mini-vit`: OpenAI's weights are
+# OpenAI's models take the same code path. Put `RN50` or `ViT-B/16` where it says `mini-vit`: OpenAI's weights are
 # downloaded, their checksum is verified, and the same cells run. They were *not* run for the built book, whose numbers
-# are all the miniature's. Where a published number is shown, its source stands beside it.
+# are all the miniature's. Where a published number is shown, its source is given beside it.
 #
 # ## Three ways to use this book
 #
@@ -175,11 +175,11 @@ prose(
 # |---|---|---|
 # | 1 | [CLIP, the baseline](01_clip_baseline) | How does one classify with words? When can its probabilities be trusted? |
 # | 2 | [What the pooled vector throws away](02_spatial_tokens) | What do the parts of an image know? |
-# | 3 | [CALIP's attention, derived](03_calip_attention) | How do image and text look at each other, and what is it worth? |
+# | 3 | [CALIP's attention, derived](03_calip_attention) | How do image and text attend to each other, and what does it gain? |
 # | 4 | [Blending three logits](04_blending) | Which weights, chosen how, and what is tuning on test labels worth? |
 # | 5 | [The eleven benchmarks](05_benchmarks_2d) | What does CALIP gain, on which dataset, how surely? |
 # | 6 | [Point clouds, seen as images](06_point_clouds) | How does CLIP classify clouds of points? |
-# | 7 | [Few shots](07_few_shots) | What do 1 to 16 labelled images a class buy? |
+# | 7 | [Few shots](07_few_shots) | What do 1 to 16 labelled images per class gain? |
 # | A | [Train your own miniature](A_train_miniature) | Where does the small CLIP come from? |
 # | B | [Your own images](B_your_own_images) | How do I classify images of mine? |
 #

@@ -92,7 +92,7 @@ prose(
 # %% [markdown]
 # ## Why compare images with words?
 #
-# A classical image classifier ends in a matrix with one row a class. The rows are learned from labelled images. A new
+# A classical image classifier ends in a matrix with one row per class. The rows are learned from labelled images. A new
 # class needs new labels and new training, and what a row means is written nowhere.
 #
 # CLIP {cite:p}`radford2021clip` has no such rows. It has two encoders, one for images and one for text, and both end in
@@ -285,7 +285,7 @@ prose(
 
 # %% [markdown]
 # Two things make the real recipe harder than the toy. Large batches matter, since every other caption in the batch is
-# a wrong answer to learn from: CLIP used 32,768 pairs a batch, out of 400 million pairs from the web
+# a wrong answer to learn from: CLIP used 32,768 pairs per batch, out of 400 million pairs from the web
 # ({cite:t}`radford2021clip`, sections 2.2 and 2.5). And captions repeat. Two pictures of a red star in one batch
 # are each other's "wrong" answer, though either caption would be right. The miniature's training counts such
 # duplicates as right answers.

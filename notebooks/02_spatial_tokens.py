@@ -140,7 +140,7 @@ prose(
 # %% [markdown]
 # ## One point or many
 #
-# Chapter 1 turned an image into **one** vector $F_v$ with $C$ numbers, and compared it with one vector a class. That
+# Chapter 1 turned an image into **one** vector $F_v$ with $C$ numbers, and compared it with one vector per class. That
 # is all that zero-shot CLIP ever looks at. Yet inside the network the image was a *grid* until the last moment.
 #
 # A **spatial token** is what the network has to say about one cell of that grid. CALIP needs $M$ of them, $F_s$, in
@@ -926,7 +926,7 @@ table(
 # %% [markdown]
 # No rule has to win. The pooled vector was trained for this very question; the tokens were not. A paired test
 # {cite:p}`mcnemar1947` compares two rules on the same images: it looks only at the images where exactly one is right. The
-# last column says how often so uneven a split would come about by luck if the two rules were equally good.
+# last column says how often a split this uneven would occur by chance if the two rules were equally good.
 
 # %% tags=["hide-input"]
 sentences = []

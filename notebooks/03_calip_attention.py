@@ -3,7 +3,7 @@
 #
 # :::{admonition} In this chapter
 # :class: tip
-# **You will learn** how CALIP lets image and text look at each other without a learned parameter; why one of its three
+# **You will learn** how CALIP lets image and text attend to each other without a learned parameter; why one of its three
 # large matrix products never has to be computed; what the attention of the text can know, to first order; what the
 # temperatures do; and what the versions in circulation change.
 #
@@ -103,7 +103,7 @@ prose(
 #
 # CLIP compares one pooled image vector $F_v$ with one text vector $F_t$ a class, and drops the grid of spatial tokens
 # $F_s$. CALIP's premise is that the grid keeps what pooling loses; chapter 2 measured how far that holds here. The grid
-# lives in the same space as the text, so the two can look at each other. CALIP {cite:p}`guo2023calip` does this with
+# lives in the same space as the text, so the two can attend to each other. CALIP {cite:p}`guo2023calip` does this with
 # the plainest attention there is:
 #
 # - there are no query, key or value matrices, because CLIP's training has already aligned the two sides;
@@ -337,10 +337,10 @@ prose(
 
 # %% [markdown]
 # `calip_logits` uses the identity, works through the images in chunks that fit the processor's cache, and takes one
-# exponential for both softmaxes when the temperatures are equal. Is it fast? The floor is the time of the two products
-# that remain, $F_s F_t^\top$ and the weights times $F_t$. We time the floor, our function, and a loop over the images
-# in the released code's order of operations, taking turns in this process, on the size that ImageNet has with RN50.
-# This book set itself two goals: 6 times the speed of the loop, and 85 % of the speed of the floor.
+# exponential for both softmaxes when the temperatures are equal. Is it fast? The lower bound is the time of the two products
+# that remain, $F_s F_t^\top$ and the weights times $F_t$. We time this bound, our function, and a loop over the images
+# in the released code's order of operations, alternately in this process, on the size that ImageNet has with RN50.
+# This book set itself two goals: 6 times the speed of the loop, and 85 % of the speed at the bound.
 
 # %%
 from calip_core.analysis.speed import attention_speed, machine

@@ -246,7 +246,7 @@ table(
 )
 
 # %% [markdown]
-# Where a dataset is not there, the road to it can still be tried. `calip standin NAME` writes a small *stand-in*: a
+# Where a dataset is missing, its pipeline can still be tried. `calip standin NAME` writes a small *stand-in*: a
 # few pictures of the procedural world in the exact format of the dataset on disk. The real loader reads it. The
 # accuracy means nothing (a miniature that knows circles is asked about cats), and no table below contains it; what it
 # shows is that every loader, from files to record, runs. The tests do this for all of them.

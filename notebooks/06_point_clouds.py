@@ -65,9 +65,9 @@ check_parameters(
 )
 
 # %% [markdown]
-# Two parameters can say two things. `views` names a view set, and behind a comma, if you like, how many points of each
+# Two parameters can say two things. `views` names a view set, and optionally, after a comma, how many points of each
 # cloud are used: `"pointclip, 512 points"`; alone it means 1,024. Clouds with fewer points need such a number. `protocol` is
-# chapter 4's, and behind a comma, if you like, stands whose temperatures CALIP takes (chapter 5): `"fixed, paper"`.
+# chapter 4's, and optionally, after a comma, the temperatures that CALIP takes (chapter 5): `"fixed, paper"`.
 
 # %%
 import numpy as np
@@ -110,7 +110,7 @@ view_labels = test.view_set.labels
 # objects cut out of scans of real rooms, with parts missing.
 #
 # Offline this chapter uses `mini-solids`: 2,048 points on one of ten solids, each with its own proportions, pose, stretch
-# and noise. A toss of a coin decides whether a cloud loses part of its far side, and another whether a ball of points is
+# and noise. A coin toss decides whether a cloud loses part of its far side, and another whether a ball of points is
 # missing: three quarters of the clouds lack something. Every cloud is moved and scaled into the *unit sphere*: mean at
 # the origin, farthest point at distance 1. Of the published files the first 1,024 points are used, as is usual; they lie
 # there in random order. Files of your own (`points:PATH`) may be in the order of a scan, so random points are used of

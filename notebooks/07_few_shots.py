@@ -103,7 +103,7 @@ prose(
 # Some numbers of a head are not learnt but set by hand: a weight, a sharpness, a penalty, the epochs. There are four ways
 # to set them, and a table that mixes them compares nothing:
 #
-# - **fixed**: one rule for all datasets, from the number of shots alone. A head sees $n$ labels a class and no more.
+# - **fixed**: one rule for all datasets, from the number of shots alone. A head sees $n$ labels per class and no more.
 # - **validation**: chosen on $\min(n, 4)$ further labelled images of each class, as in CoOp's protocol. At one shot that
 #   doubles the labels.
 # - **published**: the values that a paper's code gives for this dataset.
@@ -379,7 +379,7 @@ agree("Tip-Adapter-F", scale * f_v @ f_t.T + a * vote, w["keys"])
 #
 # *Learnt*: nothing by gradients; means $\mu_k$ and $\Sigma$ are computed. $\Sigma^{-1}$ is shrunk, as $S$ images cannot
 # fill $C \times C$ numbers. *Recipe*: seven values of $\gamma$ are published; here all between their ends are searched at once,
-# and without validation images it is their middle. *It fails* at one shot: one image a class has no spread to measure, and
+# and without validation images it is their middle. *It fails* at one shot: one image per class has no spread to measure, and
 # the head stays zero-shot.
 
 # %%
@@ -1181,7 +1181,7 @@ prose(
 #
 # - Without labels there is only zero-shot CLIP and CALIP.
 # - Without time or a GPU, a head without training costs milliseconds.
-# - With one image a class, look whether a head lies below zero-shot CLIP: one that starts from the texts has less to lose.
+# - With one image per class, check whether a head lies below zero-shot CLIP: one that starts from the texts has less to lose.
 # - If the test images may change, look at the section on changed images before at this table.
 #
 # ## What to conclude

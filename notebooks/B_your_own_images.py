@@ -32,7 +32,7 @@ if importlib.util.find_spec("calip_core") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-folder: str = ""  # a folder with one sub-folder of images a class; empty draws one
+folder: str = ""  # a folder with one sub-folder of images per class; empty draws one
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
 template: str = "a picture of a {}."  # the sentence that a class name is put into
 unreadable: str = "error"  # error, or skip: leave out images that cannot be read

@@ -89,7 +89,7 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"sources": [{"file": "a.zip", "url": "ftp://a", "gives": "a"}]}, "sources.0.url"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "/etc"}]}, "sources.0.gives"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b"}]}, r"one alternative, \['b'\]"),
-        ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b", "optional": True}]}, "a is both optional"),
+        ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b", "optional": True}]}, "a is both"),
         ({"sources": [{"file": "../a", "manual": "b", "gives": "a"}]}, "sources.0.file"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "a", "checksum": "md5:12"}]}, "sources.0.checksum"),
     ],
