@@ -69,11 +69,13 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
 
 def describe(record: "Record") -> str:
     """What was measured, in three lines."""
+    from calip_core.exhibits.results import gain_text, interval_text
+
     data, score, choice = record.data, record.score, record.choice
     shots = f", {record.shots} shots" if record.shots else ""
+    head = f"{data.task}, {record.encoder.backbone}, {record.head.method}{shots}"
     return (
-        f"{data.task}, {record.encoder.backbone}, {record.head.method}{shots}: {data.images} images, seed {record.seed}\n"
-        f"top-1 {100 * score.top1:.2f} % [{100 * score.low:.2f}, {100 * score.high:.2f}], CLIP {100 * score.clip_top1:.2f} %, "
-        f"gain {100 * score.gain:+.2f} [{100 * score.gain_low:+.2f}, {100 * score.gain_high:+.2f}] points\n"
+        f"{head}: {data.images} images, seed {record.seed}\n"
+        f"top-1 {interval_text(score)} %, CLIP {100 * score.clip_top1:.2f} %, gain {gain_text(score)} points\n"
         f"protocol {choice.protocol} ({choice.chosen_by}), labels seen: {choice.labels_seen}"
     )

@@ -46,14 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     results = results_path(arguments).absolute()
     if not results.is_file():
-        print(f"calip report: there are no records in {results}: run `calip sweep {arguments.file}` first", file=sys.stderr)
+        print(f"calip report: no records in {results}: run `calip sweep {arguments.file}` first", file=sys.stderr)
         return 1
     os.environ["CALIP_RESULTS"] = str(results)
     if sweep.root is not None:
         os.environ["CALIP_DATA"] = str(sweep.root)
     papermill.execute_notebook(
-        chapter, arguments.output, parameters, cwd=chapter.parent, kernel_name="python3", progress_bar=sys.stderr.isatty()
-    )
+        chapter, arguments.output, parameters,
+        cwd=chapter.parent, kernel_name="python3", progress_bar=sys.stderr.isatty(),
+    )  # fmt: skip
     print(f"wrote {arguments.output}")
     return 0
 

@@ -35,6 +35,7 @@ from calip_core.evaluation.record import (
     pack_hits,
     setting_key,
 )
+from calip_core.evaluation.streams import Bench, Reads, Stream
 from calip_core.evaluation.support_sets import Short, support_split, validation_split
 from calip_core.features import FeatureStore, PlannedStore, text_features
 from calip_core.methods import METHODS, make_method
@@ -49,7 +50,6 @@ Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 _SEEN_BY: Mapping[Protocol, LabelsSeen] = {"validation": "validation", "oracle": "test", "published": "unknown"}
 _FIXED_IS_FROM = "imagenet"  # for which CALIP's default pair is no blind choice
-_BATCH = 64
 
 
 def evaluate(
@@ -254,7 +254,7 @@ class Evaluation:
     def run(self, *, keep_hits: bool = True, control_repeats: int = 20, progress: bool = True) -> Record:
         """Encode what is missing, fit the head, and measure it; the arguments are those of ``evaluate``."""
         start = time.perf_counter()
-        bench = _Bench(self._question, self._text(), progress)
+        bench = Bench(self._question.backbone, self._text(), progress)
         test = bench.stream(self._test)
         judge = self._judge(bench, test)
         weights = self._view_weights(bench, judge)
@@ -271,8 +271,6 @@ class Evaluation:
             .model_copy(update=self._control(test, fuse, control_repeats)),
             run=self._run_part(test.store, time.perf_counter() - start),
         )  # fmt: skip
-
-    # What is planned
 
     def _planned(self, split: Split, name: str, limit: int | None = None) -> PlannedStore:
         question = self._question
@@ -303,15 +301,13 @@ class Evaluation:
         root = None if question.features is None else question.features / "text"
         return text_features(question.backbone, task.classnames, task.templates, root=root)
 
-    # What is measured
-
-    def _judge(self, bench: "_Bench", test: "_Stream") -> "_Stream | None":
+    def _judge(self, bench: Bench, test: Stream) -> Stream | None:
         """The labelled images that anything may be chosen on. Test labels go to the oracle alone."""
         if self._asked.protocol == "validation":
             return bench.stream(self._planned_validation())
         return bench.stream(self._test) if self._asked.protocol == "oracle" else None
 
-    def _view_weights(self, bench: "_Bench", judge: "_Stream | None") -> ViewWeights | None:
+    def _view_weights(self, bench: Bench, judge: Stream | None) -> ViewWeights | None:
         task = self._question.task
         if task.view_set is None:
             return None
@@ -323,7 +319,7 @@ class Evaluation:
             return view_weights.published(task.view_set, task.name, self._question.backbone.published_name)
         return view_weights.uniform(task.splits["test"].views)
 
-    def _fit(self, bench: "_Bench", judge: "_Stream | None", test: "_Stream", fuse: Fuse) -> float:
+    def _fit(self, bench: Bench, judge: Stream | None, test: Stream, fuse: Fuse) -> float:
         """Fit the head; returns the seconds that took, encoding excluded."""
         head = self.head
         head.fuse, head.features_of = fuse, self._question.backbone.name
@@ -332,15 +328,15 @@ class Evaluation:
         support = bench.stream(self._support) if self._support else None
         tokens = support.tokens(spatial=head.reads_spatial) if support else None
         labels = support.row_labels if support else None
-        val = None if judge is None else (_Reads(judge, head.reads_spatial), judge.labels)
+        val = None if judge is None else (Reads(judge, head.reads_spatial), judge.labels)
         start = time.perf_counter()
         head.fit(tokens, labels, bench.text, val)
         if self._asked.criterion is not None:
-            head.adapt(_Reads(test, head.reads_spatial), criterion=self._asked.criterion)
+            head.adapt(Reads(test, head.reads_spatial), criterion=self._asked.criterion)
         return time.perf_counter() - start
 
     def _hits(
-        self, bench: "_Bench", test: "_Stream", fuse: Fuse
+        self, bench: Bench, test: Stream, fuse: Fuse
     ) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
         """Which things the head and zero-shot CLIP get right."""
         hits, clip_hits, start = [], [], 0
@@ -352,7 +348,7 @@ class Evaluation:
             start += len(own)
         return np.concatenate(hits), np.concatenate(clip_hits)
 
-    def _answers(self, test: "_Stream") -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
+    def _answers(self, test: Stream) -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
         """Images in the split's order, part by part, with the head's logits."""
         head, question = self.head, self._question
         if head.sees not in ("batch", "stream"):
@@ -369,8 +365,6 @@ class Evaluation:
         for start in range(0, len(pooled), size):
             part = pooled[start : start + size]
             yield part, head.logits(part)
-
-    # What the record says
 
     def _data_part(self) -> DataPart:
         question, task = self._question, self._question.task
@@ -415,7 +409,7 @@ class Evaluation:
             samples_per_second=None if report is None else report.samples_per_second,
         )
 
-    def _choice_part(self, judge: "_Stream | None", test: "_Stream", weights: ViewWeights | None) -> ChoicePart:
+    def _choice_part(self, judge: Stream | None, test: Stream, weights: ViewWeights | None) -> ChoicePart:
         asked = self._asked
         chose = judge is not None and judge.was_read
         labels_seen = self._labels_seen(chose)
@@ -475,7 +469,7 @@ class Evaluation:
             clip_hits=pack_hits(clip_hits) if keep else None,
         )
 
-    def _control(self, test: "_Stream", fuse: Fuse, repeats: int) -> dict[str, object]:
+    def _control(self, test: Stream, fuse: Fuse, repeats: int) -> dict[str, object]:
         """For CALIP's oracle: what its search gains where the attended terms are those of other images."""
         head, question = self.head, self._question
         if self._asked.protocol != "oracle" or not isinstance(head, Calip):
@@ -501,81 +495,6 @@ class Evaluation:
             versions=encoded | {"calip-core": library_version()} | package_versions(_PACKAGES),
             commit=commit(),
         )
-
-
-class _Bench:
-    """The backbone's text features, and streams of image features where it computes."""
-
-    def __init__(self, question: _Question, text: Float[Tensor, "k c"], progress: bool) -> None:
-        self.text, self._progress = text, progress
-        self._scale = question.backbone.logit_scale
-
-    def stream(self, planned: PlannedStore) -> "_Stream":
-        return _Stream(planned, self.text, self._progress)
-
-    def clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """Zero-shot CLIP's logits."""
-        return self._scale * (tokens.pooled @ self.text.T)
-
-
-class _Stream:
-    """The features of a split, encoded when they are first read, and read in small batches of whole things.
-
-    Attributes:
-        views: rows per thing: 1 for images, the number of views for point clouds.
-        was_read: whether any features were asked for.
-    """
-
-    def __init__(self, planned: PlannedStore, text: Float[Tensor, "k c"], progress: bool) -> None:
-        self._planned, self._text, self._progress = planned, text, progress
-        self.views, self.was_read = planned.split.views, False
-
-    @cached_property
-    def store(self) -> FeatureStore:
-        return self._planned.encode(progress=self._progress)
-
-    @property
-    def labels(self) -> Int64[np.ndarray, "t"]:
-        """One label per thing."""
-        return self.row_labels[:: self.views]
-
-    @property
-    def row_labels(self) -> Int64[np.ndarray, "n"]:
-        """One label per row of features."""
-        return self._planned.labels
-
-    def batches(self, spatial: bool = True) -> Iterator[ImageTokens]:
-        """Small batches where the text features are, in their precision; views of a thing stay together."""
-        self.was_read = True
-        rest: ImageTokens | None = None
-        for stored in self.store.batches(_BATCH, spatial=spatial):
-            batch = stored.to(self._text.device).to(self._text.dtype)
-            if self.views == 1:
-                yield batch
-                continue
-            whole = batch if rest is None else ImageTokens.cat([rest, batch])
-            cut = len(whole) // self.views * self.views
-            rest = whole[cut:] if cut < len(whole) else None
-            if cut:
-                yield whole[:cut]
-
-    def tokens(self, spatial: bool) -> ImageTokens:
-        """All features at once, for support sets."""
-        return ImageTokens.cat(list(self.batches(spatial)))
-
-
-@dataclass(frozen=True)
-class _Reads:
-    """A stream as heads read it: with spatial tokens or without."""
-
-    stream: _Stream
-    spatial: bool
-
-    def __len__(self) -> int:
-        return len(self.stream.labels) * self.stream.views
-
-    def batches(self) -> Iterator[ImageTokens]:
-        return self.stream.batches(self.spatial)
 
 
 def store_name(task: Task, part: str) -> str:

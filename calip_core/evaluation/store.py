@@ -95,7 +95,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
             return None
         schema = _schema(line)
         if schema not in (None, SCHEMA):
-            text = f"{where} has the record format {schema}, this version reads {SCHEMA}; it is left out: measure it again"
+            text = f"{where} has record format {schema}, expected {SCHEMA}; it is left out: measure it again"
             warnings.warn(text, OldRecordWarning, stacklevel=4)
             return None
         field = ".".join(map(str, fault["loc"])) or "the line"

@@ -16,7 +16,9 @@ from calip_core.evaluation.store import RecordedKeys, append
 from calip_core.evaluation.sweep import Cell, Group, Outcome
 
 
-def run_group(group: Group, device: str = "auto", started: Callable[[Cell], Any] = lambda cell: None) -> Iterator[Outcome]:
+def run_group(
+    group: Group, device: str = "auto", started: Callable[[Cell], Any] = lambda cell: None
+) -> Iterator[Outcome]:
     """Measure the cells of a group that have no record yet, and append their records.
 
     Several workers, of one sweep or of several, may run the same group: each cell has a lock, and a worker that finds

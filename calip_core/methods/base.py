@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from calip_core.blend.selection import Protocol
 from calip_core.methods.inputs import PUBLISHED_SCALE, Labels, Validation, check_finite, check_width
 from calip_core.methods.training import TrainingOptions, TrainingReport
 from calip_core.tokens import ImageTokens, TokenStream
@@ -50,6 +51,7 @@ class Head(nn.Module):
         sees: what it looks at besides the image that it classifies.
         reads_spatial: whether it reads spatial tokens.
         label_free: whether it has a way of choosing without labels, ``adapt``.
+        published_protocol: how its published measurements choose its hyperparameters.
         needs: keyword arguments of the constructor beside the options.
         nested: options that are objects, with what makes them of their fields, as JSON has them.
         numbers: names of the hyperparameters that are given or chosen, which the state holds in float64.
@@ -65,6 +67,7 @@ class Head(nn.Module):
     sees: ClassVar[Sees] = "labels"
     reads_spatial: ClassVar[bool] = False
     label_free: ClassVar[bool] = False
+    published_protocol: ClassVar[Protocol] = "published"
     needs: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[tuple[str, ...]] = ()
     nested: ClassVar[Mapping[str, Callable[..., Any]]] = {}

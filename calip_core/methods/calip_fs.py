@@ -5,7 +5,7 @@ values of both modalities, scaled attention runs in both directions, a projectio
 three logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/CALIP). All else is an option here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, get_args

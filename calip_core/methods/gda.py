@@ -45,6 +45,7 @@ class Gda(Head):
     """
 
     name = "gda"
+    published_protocol = "validation"
     numbers = ("alpha",)
 
     @dataclass(frozen=True, kw_only=True)

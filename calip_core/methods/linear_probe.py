@@ -49,6 +49,7 @@ class LinearProbe(Head):
     """
 
     name = "linear_probe"
+    published_protocol = "validation"
     numbers = ("C",)
 
     @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ class TipAdapter(Head):
     """
 
     name = "tip_adapter"
+    published_protocol = "validation"
     numbers = ("alpha", "beta")
 
     @dataclass(frozen=True, kw_only=True)

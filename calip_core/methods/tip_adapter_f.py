@@ -43,6 +43,7 @@ class TipAdapterF(TrainedHead):
     """
 
     name = "tip_adapter_f"
+    published_protocol = "validation"
     numbers = ("alpha", "beta")
 
     @dataclass(frozen=True, kw_only=True)
