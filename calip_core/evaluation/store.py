@@ -128,7 +128,7 @@ class RecordedKeys:
 
     def __init__(self, path: Path) -> None:
         """Look at ``path``; it need not exist yet."""
-        self._path, self._keys, self._read = path, set[str](), 0
+        self._path, self._keys, self._read, self._lines = path, set[str](), 0, 0
 
     def __contains__(self, key: str) -> bool:
         """Whether a record of this setting has been written by now."""
@@ -142,6 +142,7 @@ class RecordedKeys:
             file.seek(self._read)
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]  # the last line may be in writing
-        self._read += len(whole)
-        records = (_parse(self._path, 0, line) for line in whole.split(b"\n") if line.strip())
+        lines = whole.split(b"\n")
+        records = (_parse(self._path, self._lines + i, line) for i, line in enumerate(lines, 1) if line.strip())
         self._keys |= {record.key for record in records if record is not None}
+        self._read, self._lines = self._read + len(whole), self._lines + len(lines) - 1

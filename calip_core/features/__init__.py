@@ -6,4 +6,12 @@ from calip_core.features.manifest import Manifest
 from calip_core.features.store import FeatureStore, PlannedStore
 from calip_core.features.texts import text_features
 
-__all__ = ["EncodingReport", "FeatureStore", "Manifest", "PlannedStore", "choose_images", "encode_split", "text_features"]
+__all__ = [
+    "EncodingReport",
+    "FeatureStore",
+    "Manifest",
+    "PlannedStore",
+    "choose_images",
+    "encode_split",
+    "text_features",
+]
