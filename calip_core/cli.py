@@ -1,12 +1,12 @@
-"""The command ``calip``: ``calip datasets``, ``calip fetch NAME``, ``calip standin NAME``, ``calip sweep FILE``."""
+"""The command ``calip``, whose sub-commands are the modules of ``calip_core.commands``."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from calip_core.commands import datasets, fetch, standin, sweep
+from calip_core.commands import datasets, encode, evaluate, fetch, report, standin, sweep
 
-COMMANDS = (datasets, fetch, standin, sweep)
+COMMANDS = (evaluate, encode, sweep, report, datasets, fetch, standin)
 """Each module adds its own parser."""
 
 

@@ -6,11 +6,10 @@ import subprocess
 import tomllib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+from calip_core.paths import repository
 
 
 def processor_name() -> str:
@@ -37,7 +36,7 @@ def library_version() -> str:
     try:
         return version("calip-core")
     except PackageNotFoundError:
-        with (_REPOSITORY / "pyproject.toml").open("rb") as file:
+        with (repository() / "pyproject.toml").open("rb") as file:
             return str(tomllib.load(file)["project"]["version"])
 
 
@@ -52,8 +51,9 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
 
 def commit() -> str:
     """The checkout's commit, with "-dirty" if tracked files differ from it; "unknown" outside a checkout."""
-    command = ["git", "-C", str(_REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
+        command = ["git", "-C", str(repository()), *describe]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -9,8 +9,24 @@ from pathlib import Path
 
 import platformdirs
 
-DATA_DIR = Path(__file__).resolve().parents[1] / "data"
-"""The repository's ``data/`` folder: cards, class names, published numbers, the miniature's weights."""
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
+
+DATA_DIR = _CHECKOUT / "data" if _CHECKOUT else _PACKAGE / "_data"
+"""Cards, class names, published numbers, the miniatures' weights: the checkout's ``data/``, else the installed copy."""
+
+
+def repository() -> Path:
+    """The checkout that this library runs from.
+
+    Raises:
+        FileNotFoundError: the library is installed without one.
+    """
+    if _CHECKOUT is None:
+        raise FileNotFoundError(
+            f"{_PACKAGE} is an installation without the repository, which this needs: run it in a checkout"
+        )
+    return _CHECKOUT
 
 
 def cache_dir() -> Path:
@@ -19,8 +35,23 @@ def cache_dir() -> Path:
 
 
 def data_root() -> Path:
-    """Folder of the downloaded datasets, one sub-folder each: ``$CALIP_DATA``, else ``data/datasets`` here."""
-    return Path(os.environ.get("CALIP_DATA") or DATA_DIR / "datasets").expanduser()
+    """Folder of the downloaded datasets, one sub-folder each: ``$CALIP_DATA``, else ``data/datasets`` in a checkout.
+
+    An installation without the repository keeps them in the system's folder for a user's data.
+    """
+    return Path(os.environ.get("CALIP_DATA") or (DATA_DIR if _CHECKOUT else _user_data()) / "datasets").expanduser()
+
+
+def results_file() -> Path:
+    """Where evaluations are recorded: ``$CALIP_RESULTS``, else ``results/runs.jsonl`` in a checkout.
+
+    An installation without the repository keeps them in the system's folder for a user's data.
+    """
+    return Path(os.environ.get("CALIP_RESULTS") or (_CHECKOUT or _user_data()) / "results" / "runs.jsonl")
+
+
+def _user_data() -> Path:
+    return Path(platformdirs.user_data_dir("calip"))
 
 
 @contextmanager

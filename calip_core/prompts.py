@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from calip_core.templates import check_template
+
 
 @runtime_checkable
 class TextEncoder(Protocol):
@@ -48,23 +50,6 @@ def zero_shot_classifier(
     batches = [prompts[i : i + batch_size] for i in range(0, len(prompts), batch_size)]
     features = torch.cat([backbone.encode_text(batch) for batch in batches])
     return normalize(features.view(len(classnames), len(templates), -1).mean(dim=1), dim=-1)
-
-
-def check_template(template: str, owner: str = "") -> None:
-    """Refuse a template that does not say where the class name goes, or says it twice.
-
-    Args:
-        template: the text.
-        owner: whose it is, for the message.
-
-    Raises:
-        ValueError: there is not exactly one ``{}`` in it.
-    """
-    if template.count("{}") != 1:
-        raise ValueError(
-            f"{owner}{': ' * bool(owner)}the template {template!r} needs exactly one {{}}, where the class name goes, "
-            "as in 'a photo of a {}.'"
-        )
 
 
 def check_prompts(classnames: Sequence[str], templates: Sequence[str]) -> None:

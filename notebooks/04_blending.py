@@ -310,6 +310,7 @@ show(
 
 # %% tags=["hide-input"]
 from calip_core.blend import selection
+from calip_core.published import published_betas
 
 chosen = selection.oracle(logits, labels)
 control = selection.oracle_control(logits, labels, seed=seed, repeats=40)

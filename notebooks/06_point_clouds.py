@@ -77,6 +77,7 @@ from calip_core import calip_logits, load_backbone, load_task, metrics, zero_sho
 from calip_core import exhibits
 from calip_core.evaluation import store as results
 from calip_core.blend import view_weights
+from calip_core.published import published_view_weights
 from calip_core.datasets import Projection
 from calip_core.features import FeatureStore, choose_images, encode_split
 from calip_core.teaching import grade, interactive, prose, show, table

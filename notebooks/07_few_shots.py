@@ -1052,6 +1052,8 @@ prose(
 # could read.
 
 # %% tags=["hide-input"]
+from calip_core.published import published_few_shot
+
 known = published_few_shot()
 SHORT = {
     "tip_adapter": "Tip",

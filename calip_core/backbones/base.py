@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from calip_core.backbones.clip_import import ClipModule, clip, reads_short_texts
-from calip_core.backbones.dense import DenseTower, TokenSpace, dense_tower
-from calip_core.backbones.precision import Precision, choose_dtype, prepare
+from calip_core.backbones.dense import DenseTower, dense_tower
+from calip_core.backbones.names import Precision, TokenSpace
+from calip_core.backbones.precision import choose_dtype, prepare
 from calip_core.tokens import ImageTokens
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]

@@ -5,7 +5,7 @@ Neither encoder is rewritten: both run as the package has them, up to the point 
 
 import copy
 from collections.abc import Callable
-from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calip_core.backbones.clip_import import ClipModule, clip
-
-TokenSpace = Literal["joint", "pre_pool"]
-"""Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""
+from calip_core.backbones.names import TokenSpace, check_token_space
 
 
 @runtime_checkable
@@ -103,12 +101,6 @@ def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
         f"no dense tokens from an image encoder of class {type(visual).__name__}: "
         "expected clip's ModifiedResNet or VisionTransformer"
     )
-
-
-def check_token_space(tokens: str) -> None:
-    """Raises ValueError for an unknown space of the tokens."""
-    if tokens not in get_args(TokenSpace):
-        raise ValueError(f"tokens is {tokens!r}, expected one of {', '.join(get_args(TokenSpace))}")
 
 
 def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> Float[Tensor, "n m+1 c"]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.clip_import import ClipModule
-from calip_core.backbones.dense import DenseResNet, DenseTower, TokenSpace, average_channels
-from calip_core.backbones.precision import Precision, choose_dtype, prepare
+from calip_core.backbones.dense import DenseResNet, DenseTower, average_channels
+from calip_core.backbones.names import Precision, TokenSpace
+from calip_core.backbones.precision import choose_dtype, prepare
 
 
 class OpenClipViT:

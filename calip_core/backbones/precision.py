@@ -1,15 +1,15 @@
 """Number formats, and what can be done to a CLIP once, at loading, so that every image costs less."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from calip_core.backbones.clip_import import ClipModule, clip
+from calip_core.backbones.names import Precision
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CPU_FEATURES = Path("/proc/cpuinfo")
 # How CLIP's ResNets name a convolution and the batch norm that follows it ("0" and "1" in a shortcut).

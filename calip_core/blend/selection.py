@@ -7,7 +7,6 @@ is not known.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,13 +16,9 @@ from torch import Tensor
 
 from calip_core.blend.grid_scores import entropies, predictions
 from calip_core.blend.landscape import BetaLandscape, beta_landscape, checked_weights, plateau_centre, released_grid
+from calip_core.blend.protocols import LabelsSeen, Protocol
 from calip_core.published import published_betas
 from calip_core.tokens import CalipLogits
-
-LabelsSeen = Literal["none", "validation", "unknown", "test"]
-"""Which labels a choice has seen, from the most to the least trustworthy: of "unknown" it may be those of the test."""
-Protocol = Literal["fixed", "published", "validation", "oracle", "label-free"]
-PROTOCOLS: tuple[Protocol, ...] = ("fixed", "published", "validation", "oracle", "label-free")
 
 FIXED = (1.12, 0.02)
 """One pair for every data set: the one that the paper reports for ImageNet with RN50, by way of SuS-X's code."""

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from calip_core.datasets import disk_datasets, resolve_name
 from calip_core.paths import data_root
 
 
@@ -23,6 +22,9 @@ def dataset_name(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: there is none of this name.
     """
+    from calip_core.datasets.cards import disk_datasets
+    from calip_core.datasets.names import resolve_name
+
     try:
         name = resolve_name(text)
     except ValueError:

@@ -4,11 +4,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from calip_core.commands.arguments import add_root
-from calip_core.datasets.inventory import Status, inventory
-from calip_core.datasets.task import SPLITS
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
+    from calip_core.datasets.inventory import Status
 
 
 def add_parser(subparsers: "Subparsers") -> None:
@@ -20,13 +19,15 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a dataset, and what is wrong with those that are half there."""
+    from calip_core.datasets.inventory import inventory
+
     print(f"under {arguments.root} (train/val/test images or clouds):")
     for status in inventory(arguments.root):
         print(describe(status))
     return 0
 
 
-def describe(status: Status) -> str:
+def describe(status: "Status") -> str:
     """One line; a second one where a dataset is half there."""
     state = "stand-in" if status.standin and status.state == "complete" else status.state
     found = _counts(status.found) if status.found else "-"
@@ -37,4 +38,6 @@ def describe(status: Status) -> str:
 
 
 def _counts(sizes: dict[str, int]) -> str:
+    from calip_core.datasets.checks import SPLITS
+
     return "/".join(str(sizes[split]) for split in SPLITS)

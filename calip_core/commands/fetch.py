@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from calip_core.commands.arguments import add_root, dataset_name
 from calip_core.commands.datasets import describe
-from calip_core.datasets.fetch.fetching import fetch
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -21,6 +20,8 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was fetched, what failed and what is to do; 1 if something failed or the dataset is not complete."""
+    from calip_core.datasets.fetch.fetching import fetch
+
     fetched = fetch(arguments.name, arguments.root)
     for line in fetched.done:
         print(f"fetched {line}")

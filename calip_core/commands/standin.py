@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 
 from calip_core.commands.arguments import add_root, dataset_name
 from calip_core.commands.datasets import describe
-from calip_core.datasets import load_card
-from calip_core.datasets.inventory import status
-from calip_core.datasets.standins import write_standin
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -30,6 +27,10 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write it, and print what it is."""
+    from calip_core.datasets.cards import load_card
+    from calip_core.datasets.inventory import status
+    from calip_core.datasets.standins import write_standin
+
     folder = write_standin(
         arguments.name,
         arguments.root,

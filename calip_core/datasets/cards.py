@@ -13,15 +13,9 @@ from pydantic import (
     model_validator,
 )
 
-from calip_core.datasets.task import (
-    SPLITS,
-    Split,
-    Task,
-    check_classnames,
-    check_templates,
-)
+from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
 from calip_core.paths import DATA_DIR
-from calip_core.pointclouds.poses import UpAxis
+from calip_core.pointclouds.names import UpAxis
 from calip_core.yaml_model import read_model
 
 CARD_DIR = DATA_DIR / "cards"
@@ -241,25 +235,6 @@ class Card(BaseModel):
             )
         text = (TEMPLATE_DIR / self.template_sets[template_set]).read_text(encoding="utf-8")
         return tuple(line for line in text.splitlines() if line.strip())
-
-    def task(self, splits: dict[str, Split], classnames: tuple[str, ...] | None = None) -> Task:
-        """The task of this card with the given images.
-
-        Args:
-            splits: the labelled images.
-            classnames: the names, if the card does not list them; if it does, they must be the same.
-
-        Raises:
-            ValueError: the names differ from the card's, so that labels might be matched with wrong names.
-        """
-        listed = self.listed_classnames()
-        names = classnames or listed or ()
-        if listed not in (None, names) or len(names) != self.classes:
-            raise ValueError(
-                f"card {self.name} expects {self.classes} classes, {listed or self.classnames_from}, but the task has "
-                f"{len(names)}: {names}; bring the card in {CARD_DIR} up to date"
-            )
-        return Task(self.name, self.title, names, self.templates, splits, self.licence, self.source, self.citation)
 
 
 def disk_datasets(kind: Kind | None = None) -> list[str]:

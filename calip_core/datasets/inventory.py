@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from calip_core.datasets.cards import disk_datasets, load_card
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.coop import list_dataset
 from calip_core.datasets.readers.disk import (
     Found,
@@ -15,7 +16,6 @@ from calip_core.datasets.readers.disk import (
     check_listing,
     find_dataset,
 )
-from calip_core.datasets.task import SPLITS
 
 State = Literal["missing", "incomplete", "complete"]
 

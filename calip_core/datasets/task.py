@@ -13,16 +13,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from calip_core.prompts import check_template
+from calip_core.datasets.cards import CARD_DIR, Card
+from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
 """A backbone's way from a picture to what its image encoder takes."""
 
 Identity = str | Callable[[], str]
 """A text that changes when certain images or clouds do; as a function where telling takes work."""
-
-SPLITS = ("train", "val", "test")
-"""The splits that every task has; one may be empty."""
 
 
 class Split(Dataset[tuple[Image.Image, int]]):
@@ -154,6 +152,28 @@ class Task:
                 stacklevel=3,
             )
 
+    @classmethod
+    def from_card(cls, card: Card, splits: dict[str, Split], classnames: tuple[str, ...] | None = None) -> "Task":
+        """The task that a card describes, with the given images.
+
+        Args:
+            card: the dataset's card.
+            splits: the labelled images.
+            classnames: the names, if the card does not list them; if it does, they must be the same.
+
+        Raises:
+            ValueError: the names differ from the card's, so that labels might be matched with wrong names.
+        """
+        listed = card.listed_classnames()
+        names = classnames or listed or ()
+        if listed not in (None, names) or len(names) != card.classes:
+            raise ValueError(
+                f"card {card.name} expects {card.classes} classes, {listed or card.classnames_from}, but the task has "
+                f"{len(names)}: {names}; bring the card in {CARD_DIR} up to date"
+            )
+        return cls(card.name, card.title, names, card.templates, splits, card.licence, card.source, card.citation)
+
+
 
 def check_labels(labels: Int64[np.ndarray, " n"], classes: int, owner: str) -> None:
     """Refuse class numbers that have no name.
@@ -167,28 +187,3 @@ def check_labels(labels: Int64[np.ndarray, " n"], classes: int, owner: str) -> N
             f"{owner}: number {wrong[0]} has label {labels[wrong[0]]}, expected 0 to {classes - 1}, as there are "
             f"{classes} class names"
         )
-
-
-def check_classnames(classnames: Sequence[str], owner: str) -> None:
-    """Refuse a list of class names that no classifier can be made of.
-
-    Raises:
-        ValueError: the list is empty, or a name is blank.
-    """
-    if not classnames:
-        raise ValueError(f"{owner}: the list of class names is empty, expected at least one name")
-    for position, name in enumerate(classnames):
-        if not name.strip():
-            raise ValueError(f"{owner}: class {position} has the blank name {name!r}, expected a word for a prompt")
-
-
-def check_templates(templates: Sequence[str], owner: str) -> None:
-    """Refuse templates that cannot hold a class name.
-
-    Raises:
-        ValueError: the list is empty, or a template has not exactly one ``{}``.
-    """
-    if not templates:
-        raise ValueError(f"{owner}: the list of templates is empty, expected at least one such as 'a photo of a {{}}.'")
-    for template in templates:
-        check_template(template, owner)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from calip_core.backbones.base import Backbone
 from calip_core.blend import selection, view_weights
-from calip_core.blend.selection import CRITERIA, PROTOCOLS, Grid, LabelsSeen, Protocol
+from calip_core.blend.protocols import PROTOCOLS, LabelsSeen, Protocol
+from calip_core.blend.selection import CRITERIA, Grid
 from calip_core.blend.view_weights import ViewWeights
 from calip_core.datasets import split_template_set
 from calip_core.datasets.task import Split, Task

@@ -12,7 +12,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from calip_core.evaluation.record import SCHEMA, Record
-from calip_core.paths import DATA_DIR
+from calip_core.paths import results_file
 
 
 class TornRecordWarning(UserWarning):
@@ -21,11 +21,6 @@ class TornRecordWarning(UserWarning):
 
 class OldRecordWarning(UserWarning):
     """A record was written by another version of this library, in another format."""
-
-
-def results_file() -> Path:
-    """Where evaluations are recorded: ``$CALIP_RESULTS``, else ``results/runs.jsonl`` in the repository."""
-    return Path(os.environ.get("CALIP_RESULTS") or DATA_DIR.parent / "results" / "runs.jsonl")
 
 
 def append(record: Record, path: Path | None = None) -> None:

@@ -12,10 +12,10 @@ from typing import Annotated, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from tqdm.auto import tqdm
 
-from calip_core.attention_names import CONFIGS
-from calip_core.backbones.names import TokenSpace, check_backbone_name
+from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name
 from calip_core.blend.protocols import Protocol
 from calip_core.datasets.names import resolve_name, task_kind
+from calip_core.methods.configs import CONFIG_NAMES
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root
 from calip_core.pointclouds.names import available_view_sets
@@ -201,7 +201,7 @@ def _check_names(sweep: Sweep) -> None:
         check_backbone_name(name)
     for axis, given, known in (
         ("methods", sweep.methods, tuple(HEADS)),
-        ("configs", sweep.configs, CONFIGS),
+        ("configs", sweep.configs, CONFIG_NAMES),
         ("views", sweep.views, available_view_sets()),
     ):
         unknown = [name for name in given if name not in known]

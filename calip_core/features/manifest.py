@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from calip_core.backbones.base import Backbone
-from calip_core.backbones.dense import TokenSpace
+from calip_core.backbones.names import TokenSpace
 from calip_core.datasets.task import Split
 from calip_core.digests import file_digests
 from calip_core.environment import package_versions

@@ -13,6 +13,7 @@ from calip_core.attention import CalipConfig, calip_logits
 from calip_core.blend import selection
 from calip_core.blend.selection import FIXED, Grid, Selection
 from calip_core.methods.base import Head, Recipe
+from calip_core.methods.configs import CONFIG_NAMES
 from calip_core.methods.inputs import (
     PUBLISHED_SCALE,
     Labels,
@@ -24,7 +25,7 @@ from calip_core.methods.inputs import (
 from calip_core.tokens import CalipLogits, ImageTokens, TokenStream
 
 CONFIGS: Mapping[str, CalipConfig] = MappingProxyType(
-    {"official": CalipConfig.official(), "paper": CalipConfig.paper(), "susx": CalipConfig.susx()}
+    {name: getattr(CalipConfig, name)() for name in CONFIG_NAMES}
 )
 """CALIP's published readings by the names that options and records carry.
 

@@ -1,36 +1,65 @@
 """Heads by name. A new head is a file of its own and a line here."""
 
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from calip_core.methods.base import Head
-from calip_core.methods.calip import Calip
-from calip_core.methods.calip_fs import CalipFs
-from calip_core.methods.clap import Clap
-from calip_core.methods.clip_adapter import ClipAdapter
-from calip_core.methods.coop import CoOp
-from calip_core.methods.gda import Gda
-from calip_core.methods.inter_view_adapter import InterViewAdapter
-from calip_core.methods.linear_probe import LinearProbe
-from calip_core.methods.tip_adapter import TipAdapter
-from calip_core.methods.tip_adapter_f import TipAdapterF
-from calip_core.methods.zero_shot import ZeroShot
+if TYPE_CHECKING:
+    from calip_core.methods.base import Head
 
-METHODS: dict[str, type[Head]] = {
-    "zero_shot": ZeroShot,
-    "calip": Calip,
-    "linear_probe": LinearProbe,
-    "coop": CoOp,
-    "clip_adapter": ClipAdapter,
-    "tip_adapter": TipAdapter,
-    "tip_adapter_f": TipAdapterF,
-    "gda": Gda,
-    "clap": Clap,
-    "calip_fs": CalipFs,
-    "inter_view_adapter": InterViewAdapter,
+    METHODS: dict[str, type[Head]]
+    """The classes of the heads by name. It loads them all, and torch, when it is first asked for."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a head without loading it.
+
+    Attributes:
+        module: of ``calip_core.methods``.
+        class_name: in that module.
+        learns: whether it needs labelled images, as its ``sees`` says.
+    """
+
+    module: str
+    class_name: str
+    learns: bool = True
+
+    def load(self) -> "type[Head]":
+        """The class."""
+        loaded: type[Head] = getattr(import_module(f"calip_core.methods.{self.module}"), self.class_name)
+        return loaded
+
+
+HEADS = {
+    "zero_shot": Entry("zero_shot", "ZeroShot", learns=False),
+    "calip": Entry("calip", "Calip", learns=False),
+    "linear_probe": Entry("linear_probe", "LinearProbe"),
+    "coop": Entry("coop", "CoOp"),
+    "clip_adapter": Entry("clip_adapter", "ClipAdapter"),
+    "tip_adapter": Entry("tip_adapter", "TipAdapter"),
+    "tip_adapter_f": Entry("tip_adapter_f", "TipAdapterF"),
+    "gda": Entry("gda", "Gda"),
+    "clap": Entry("clap", "Clap"),
+    "calip_fs": Entry("calip_fs", "CalipFs"),
+    "inter_view_adapter": Entry("inter_view_adapter", "InterViewAdapter"),
 }
+"""The heads by name, not loaded."""
 
 
-def make_method(name: str, **options: Any) -> Head:
+@cache
+def _methods() -> "dict[str, type[Head]]":
+    return {name: entry.load() for name, entry in HEADS.items()}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "METHODS":
+        return _methods()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def make_method(name: str, **options: Any) -> "Head":
     """Build a head by name.
 
     Args:
@@ -41,6 +70,6 @@ def make_method(name: str, **options: Any) -> Head:
         ValueError: unknown name, or an option out of range.
         TypeError: an option that this head does not have.
     """
-    if name not in METHODS:
-        raise ValueError(f"method is {name!r}, expected one of {sorted(METHODS)}")
-    return METHODS[name](**options)
+    if name not in _methods():
+        raise ValueError(f"method is {name!r}, expected one of {sorted(_methods())}")
+    return _methods()[name](**options)

@@ -1,16 +1,11 @@
 """Preparing a cloud for projection: a fixed number of points, the unit sphere, a pose, and noise."""
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Float32
 from scipy.spatial.transform import Rotation
 
 from calip_core.pointclouds.clouds import check_cloud
-
-Turn = Literal["none", "x", "y", "z", "any"]
-"""The axis about which each cloud is rotated by a random angle; "any" is a random rotation. Clouds have y up."""
-UpAxis = Literal["y", "z"]
+from calip_core.pointclouds.names import Turn, UpAxis
 
 _JITTER_BOUND = 5.0  # standard deviations, so that no point is thrown far off
 _ORDER = 1  # separates the random stream that shuffles points from the one that rotates them

@@ -17,10 +17,8 @@ from pydantic import (
 )
 from torch import Tensor
 
-from calip_core.paths import DATA_DIR
+from calip_core.pointclouds.names import VIEW_DIR, available_view_sets
 from calip_core.yaml_model import read_model
-
-VIEW_DIR = DATA_DIR / "views"
 
 Text = Annotated[str, Field(min_length=1)]
 Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
@@ -154,11 +152,6 @@ def _about(axis: int, angle: Float[Tensor, " v"]) -> Float[Tensor, "v 3 3"]:
     matrix[:, last, after] = angle.sin()
     matrix[:, after, last] = -angle.sin()
     return matrix
-
-
-def available_view_sets() -> list[str]:
-    """Names of all view sets in the repository, sorted."""
-    return sorted(path.stem for path in VIEW_DIR.glob("*.yaml"))
 
 
 @cache

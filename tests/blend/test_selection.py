@@ -11,6 +11,7 @@ from calip_core import metrics
 from calip_core.blend import selection
 from calip_core.blend.selection import Grid
 from calip_core.datasets import resolve_name
+from calip_core.published import published_betas
 from calip_core.tokens import CalipLogits
 
 GRID = Grid(np.linspace(0, 2, 5), np.linspace(0, 1, 4))

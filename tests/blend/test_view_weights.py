@@ -10,6 +10,7 @@ from calip_core import metrics
 from calip_core.blend import view_weights
 from calip_core.blend.view_weights import ViewWeights, fuse, fuse_terms, published, search, uniform
 from calip_core.pointclouds.views import available_view_sets, view_set
+from calip_core.published import published_view_weights
 from calip_core.tokens import CalipLogits
 
 

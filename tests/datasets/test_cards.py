@@ -112,12 +112,12 @@ def test_names_that_left_the_card_are_noticed(card_dir):
     shutil.copy(CARD_DIR / "digits.yaml", card_dir)
     card = load_card("digits")
     with pytest.raises(ValueError, match="expects 10 classes.*up to date"):
-        card.task({}, (*card.classnames[:-1], "ten"))
+        Task.from_card(card, {}, (*card.classnames[:-1], "ten"))
 
 
 def test_a_world_that_grew_is_noticed():
     with pytest.raises(ValueError, match="mini-shapes expects 12 classes"):
-        load_card("mini-shapes").task({}, ("circle",))
+        Task.from_card(load_card("mini-shapes"), {}, ("circle",))
 
 
 @pytest.mark.parametrize("name", disk_datasets())

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from calip_core.datasets.checks import SPLITS, check_templates
 from calip_core.datasets.readers.folder import PhotoFiles
-from calip_core.datasets.task import SPLITS, Split, Task, check_templates
+from calip_core.datasets.task import Split, Task
 
 
 def grey(index):

@@ -84,9 +84,10 @@ def test_an_unknown_name_lists_the_choices():
 
 def test_a_file_that_describes_none_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(views, "VIEW_DIR", tmp_path)
+    monkeypatch.setattr(names, "VIEW_DIR", tmp_path)
     (tmp_path / "torn.yaml").write_text("name: [")
     (tmp_path / "short.yaml").write_text("name: short")
-    text = (views.DATA_DIR / "views" / "pointclip.yaml").read_text()
+    text = (DATA_DIR / "views" / "pointclip.yaml").read_text()
     (tmp_path / "copy.yaml").write_text(text)
     for name, message in (("torn", "torn.yaml is not valid YAML"), ("short", "style"), ("copy", "is the view set 'poin")):
         with pytest.raises(ValueError, match=message):

@@ -42,4 +42,4 @@ def load_digits() -> Task:
         "val": Split(DigitImages(new[:300]), new_labels[:300]),
         "test": Split(DigitImages(new[300:]), new_labels[300:]),
     }
-    return load_card("digits").task(splits)
+    return Task.from_card(load_card("digits"), splits)

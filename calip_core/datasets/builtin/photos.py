@@ -24,7 +24,7 @@ def load_photos() -> Task:
     nothing = PhotoFiles(())
     splits = {split: Split(nothing, (), paths=()) for split in ("train", "val")}
     splits["test"] = Split(files, range(len(photographs)), paths=files.paths)
-    return card.task(splits)
+    return Task.from_card(card, splits)
 
 
 def package_file(file: str) -> Path:

@@ -72,7 +72,7 @@ def load_miniature(name: str, root: Path | None = None, sizes: Mapping[str, int]
     card, question = load_card(name), QUESTIONS[name]
     counts = {**card.sizes, **(sizes or {})}
     splits = {split: _split(question, split, count, root or cache_dir()) for split, count in counts.items()}
-    return card.task(splits, question.classnames)
+    return Task.from_card(card, splits, question.classnames)
 
 
 def _split(question: Question, split: str, size: int, root: Path) -> Split:

@@ -11,6 +11,7 @@ import trimesh
 from tqdm import tqdm
 
 from calip_core.datasets.cards import load_card
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.clouds.listings import SPLIT_FOLDERS
 from calip_core.datasets.clouds.task import CloudSplit, CloudTask
 from calip_core.datasets.readers.coop import list_dataset
@@ -18,13 +19,12 @@ from calip_core.datasets.readers.cuts import BY_RULE, VAL_BY_RULE, cut_class
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_listing, find_dataset
 from calip_core.datasets.readers.folder import class_folders
 from calip_core.datasets.readers.own_splits import cut_val_off
-from calip_core.datasets.task import SPLITS
 from calip_core.digests import file_digests
 from calip_core.paths import data_root
 from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.files import ARRAYS, EITHER, MESHES, read_cloud
 from calip_core.pointclouds.hdf5 import read_row
-from calip_core.pointclouds.poses import UpAxis
+from calip_core.pointclouds.names import UpAxis
 from calip_core.pointclouds.surfaces import seed_for
 
 SAMPLED = 2048

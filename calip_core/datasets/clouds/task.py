@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int, Int64
 
-from calip_core.datasets.task import SPLITS, Identity, check_classnames, check_labels, check_templates
+from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
+from calip_core.datasets.task import Identity, check_labels
 from calip_core.pointclouds.clouds import Cloud
-from calip_core.pointclouds.poses import UpAxis
+from calip_core.pointclouds.names import UpAxis
 
 
 class CloudSplit:

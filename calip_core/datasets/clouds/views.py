@@ -22,7 +22,8 @@ from calip_core.datasets.array_cache import CachedArray, fingerprint
 from calip_core.datasets.clouds.task import CloudSplit, CloudTask
 from calip_core.datasets.task import Preprocess, Split, Task
 from calip_core.paths import cache_dir
-from calip_core.pointclouds.poses import Turn, prepare
+from calip_core.pointclouds.names import Turn
+from calip_core.pointclouds.poses import prepare
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, view_set
 

@@ -1,8 +1,8 @@
 """FGVCAircraft: lists with one line ``number name of the variant`` per image; names can contain spaces and ``/``."""
 
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_path
 from calip_core.datasets.readers.own_splits import with_val
-from calip_core.datasets.task import SPLITS
 
 VARIANTS = "variants.txt"
 LISTS = {split: f"images_variant_{split}.txt" for split in SPLITS}

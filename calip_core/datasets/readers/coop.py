@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from calip_core.datasets.cards import load_card
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.clouds import listings as cloud_listings
 from calip_core.datasets.readers import aircraft, cars, flowers, imagenet, own_splits, pets, sun397, ucf101
 from calip_core.datasets.readers.disk import (
@@ -16,7 +17,7 @@ from calip_core.datasets.readers.disk import (
     make_task,
     read_json,
 )
-from calip_core.datasets.task import SPLITS, Task
+from calip_core.datasets.task import Task
 from calip_core.paths import data_root
 
 READERS: dict[str, Callable[[Found], Listing]] = {

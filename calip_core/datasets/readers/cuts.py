@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import TypeVar
 
-from calip_core.datasets.task import SPLITS
+from calip_core.datasets.checks import SPLITS
 
 Item = TypeVar("Item")
 

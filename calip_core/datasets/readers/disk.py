@@ -13,8 +13,9 @@ from typing import NamedTuple, overload
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from calip_core.datasets.cards import Card, Place
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.folder import PhotoFiles
-from calip_core.datasets.task import SPLITS, Split, Task
+from calip_core.datasets.task import Split, Task
 from calip_core.paths import atomic_path, cache_dir
 
 MARKER = "STANDIN.json"

@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.cuts import BY_RULE, cut_class
-from calip_core.datasets.task import SPLITS, Split, Task
+from calip_core.datasets.task import Split, Task
 
 TEMPLATES = ("a photo of a {}.",)
 

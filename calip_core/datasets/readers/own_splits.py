@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from calip_core.datasets.cards import Layout
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.cuts import BY_RULE, VAL_BY_RULE, cut_class, cut_val
 from calip_core.datasets.readers.disk import (
     ALL_TOGETHER,
@@ -18,7 +19,6 @@ from calip_core.datasets.readers.disk import (
 )
 from calip_core.datasets.readers.folder import class_folders as sub_folders
 from calip_core.datasets.readers.folder import image_files
-from calip_core.datasets.task import SPLITS
 
 
 def layout_of(found: Found) -> Layout:

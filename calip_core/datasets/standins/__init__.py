@@ -13,7 +13,7 @@ from calip_core.datasets.standins.cloud_formats import CLOUD_CLASSES, CLOUD_WRIT
 from calip_core.datasets.standins.formats import IMAGE_CLASSES, WRITERS
 from calip_core.datasets.standins.pictures import Pictures
 from calip_core.datasets.standins.solids import Solids
-from calip_core.datasets.task import SPLITS
+from calip_core.datasets.checks import SPLITS
 
 __all__ = ["CLASSES", "write_standin"]
 

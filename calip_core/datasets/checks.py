@@ -1,0 +1,33 @@
+"""What every task must have, checked without images: splits, class names and templates."""
+
+from collections.abc import Sequence
+
+from calip_core.templates import check_template
+
+SPLITS = ("train", "val", "test")
+"""The splits that every task has; one may be empty."""
+
+
+def check_classnames(classnames: Sequence[str], owner: str) -> None:
+    """Refuse a list of class names that no classifier can be made of.
+
+    Raises:
+        ValueError: the list is empty, or a name is blank.
+    """
+    if not classnames:
+        raise ValueError(f"{owner}: the list of class names is empty, expected at least one name")
+    for position, name in enumerate(classnames):
+        if not name.strip():
+            raise ValueError(f"{owner}: class {position} has the blank name {name!r}, expected a word for a prompt")
+
+
+def check_templates(templates: Sequence[str], owner: str) -> None:
+    """Refuse templates that cannot hold a class name.
+
+    Raises:
+        ValueError: the list is empty, or a template has not exactly one ``{}``.
+    """
+    if not templates:
+        raise ValueError(f"{owner}: the list of templates is empty, expected at least one such as 'a photo of a {{}}.'")
+    for template in templates:
+        check_template(template, owner)

@@ -1,0 +1,94 @@
+"""Names of tasks, known without loading one: no torch, no image."""
+
+from functools import cache
+
+from calip_core.datasets.cards import Kind, disk_datasets, load_card
+
+OFFLINE: dict[str, Kind] = {
+    "photos": "images",
+    "mini-shapes": "images",
+    "mini-pairs": "images",
+    "mini-textures": "images",
+    "digits": "images",
+    "mini-solids": "clouds",
+}
+"""Tasks that need no files of the reader's, and what they show; the registry has their loaders."""
+
+FOLDER, POINTS = "folder:", "points:"
+"""How the names of the reader's own images and point clouds begin."""
+_TEMPLATES = "@"
+
+
+def offline_tasks() -> tuple[str, ...]:
+    """Names of the tasks that need no files of the reader's: they are rendered, or come with installed packages."""
+    return tuple(OFFLINE)
+
+
+@cache
+def available_tasks(kind: Kind | None = None) -> tuple[str, ...]:
+    """Names that ``load_task`` knows, of images, of point clouds, or all.
+
+    Beside them it takes their aliases, a set of templates behind an @ (``imagenet@80``), and your own images as
+    ``folder:PATH`` or clouds as ``points:PATH``.
+    """
+    offline = (name for name, shows in OFFLINE.items() if kind in (None, shows))
+    return (*offline, *disk_datasets(kind))
+
+
+def task_kind(name: str) -> Kind:
+    """Whether a task shows images or point clouds.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the choices.
+    """
+    name = resolve_name(name)
+    return "clouds" if name.startswith(POINTS) or name in available_tasks("clouds") else "images"
+
+
+@cache
+def task_aliases() -> dict[str, str]:
+    """Other names of the datasets on disk, each with the dataset's own."""
+    return {alias: name for name in disk_datasets() for alias in load_card(name).aliases}
+
+
+def resolve_name(name: str) -> str:
+    """A dataset's own name for any of its names: ``"oxford_flowers"`` for ``"flowers102"``.
+
+    A set of templates stays, unless it is the one that the dataset has anyway: ``imagenet@7`` is ``imagenet``.
+
+    Raises:
+        ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
+    """
+    check_task_name(name)
+    base, template_set = split_template_set(name)
+    base = task_aliases().get(base, base)
+    if template_set is None or load_card(base).choose_templates(template_set) == load_card(base).templates:
+        return base
+    return f"{base}{_TEMPLATES}{template_set}"
+
+
+def split_template_set(name: str) -> tuple[str, str | None]:
+    """A dataset's name and the set of templates that was asked for: ``("imagenet", "80")`` of ``imagenet@80``.
+
+    A reader's own folder, which may have an @ in its path, is one name.
+    """
+    base, found, template_set = name.partition(_TEMPLATES)
+    return (base, template_set) if found and not name.startswith((FOLDER, POINTS)) else (name, None)
+
+
+def check_task_name(name: str) -> None:
+    """Refuse what ``load_task`` would not know, without loading anything.
+
+    Raises:
+        ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
+    """
+    own_files = any(name.startswith(prefix) and name != prefix for prefix in (FOLDER, POINTS))
+    base, template_set = split_template_set(name)
+    base = task_aliases().get(base, base)
+    if template_set is not None and base in disk_datasets():
+        load_card(base).choose_templates(template_set)
+    elif template_set is not None or (not own_files and base not in available_tasks()):
+        raise ValueError(
+            f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH (points:PATH) "
+            "for a folder of your own with one sub-folder of images (point clouds) for each class"
+        )

@@ -1,0 +1,107 @@
+"""Tasks by name: the loader of each."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from calip_core.datasets.builtin.digits import load_digits
+from calip_core.datasets.builtin.photos import load_photos
+from calip_core.datasets.builtin.shapes import load_miniature
+from calip_core.datasets.builtin.solids import load_mini_solids
+from calip_core.datasets.cards import load_card
+from calip_core.datasets.clouds.readers import load_cloud_folder, load_clouds
+from calip_core.datasets.clouds.task import CloudTask
+from calip_core.datasets.clouds.views import Projection, view_task
+from calip_core.datasets.names import FOLDER, POINTS, resolve_name, split_template_set, task_kind
+from calip_core.datasets.readers.coop import load_benchmark, load_with_template_sets
+from calip_core.datasets.readers.folder import load_folder
+from calip_core.datasets.task import Task
+
+_OFFLINE: dict[str, Callable[..., Task]] = {
+    "photos": load_photos,
+    "mini-shapes": partial(load_miniature, "mini-shapes"),
+    "mini-pairs": partial(load_miniature, "mini-pairs"),
+    "mini-textures": partial(load_miniature, "mini-textures"),
+    "digits": load_digits,
+}
+_OFFLINE_CLOUDS: dict[str, Callable[..., CloudTask]] = {"mini-solids": load_mini_solids}
+
+
+def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task:
+    """Load a task by name.
+
+    Args:
+        name: one of ``available_tasks()`` or an alias, ``imagenet@80`` for another set of templates; ``folder:PATH``
+            for images of your own in one sub-folder a class, ``points:PATH`` for meshes and point clouds.
+        root: the folder above the datasets' folders (by default ``$CALIP_DATA``, else ``data/datasets``); for generated
+            images, where they are kept (by default the user's cache); where a relative ``folder:PATH`` starts (by
+            default the working folder).
+        options: of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test": 100}`` for
+            the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin, if the name has none; for point
+            clouds, whose images are depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``,
+            ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
+
+    Raises:
+        ValueError: the name is unknown, the images do not make a task, a dataset is only half there.
+        TypeError: this task has no such option.
+        OSError: files are missing or cannot be read.
+    """
+    name = resolve_name(name)
+    base = None if root is None else Path(root).expanduser()
+    load = _load_cloud_views if task_kind(name) == "clouds" else _load_images
+    return load(name, base, options)
+
+
+def _load_images(name: str, base: Path | None, options: dict[str, Any]) -> Task:
+    dataset, template_set = split_template_set(name)
+    loader = _image_loader(dataset, base)
+    accepted = inspect.signature(loader).parameters
+    if "root" in accepted:
+        loader = partial(loader, root=base)
+    _check_options(name, options, accepted)
+    if template_set is None:
+        return loader(**options)
+    if "template_set" in options:
+        raise TypeError(f"{name} names a set of templates already: leave the option template_set out")
+    return replace(loader(template_set=template_set, **options), name=name)
+
+
+def _image_loader(name: str, base: Path | None) -> Callable[..., Task]:
+    if name.startswith(FOLDER):
+        return partial(load_folder, _own_path(name, FOLDER, base), name)
+    if name in _OFFLINE:
+        return _OFFLINE[name]
+    return partial(load_with_template_sets if load_card(name).template_sets else load_benchmark, name)
+
+
+def _load_cloud_views(name: str, base: Path | None, options: dict[str, Any]) -> Task:
+    loader = _cloud_loader(name, base)
+    ours = inspect.signature(loader).parameters
+    fields = inspect.signature(Projection).parameters
+    _check_options(name, options, [*fields, *(option for option in ours if option not in fields)])
+    projection = Projection(**{key: value for key, value in options.items() if key in fields})
+    known = asdict(projection) | options  # both need the number of points and the seed: meshes are sampled
+    clouds = loader(**{key: known[key] for key in ours if key in known})
+    return view_task(clouds, projection, base if name in _OFFLINE_CLOUDS else None)
+
+
+def _cloud_loader(name: str, base: Path | None) -> Callable[..., CloudTask]:
+    if name in _OFFLINE_CLOUDS:
+        return partial(_OFFLINE_CLOUDS[name], base)
+    if name.startswith(POINTS):
+        return partial(load_cloud_folder, _own_path(name, POINTS, base), name)
+    return partial(load_clouds, name, base)
+
+
+def _own_path(name: str, prefix: str, base: Path | None) -> Path:
+    path = Path(name.removeprefix(prefix)).expanduser()
+    return (base / path) if base else path
+
+
+def _check_options(name: str, options: dict[str, Any], accepted: Iterable[str]) -> None:
+    known = [option for option in accepted if option not in ("root", "name", "path")]
+    if unknown := sorted(options.keys() - set(known)):
+        raise TypeError(f"dataset {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")

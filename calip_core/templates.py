@@ -1,0 +1,18 @@
+"""Prompt templates: texts with a place for the class name."""
+
+
+def check_template(template: str, owner: str = "") -> None:
+    """Refuse a template that does not say where the class name goes, or says it twice.
+
+    Args:
+        template: the text.
+        owner: whose it is, for the message.
+
+    Raises:
+        ValueError: there is not exactly one ``{}`` in it.
+    """
+    if template.count("{}") != 1:
+        raise ValueError(
+            f"{owner}{': ' * bool(owner)}the template {template!r} needs exactly one {{}}, where the class name goes, "
+            "as in 'a photo of a {}.'"
+        )
