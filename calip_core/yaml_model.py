@@ -1,5 +1,6 @@
 """YAML files that describe one thing each: read, checked against a model, refused with the file and the field."""
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,22 +24,38 @@ def read_model(path: Path, model: type[Model], what: str) -> Model:
         ValueError: it is no YAML, gives a key twice, or does not fit the model; the message names file and field.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors())
-        raise ValueError(f"{path} does not describe {what}: {faults}") from error
+        raise ValueError(f"{path} does not describe {what}: {describe_faults(error)}") from error
+
+
+def describe_faults(error: ValidationError) -> str:
+    """What a model does not accept, field by field."""
+    return "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors())
 
 
 def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) or "the file"
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's own loader keeps the last of two values with the same key; this one refuses the second."""
+_INTEGER = "tag:yaml.org,2002:int"
+
+
+class _Strict(yaml.SafeLoader):
+    """Refuses the second of two values with the same key, of which YAML's own loader keeps the last.
+
+    Only decimal numbers are integers: YAML reads ``010`` as eight and ``1:30`` as ninety. Here they stay text, which a
+    model then refuses.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _INTEGER]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}
@@ -54,3 +71,6 @@ class _UniqueKeys(yaml.SafeLoader):
             if isinstance(key, Hashable):
                 seen[key] = line
         return super().construct_mapping(node, deep)
+
+
+_Strict.add_implicit_resolver(_INTEGER, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))

@@ -19,7 +19,7 @@ from calip_core.methods.configs import CONFIG_NAMES
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root
 from calip_core.pointclouds.names import available_view_sets
-from calip_core.yaml_model import read_model
+from calip_core.yaml_model import describe_faults, read_model
 
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C has ended."""
@@ -34,7 +34,7 @@ class Sweep(BaseModel):
     Attributes:
         datasets: names of tasks; ``folder:PATH`` and ``points:PATH`` for your own, relative to the YAML file.
         backbones: names, or paths of checkpoints relative to the YAML file.
-        tokens: which spatial tokens: "joint", "value" or "pre_pool".
+        tokens: which spatial tokens: "joint" or "pre_pool".
         methods: heads.
         configs: versions of CALIP; other heads have none.
         protocols: how hyperparameters are chosen.
@@ -163,8 +163,11 @@ def read_sweep(path: Path) -> Sweep:
         FileNotFoundError: there is no such file.
         ValueError: it is no YAML, gives a key twice, does not describe a sweep, or names something unknown.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no sweep {path} (looked for {path.absolute()}): check the path")
+    sweep = read_model(path, Sweep, "a sweep")
     try:
-        return _placed(read_model(path, Sweep, "sweep"), path.absolute().parent)
+        return _placed(sweep, path.absolute().parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -20,7 +20,7 @@ from calip_core.prompts import zero_shot_classifier
 from calip_core.tokens import ImageTokens
 from tests.backbones.clips import WIDTH, random_clip
 from tests.methods.few_shots import LABELS, informative, random_support
-from tests.methods.synthetic import CLASSES, as_tokens, synthetic_task
+from tests.methods.synthetic import CLASSES, synthetic_task
 from tests.test_attention import random_features
 
 NAMES = ("cat", "dog", "oak", "elm", "fox")
