@@ -145,7 +145,7 @@ table(
             f"{record.score.top1:.2%} [{record.score.low:.2%}, {record.score.high:.2%}]",
         ],
         ["mean over classes", f"{record.score.per_class_mean:.2%}"],
-        ["gain in points [95 %]", results.gain_text(record)],
+        ["gain in points [95 %]", results.gain_text(record.score)],
         [
             "images that only CALIP : only CLIP gets right, McNemar's p",
             results.paired_text(record),
@@ -200,7 +200,7 @@ table(
             one.choice.labels_seen,
             f"{one.choice.values['beta2']:.3g}, {one.choice.values['beta3']:.3g}",
             f"{one.score.top1:.2%}",
-            results.gain_text(one),
+            results.gain_text(one.score),
             results.paired_text(one),
         ]
         for how, one in side_by_side.items()
