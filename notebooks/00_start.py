@@ -56,7 +56,14 @@ check_parameters(
 # %%
 import numpy as np
 
-from calip_core import calip_logits, encode_split, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import (
+    calip_logits,
+    encode_split,
+    load_backbone,
+    load_task,
+    metrics,
+    zero_shot_classifier,
+)
 from calip_core import exhibits
 from calip_core.features import choose_images
 from calip_core.teaching import percent, prose, show, table

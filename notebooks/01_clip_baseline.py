@@ -60,7 +60,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from calip_core import encode_split, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import (
+    encode_split,
+    load_backbone,
+    load_task,
+    metrics,
+    zero_shot_classifier,
+)
 from calip_core import exhibits
 from calip_core.miniature import objective
 from calip_core.world import (

@@ -56,7 +56,17 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from calip_core import CalipConfig, ImageTokens, calip_logits, encode_split, load_backbone, load_task, metrics, parameter_free_attention, zero_shot_classifier
+from calip_core import (
+    CalipConfig,
+    ImageTokens,
+    calip_logits,
+    encode_split,
+    load_backbone,
+    load_task,
+    metrics,
+    parameter_free_attention,
+    zero_shot_classifier,
+)
 from calip_core import exhibits
 from calip_core.backbones.dense import attention_pooling
 from calip_core.features import choose_images

@@ -68,7 +68,17 @@ import time
 import numpy as np
 import torch
 
-from calip_core import CalipConfig, ImageTokens, beta_landscape, calip_logits, encode_split, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import (
+    CalipConfig,
+    ImageTokens,
+    beta_landscape,
+    calip_logits,
+    encode_split,
+    load_backbone,
+    load_task,
+    metrics,
+    zero_shot_classifier,
+)
 from calip_core import exhibits
 from calip_core.blend.landscape import released_grid
 from calip_core.blend.line import line_landscape

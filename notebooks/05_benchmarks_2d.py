@@ -42,7 +42,8 @@ seed: int = 0  # draws images, shuffles, and the resamples of the intervals
 samples: int = 1000  # at most so many test and validation images; 0: all of them
 
 # %%
-from calip_core.evaluation import benchmark
+from calip_core.evaluation.evaluate import evaluate
+from calip_core.methods.calip import CONFIGS
 from calip_core.blend import selection
 from calip_core.teaching import (
     AtLeast,
@@ -57,7 +58,7 @@ check_parameters(
     globals(),
     dataset=TaskName,
     backbone=BackboneName,
-    config=Choice(*benchmark.CONFIGS),
+    config=Choice(*CONFIGS),
     protocol=Choice(*selection.PROTOCOLS),
     seed=Seed,
     samples=AtLeast(0),
@@ -70,7 +71,8 @@ import numpy as np
 
 from calip_core import load_backbone, load_task, metrics
 from calip_core import exhibits
-from calip_core.evaluation import store as results
+from calip_core.exhibits import results
+from calip_core.evaluation.store import append, load
 from calip_core.datasets import resolve_name, split_template_set
 from calip_core.teaching import grade, prose, show, table
 from calip_core.exhibits import benchmarks as benchmark_plots
@@ -96,53 +98,60 @@ if protocol == "validation" and not has_validation:
 # %% [markdown]
 # ## One run, one record
 #
-# `run` encodes the test images once and keeps their features on disk, chooses the blend as the protocol says, and
+# `evaluate` encodes the test images once and keeps their features on disk, chooses the blend as the protocol says, and
 # compares CALIP with CLIP on the same images. Its answer is a *record*: the number and what it depends on, from the
-# images and the prompts to the versions. It is appended to `results/runs.jsonl`; `calip sweep` runs a grid of them and
-# skips what is recorded there.
+# images and the prompts to the versions. It is appended to `results/runs.jsonl`. `calip sweep` measures a whole grid by the
+# same call, in worker processes, and skips what is recorded there; `calip report` executes this chapter on the finished
+# records.
 
 # %%
-record = benchmark.run(
+record = evaluate(
     task,
     clip_model,
     "calip",
-    asked,
-    seed,
-    config=config,
+    protocol=asked,
+    seed=seed,
+    options={"config": config},
     limit=limit,
     progress=False,
 )
-results.append(record)
+append(record)
 
 # %% tags=["hide-input"]
 table(
     [
-        ["dataset", f"{record.dataset}, {record.classes} classes"],
+        ["dataset", f"{record.data.task}, {record.data.classes} classes"],
         [
             "prompts",
-            f"{len(record.templates)}: {record.templates[0]}"
-            + (" and others" if len(record.templates) > 1 else ""),
+            f"{len(record.data.templates)}: {record.data.templates[0]}"
+            + (" and others" if len(record.data.templates) > 1 else ""),
         ],
-        ["test images", f"{record.images}; split: {record.split_source}"],
-        ["backbone", f"{record.backbone}, {record.precision}, {record.device}"],
-        ["temperatures and pooling", record.config],
-        ["protocol", f"{record.protocol}: {record.chosen_by}"],
-        ["chosen among", record.grid or "one pair"],
-        ["labels that the choice has seen", record.labels_seen],
-        ["β₂, β₃", f"{record.beta2:.3g}, {record.beta3:.3g}"],
-        ["CLIP", f"{record.clip_top1:.2%}"],
+        ["test images", f"{record.data.images}; split: {record.data.split_source}"],
+        [
+            "backbone",
+            f"{record.encoder.backbone}, {record.encoder.precision}, {record.run.device}",
+        ],
+        ["temperatures and pooling", record.head.options["config"]],
+        ["protocol", f"{record.choice.protocol}: {record.choice.chosen_by}"],
+        ["images that the choice looked at", record.choice.chosen_on],
+        ["labels that the choice has seen", record.choice.labels_seen],
+        [
+            "β₂, β₃",
+            f"{record.choice.values['beta2']:.3g}, {record.choice.values['beta3']:.3g}",
+        ],
+        ["CLIP", f"{record.score.clip_top1:.2%}"],
         [
             "CALIP [95 % interval]",
-            f"{record.top1:.2%} [{record.low:.2%}, {record.high:.2%}]",
+            f"{record.score.top1:.2%} [{record.score.low:.2%}, {record.score.high:.2%}]",
         ],
-        ["mean over classes", f"{record.per_class_mean:.2%}"],
-        ["gain in points [95 %]", results.gain_text(record)],
+        ["mean over classes", f"{record.score.per_class_mean:.2%}"],
+        ["gain in points [95 %]", results.gain_text(record.score)],
         [
             "images that only CALIP : only CLIP gets right, McNemar's p",
             results.paired_text(record),
         ],
-        ["seed, commit", f"{record.seed}, {record.commit[:10]}"],
-        ["seconds", f"{record.seconds:.1f}"],
+        ["seed, commit", f"{record.seed}, {record.run.commit[:10]}"],
+        ["seconds", f"{record.run.seconds:.1f}"],
     ],
     ["", "this run"],
     caption="One record: what was measured, on what, and how it was chosen.",
@@ -165,13 +174,13 @@ def why_not(how: str) -> str:
 
 
 side_by_side = {
-    how: benchmark.run(
+    how: evaluate(
         task,
         clip_model,
         "calip",
-        how,
-        seed,
-        config=config,
+        protocol=how,
+        seed=seed,
+        options={"config": config},
         limit=limit,
         control_repeats=10,
         progress=False,
@@ -182,14 +191,16 @@ side_by_side = {
 table(
     [
         [
-            one.protocol
+            one.choice.protocol
             + (
-                f" ({one.chosen_by.replace('_', ' ')})" if how == "label-free" else ""
+                f" ({one.choice.criterion.replace('_', ' ')})"
+                if how == "label-free"
+                else ""
             ),
-            one.labels_seen,
-            f"{one.beta2:.3g}, {one.beta3:.3g}",
-            f"{one.top1:.2%}",
-            results.gain_text(one),
+            one.choice.labels_seen,
+            f"{one.choice.values['beta2']:.3g}, {one.choice.values['beta3']:.3g}",
+            f"{one.score.top1:.2%}",
+            results.gain_text(one.score),
             results.paired_text(one),
         ]
         for how, one in side_by_side.items()
@@ -207,8 +218,8 @@ table(
         "gain in points [95 %]",
         "only CALIP : only CLIP right, McNemar's p",
     ],
-    caption=f"{record.dataset}, {record.backbone}, {record.images} test images; CLIP "
-    f"has {record.clip_top1:.2%}. A test on labels that chose the weights is no test.",
+    caption=f"{record.data.task}, {record.encoder.backbone}, {record.data.images} test images; CLIP "
+    f"has {record.score.clip_top1:.2%}. A test on labels that chose the weights is no test.",
 )
 
 # %% [markdown]
@@ -265,12 +276,12 @@ for model_name in ("mini-rn", "mini-vit"):
     model = load_backbone(model_name)
     for name in tasks:
         for how in protocols:
-            measured[name, model_name, how] = benchmark.run(
+            measured[name, model_name, how] = evaluate(
                 load_task(name),
                 model,
                 "calip",
-                how,
-                seed,
+                protocol=how,
+                seed=seed,
                 limit=limit,
                 control_repeats=10,
                 progress=False,
@@ -280,14 +291,16 @@ for model_name in ("mini-rn", "mini-vit"):
 # %% tags=["hide-input"]
 def gain_cell(one) -> str:
     """A record's gain with its interval, the images behind it, and a star for p < 5 %."""
-    star = " *" if one.test_is_valid and one.mcnemar_p < 0.05 else ""
+    star = " *" if one.test_is_valid and one.score.mcnemar_p < 0.05 else ""
     return (
-        f"{100 * one.gain:+.2f} [{100 * one.gain_low:+.2f},\u00a0"
-        f"{100 * one.gain_high:+.2f}]{star} ({one.only_method}\u00a0:\u00a0{one.only_clip})"
+        f"{100 * one.score.gain:+.2f} [{100 * one.score.gain_low:+.2f},\u00a0"
+        f"{100 * one.score.gain_high:+.2f}]{star} ({one.score.only_method}\u00a0:\u00a0{one.score.only_clip})"
     )
 
 
-criterion = measured[tasks[0], "mini-rn", "label-free"].chosen_by.replace("_", " ")
+criterion = measured[tasks[0], "mini-rn", "label-free"].choice.criterion.replace(
+    "_", " "
+)
 pairs = [
     (name, model_name) for model_name in ("mini-rn", "mini-vit") for name in tasks
 ]
@@ -295,11 +308,11 @@ table(
     [
         [
             f"{name}, {model_name}",
-            measured[name, model_name, "fixed"].images,
-            f"{measured[name, model_name, 'fixed'].clip_top1:.1%}",
+            measured[name, model_name, "fixed"].data.images,
+            f"{measured[name, model_name, 'fixed'].score.clip_top1:.1%}",
             *[gain_cell(measured[name, model_name, how]) for how in protocols],
-            f"{100 * measured[name, model_name, 'oracle'].control_gain:+.2f}"
-            f" (p = {measured[name, model_name, 'oracle'].control_p:.2g})",
+            f"{100 * measured[name, model_name, 'oracle'].score.control_gain:+.2f}"
+            f" (p = {measured[name, model_name, 'oracle'].score.control_p:.2g})",
         ]
         for name, model_name in pairs
     ],
@@ -319,11 +332,15 @@ table(
 show(
     benchmark_plots.measured_gains(
         [f"{name}, {model_name}" for name, model_name in pairs],
-        {how: [measured[(*pair, how)].gain for pair in pairs] for how in protocols},
+        {
+            how: [measured[(*pair, how)].score.gain for pair in pairs]
+            for how in protocols
+        },
         {
             how: [
                 metrics.Interval(
-                    measured[(*pair, how)].gain_low, measured[(*pair, how)].gain_high
+                    measured[(*pair, how)].score.gain_low,
+                    measured[(*pair, how)].score.gain_high,
                 )
                 for pair in pairs
             ]
@@ -334,7 +351,7 @@ show(
     "validation: "
     + ", ".join(
         f"{name} with {model_name} "
-        f"{100 * measured[name, model_name, 'validation'].gain:+.2f}"
+        f"{100 * measured[name, model_name, 'validation'].score.gain:+.2f}"
         for name, model_name in pairs
     )
     + " points.",
@@ -343,11 +360,11 @@ show(
 
 # %% tags=["hide-input"]
 honest = [r for r in measured.values() if r.test_is_valid]
-few = sum(r.only_method + r.only_clip < results.FEW for r in honest)
-better = [r for r in honest if r.mcnemar_p < 0.05 and r.gain > 0]
-worse = [r for r in honest if r.mcnemar_p < 0.05 and r.gain < 0]
+few = sum(r.score.only_method + r.score.only_clip < results.FEW for r in honest)
+better = [r for r in honest if r.score.mcnemar_p < 0.05 and r.score.gain > 0]
+worse = [r for r in honest if r.score.mcnemar_p < 0.05 and r.score.gain < 0]
 mean = {
-    how: 100 * np.mean([measured[(*pair, how)].gain for pair in pairs])
+    how: 100 * np.mean([measured[(*pair, how)].score.gain for pair in pairs])
     for how in protocols
 }
 prose(
@@ -363,12 +380,18 @@ prose(
         "No honest way of choosing the weights gains significantly here."
         if not better
         else "Significant gains: "
-        + "; ".join(f"{r.dataset} with {r.backbone}, {r.protocol}" for r in better)
+        + "; ".join(
+            f"{r.data.task} with {r.encoder.backbone}, {r.choice.protocol}"
+            for r in better
+        )
         + "."
     )
     + (
         " Significant losses: "
-        + "; ".join(f"{r.dataset} with {r.backbone}, {r.protocol}" for r in worse)
+        + "; ".join(
+            f"{r.data.task} with {r.encoder.backbone}, {r.choice.protocol}"
+            for r in worse
+        )
         + "."
         if worse
         else ""
@@ -388,20 +411,23 @@ from calip_core.features import choose_images
 candidates = [*side_by_side.values()]
 if task.name in tasks:
     candidates += measured.values()
-blind = [r for r in candidates if r.labels_seen != "test"]
-told = max(blind, key=lambda r: r.only_method + r.only_clip)
-same_run = (told.dataset, told.backbone) == (record.dataset, record.backbone)
-told_task = task if same_run else load_task(told.dataset)
-told_model = clip_model if same_run else load_backbone(told.backbone)
+blind = [r for r in candidates if r.choice.labels_seen != "test"]
+told = max(blind, key=lambda r: r.score.only_method + r.score.only_clip)
+same_run = (told.data.task, told.encoder.backbone) == (
+    record.data.task,
+    record.encoder.backbone,
+)
+told_task = task if same_run else load_task(told.data.task)
+told_model = clip_model if same_run else load_backbone(told.encoder.backbone)
 split = told_task.splits["test"]
 numbers = list(choose_images(split, limit, seed))
 labels = split.labels[numbers]
 calip_hits, clip_hits = told.correct(), told.correct_by_clip()
 won = np.flatnonzero(calip_hits & ~clip_hits)
 gone = np.flatnonzero(~calip_hits & clip_hits)
-counts = np.bincount(labels, minlength=told.classes)
-won_by_class = np.bincount(labels[won], minlength=told.classes)
-lost_by_class = np.bincount(labels[gone], minlength=told.classes)
+counts = np.bincount(labels, minlength=told.data.classes)
+won_by_class = np.bincount(labels[won], minlength=told.data.classes)
+lost_by_class = np.bincount(labels[gone], minlength=told.data.classes)
 change = (won_by_class - lost_by_class) / np.maximum(counts, 1)
 order = np.argsort(-change, kind="stable")
 extremes = order if len(order) <= 16 else np.concatenate([order[:8], order[-8:]])
@@ -415,12 +441,12 @@ show(
     alt=f"Change of accuracy by class. Most gained: {told_task.classnames[order[0]]}, "
     f"{100 * change[order[0]]:+.1f} points; most lost: "
     f"{told_task.classnames[order[-1]]}, {100 * change[order[-1]]:+.1f}.",
-    caption=f"{told.dataset}, {told.backbone}, protocol {told.protocol}. In brackets: "
+    caption=f"{told.data.task}, {told.encoder.backbone}, protocol {told.choice.protocol}. In brackets: "
     "images won and lost, of the class's test images.",
 )
 prose(
     f"All bars together stand for {len(won)} images that only CALIP gets right and "
-    f"{len(gone)} that only CLIP does, of {told.images}."
+    f"{len(gone)} that only CLIP does, of {told.data.images}."
     + (
         f" With fewer than {results.FEW} such images no bar means much."
         if len(won) + len(gone) < results.FEW
@@ -442,13 +468,17 @@ text = zero_shot_classifier(told_model, told_task.classnames, told_task.template
 store = FeatureStore.encode(
     told_model,
     split,
-    name=f"{split_template_set(told.dataset)[0]}-test",
+    name=f"{split_template_set(told.data.task)[0]}-test",
     limit=limit,
     seed=seed,
     progress=False,
 )
-attended = store.logits(text, benchmark.CONFIGS[told.config], told_model.logit_scale)
-blend = attended.combine(beta2=told.beta2, beta3=told.beta3)
+attended = store.logits(
+    text, CONFIGS[told.head.options["config"]], told_model.logit_scale
+)
+blend = attended.combine(
+    beta2=told.choice.values["beta2"], beta3=told.choice.values["beta3"]
+)
 by_clip, by_calip = (x.argmax(dim=1).cpu().numpy() for x in (attended.clip, blend))
 rivals = np.where(calip_hits, by_clip, by_calip)  # the wrong one of the two answers
 del attended, blend
@@ -515,7 +545,7 @@ tokens, _ = encode_split(
 )
 encoding = (time.perf_counter() - started) / len(tokens)
 started = time.perf_counter()
-calip_logits(tokens, text, benchmark.CONFIGS[config], clip_model.logit_scale)
+calip_logits(tokens, text, CONFIGS[config], clip_model.logit_scale)
 attention = (time.perf_counter() - started) / len(tokens)
 table(
     [
@@ -523,7 +553,7 @@ table(
         ["the three logits", f"{1000 * attention:.3f}"],
     ],
     ["step", "ms an image"],
-    caption=f"{clip_model.name} on {record.device}, {len(tokens)} images; the "
+    caption=f"{clip_model.name} on {record.run.device}, {len(tokens)} images; the "
     "attention "
     f"adds {attention / encoding:.1%}.",
 )
@@ -699,8 +729,8 @@ prose(
 # %% tags=["hide-input"]
 real = [
     r
-    for r in results.load()
-    if r.projection is None and r.dataset not in offline_tasks()
+    for r in load()
+    if r.data.projection is None and r.data.task not in offline_tasks()
 ]
 table(
     [
@@ -713,6 +743,19 @@ table(
     "value lies outside the 95 % interval of the measured one. A gain by the oracle "
     "stands beside that of the same search over shuffled terms.",
     empty_columns=False,
+)
+
+# %% [markdown]
+# ## Records on this machine
+#
+# The newest records of the asked dataset and backbone, of any head, protocol and seed: those of a finished sweep, too.
+
+# %% tags=["hide-input"]
+table(
+    results.newest_cells(load(), record.data.task, record.encoder.backbone),
+    results.NEWEST_HEADERS,
+    caption=f"The newest records of {record.data.task} with {record.encoder.backbone}, "
+    "at most 20.",
 )
 
 # %% [markdown]

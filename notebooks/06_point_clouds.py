@@ -40,7 +40,8 @@ seed: int = 0  # draws clouds, points, turns, noise, orders, and resamples
 samples: int = 400  # at most so many test and validation clouds; 0: all of them
 
 # %%
-from calip_core.evaluation import benchmark
+from calip_core.evaluation.evaluate import evaluate
+from calip_core.methods.calip import CONFIGS
 from calip_core.blend import selection
 from calip_core.teaching import (
     AtLeast,
@@ -57,9 +58,7 @@ check_parameters(
     dataset=CloudTaskName,
     backbone=BackboneName,
     views=ProjectionName,
-    protocol=Choice(
-        "fixed", "validation", "label-free", "oracle", then=benchmark.CONFIGS
-    ),
+    protocol=Choice("fixed", "validation", "label-free", "oracle", then=CONFIGS),
     seed=Seed,
     samples=AtLeast(0),
 )
@@ -73,13 +72,21 @@ check_parameters(
 import numpy as np
 import torch
 
-from calip_core import calip_logits, load_backbone, load_task, metrics, zero_shot_classifier
+from calip_core import (
+    calip_logits,
+    load_backbone,
+    load_task,
+    metrics,
+    zero_shot_classifier,
+)
 from calip_core import exhibits
-from calip_core.evaluation import store as results
+from calip_core.exhibits import results
+from calip_core.evaluation.store import append, load
 from calip_core.blend import view_weights
 from calip_core.published import published_view_weights
 from calip_core.datasets import Projection
 from calip_core.features import FeatureStore, choose_images, encode_split
+from calip_core.published import published_view_weights
 from calip_core.teaching import grade, interactive, prose, show, table
 from calip_core.exhibits import point_clouds as cloud_plots
 from calip_core.pointclouds import views as view_sets
@@ -250,13 +257,13 @@ tasks = {
     name: load_task(dataset, views=name, points=points, seed=seed) for name in sets
 }
 measured = {
-    (name, model): benchmark.run(
+    (name, model): evaluate(
         tasks[name],
         models[model],
         "calip",
-        "fixed",
-        seed,
-        config=config,
+        protocol="fixed",
+        seed=seed,
+        options={"config": config},
         limit=limit,
         progress=False,
     )
@@ -282,7 +289,7 @@ def clip_interval(record) -> metrics.Interval:
 def clip_cell(record) -> str:
     """CLIP's accuracy on the clouds of a record."""
     ends = clip_interval(record)
-    return percent(record.clip_top1, ends.low, ends.high)
+    return percent(record.score.clip_top1, ends.low, ends.high)
 
 
 def logits_of(task, split, model) -> tuple:
@@ -296,7 +303,7 @@ def logits_of(task, split, model) -> tuple:
         progress=False,
     )
     texts = zero_shot_classifier(model, task.classnames, task.templates)
-    terms = store.logits(texts, benchmark.CONFIGS[config], model.logit_scale)
+    terms = store.logits(texts, CONFIGS[config], model.logit_scale)
     return terms, store.labels[:: task.splits[split].views]
 
 
@@ -309,8 +316,8 @@ def favourite(answers) -> tuple[str, float]:
 def gain_cell(record) -> str:
     """CALIP's gain over CLIP with its paired interval, in points."""
     return (
-        f"{100 * record.gain:+.2f} [{100 * record.gain_low:+.2f},\u00a0"
-        f"{100 * record.gain_high:+.2f}]"
+        f"{100 * record.score.gain:+.2f} [{100 * record.score.gain_low:+.2f},\u00a0"
+        f"{100 * record.score.gain_high:+.2f}]"
     )
 
 
@@ -338,15 +345,18 @@ table(
     ],
     caption=f"Zero-shot accuracy of CLIP on uniform views, and the gain of CALIP with the "
     f"paper's fixed weights on the same clouds [95 % intervals]; "
-    f"{measured[sets[0], backbone].images} test clouds of {dataset}, seed {seed}; "
+    f"{measured[sets[0], backbone].data.images} test clouds of {dataset}, seed {seed}; "
     f"chance is {chance:.0%}.",
 )
-losses = [r for r in measured.values() if r.mcnemar_p < 0.05 and r.gain < 0]
-wins = [r for r in measured.values() if r.mcnemar_p < 0.05 and r.gain > 0]
-worst = min(sets, key=lambda name: measured[name, backbone].clip_top1)
-best = max(sets, key=lambda name: measured[name, backbone].clip_top1)
+losses = [
+    r for r in measured.values() if r.score.mcnemar_p < 0.05 and r.score.gain < 0
+]
+wins = [r for r in measured.values() if r.score.mcnemar_p < 0.05 and r.score.gain > 0]
+worst = min(sets, key=lambda name: measured[name, backbone].score.clip_top1)
+best = max(sets, key=lambda name: measured[name, backbone].score.clip_top1)
 between_sets = (
-    measured[best, backbone].clip_top1 - measured[worst, backbone].clip_top1
+    measured[best, backbone].score.clip_top1
+    - measured[worst, backbone].score.clip_top1
 )
 apart = metrics.mcnemar(
     measured[best, backbone].correct_by_clip(),
@@ -359,8 +369,8 @@ worst_fused = view_weights.fuse_terms(
 name, share = favourite(worst_fused.clip.argmax(dim=1).cpu().numpy())
 prose(
     f"The same clouds, the same backbone ({backbone}): CLIP's accuracy goes from "
-    f"{measured[worst, backbone].clip_top1:.1%} ({worst}) to "
-    f"{measured[best, backbone].clip_top1:.1%} ({best}), a difference with McNemar's "
+    f"{measured[worst, backbone].score.clip_top1:.1%} ({worst}) to "
+    f"{measured[best, backbone].score.clip_top1:.1%} ({best}), a difference with McNemar's "
     f"p = {apart.p_value:.2g}. "
     + (
         f"With {worst}, {share:.0%} of the clouds get one and the same answer, “{name}”"
@@ -397,7 +407,7 @@ tokens, token_labels = encode_split(
     clip_model, test, limit=few, seed=seed, progress=False
 )
 by_view = calip_logits(
-    tokens, text, config=benchmark.CONFIGS[config], logit_scale=clip_model.logit_scale
+    tokens, text, config=CONFIGS[config], logit_scale=clip_model.logit_scale
 )
 uniform = view_weights.uniform(test.views)
 fused = view_weights.fuse_terms(by_view, uniform)
@@ -503,53 +513,62 @@ prose(
 # %% [markdown]
 # ## One run, one record
 #
-# `benchmark.run` does for clouds what it does for images. A cloud counts once, however many views it has: the interval
+# `evaluate` does for clouds what it does for images. A cloud counts once, however many views it has: the interval
 # and McNemar's test are over clouds.
 
 # %%
-record = benchmark.run(
+record = evaluate(
     task,
     clip_model,
     "calip",
-    blending,
-    seed,
-    config=config,
+    protocol=blending,
+    seed=seed,
+    options={"config": config},
     limit=limit,
     progress=False,
 )
-results.append(record)
+append(record)
 
 # %% tags=["hide-input"]
 table(
     [
-        ["dataset", f"{record.dataset}, {record.classes} classes"],
-        ["test clouds", f"{record.images}; split: {record.split_source}"],
-        ["projection", f"{record.projection}; views {record.view_weighting}"],
-        ["backbone", f"{record.backbone}, {record.precision}, {record.device}"],
-        ["protocol", f"{record.protocol}: {record.chosen_by}"],
-        ["config", record.config],
-        ["β₂, β₃", f"{record.beta2:.3g}, {record.beta3:.3g}"],
-        ["CLIP", f"{record.clip_top1:.2%}"],
+        ["dataset", f"{record.data.task}, {record.data.classes} classes"],
+        ["test clouds", f"{record.data.images}; split: {record.data.split_source}"],
+        [
+            "projection",
+            f"{record.data.projection}; views {record.choice.view_weighting}",
+        ],
+        [
+            "backbone",
+            f"{record.encoder.backbone}, {record.encoder.precision}, {record.run.device}",
+        ],
+        ["protocol", f"{record.choice.protocol}: {record.choice.chosen_by}"],
+        ["config", record.head.options["config"]],
+        [
+            "β₂, β₃",
+            f"{record.choice.values['beta2']:.3g}, {record.choice.values['beta3']:.3g}",
+        ],
+        ["CLIP", f"{record.score.clip_top1:.2%}"],
         [
             "CALIP (95 % interval)",
-            f"{record.top1:.2%} ({record.low:.2%} to {record.high:.2%})",
+            f"{record.score.top1:.2%} ({record.score.low:.2%} to {record.score.high:.2%})",
         ],
         [
             "gain in points (95 %)",
-            f"{100 * record.gain:+.2f} ({100 * record.gain_low:+.2f} to "
-            f"{100 * record.gain_high:+.2f})",
+            f"{100 * record.score.gain:+.2f} ({100 * record.score.gain_low:+.2f} to "
+            f"{100 * record.score.gain_high:+.2f})",
         ],
         [
             "only CALIP, only CLIP right",
-            f"{record.only_method}, {record.only_clip} "
-            f"(McNemar's p = {record.mcnemar_p:.2g})",
+            f"{record.score.only_method}, {record.score.only_clip} "
+            f"(McNemar's p = {record.score.mcnemar_p:.2g})",
         ],
-        ["seconds", f"{record.seconds:.1f}"],
+        ["seconds", f"{record.run.seconds:.1f}"],
     ],
     ["", "this run"],
     caption="One record of point clouds.",
 )
-if record.beta2 < 0.01 and record.beta3 < 0.01:
+if record.choice.values["beta2"] < 0.01 and record.choice.values["beta3"] < 0.01:
     prose(
         "Both weights are at the lower end of the grid: on the validation clouds no "
         "larger weight did better, so the protocol has all but switched CALIP off."
@@ -614,13 +633,13 @@ ways = [
 ]
 weighted = {}
 for how, weighting in dict.fromkeys(ways):
-    weighted[how, weighting] = benchmark.run(
+    weighted[how, weighting] = evaluate(
         task,
         clip_model,
         "calip",
-        how,
-        seed,
-        config=config,
+        protocol=how,
+        seed=seed,
+        options={"config": config},
         limit=limit,
         view_weighting=weighting,
         control_repeats=10,
@@ -634,11 +653,13 @@ table(
             f"{how}, views {weighting}",
             "all 1"
             if weighting == "uniform"
-            else ", ".join(f"{w:.2f}" for w in r.view_weights),
+            else ", ".join(f"{w:.2f}" for w in r.choice.view_weights),
             clip_cell(r),
-            percent(r.top1, r.low, r.high),
+            percent(r.score.top1, r.score.low, r.score.high),
             gain_cell(r),
-            "" if r.control_gain is None else f"{100 * r.control_gain:+.2f}",
+            ""
+            if r.score.control_gain is None
+            else f"{100 * r.score.control_gain:+.2f}",
         ]
         for (how, weighting), r in weighted.items()
     ],
@@ -650,7 +671,7 @@ table(
         "gain of CALIP (points)",
         "the same search on shuffled terms",
     ],
-    caption=f"{record.images} test clouds of {dataset}, {backbone}, {view_name}, seed "
+    caption=f"{record.data.images} test clouds of {dataset}, {backbone}, {view_name}, seed "
     f"{seed}. “Searched”: view weights of CLIP's logits by exact line search, then the "
     "blend, both on the labels that the protocol may see. The oracle sees test labels; "
     "its last column is what its search for a blend gains on average when CALIP's terms "
@@ -662,9 +683,10 @@ honest_run, equal_run = (
 )
 honest = metrics.mcnemar(honest_run.correct_by_clip(), equal_run.correct_by_clip())
 seen = (
-    weighted["oracle", "searched"].clip_top1 - weighted["oracle", "uniform"].clip_top1
+    weighted["oracle", "searched"].score.clip_top1
+    - weighted["oracle", "uniform"].score.clip_top1
 )
-unseen = honest_run.clip_top1 - equal_run.clip_top1
+unseen = honest_run.score.clip_top1 - equal_run.score.clip_top1
 if unseen <= 0:
     verdict = "The honest search gained nothing here" + (
         ": what the search on test labels shows is selection."
@@ -674,9 +696,7 @@ if unseen <= 0:
 elif honest.p_value < 0.05:
     verdict = "The gain survives on clouds that the search has not seen."
 else:
-    verdict = (
-        f"With {equal_run.images} clouds, the honest gain cannot be told from chance."
-    )
+    verdict = f"With {equal_run.data.images} clouds, the honest gain cannot be told from chance."
 prose(
     "Searching view weights on the test labels, as the published code does, moves CLIP "
     f"by {100 * seen:+.2f} points; the same search on validation clouds moves it by "
@@ -723,16 +743,16 @@ def best_against_worst(values, hits) -> str:
 curves = []
 for label, options in SETTINGS.items():
     runs = [
-        benchmark.run(
+        evaluate(
             load_task(
                 dataset,
                 **({"views": view_name, "points": points, "seed": seed} | option),
             ),
             clip_model,
             "calip",
-            "fixed",
-            seed,
-            config=config,
+            protocol="fixed",
+            seed=seed,
+            options={"config": config},
             limit=few,
             progress=False,
         )
@@ -745,13 +765,13 @@ for label, options in SETTINGS.items():
             label,
             values,
             {
-                "CLIP": [r.clip_top1 for r in runs],
-                "CALIP, fixed weights": [r.top1 for r in runs],
+                "CLIP": [r.score.clip_top1 for r in runs],
+                "CALIP, fixed weights": [r.score.top1 for r in runs],
             },
             {
                 "CLIP": [clip_interval(r) for r in runs],
                 "CALIP, fixed weights": [
-                    metrics.Interval(r.low, r.high) for r in runs
+                    metrics.Interval(r.score.low, r.score.high) for r in runs
                 ],
             },
             logarithmic=label.startswith("points"),
@@ -833,7 +853,9 @@ prose(
 # it stands how often that confusion occurs among the clouds of that class.
 
 # %% tags=["hide-input"]
-blend = fused.combine(beta2=record.beta2, beta3=record.beta3)
+blend = fused.combine(
+    beta2=record.choice.values["beta2"], beta3=record.choice.values["beta3"]
+)
 said = blend.argmax(dim=1).cpu().numpy()
 wrong = np.flatnonzero(said != cloud_labels)
 if len(wrong):
@@ -894,7 +916,7 @@ else:
 
 # %% tags=["hide-input"]
 table(
-    results.clouds_beside_published(results.load()),
+    results.clouds_beside_published(load()),
     results.CLOUD_HEADERS,
     caption="Published accuracy of zero-shot point-cloud classification, and what was "
     "measured here on the same dataset and backbone: CLIP and CALIP on the same clouds.",
@@ -907,7 +929,7 @@ table(
 # this run shows:
 
 # %% tags=["hide-input"]
-fixed_gains = [r.gain for r in measured.values()]
+fixed_gains = [r.score.gain for r in measured.values()]
 prose(
     f"- How the picture is drawn moves CLIP by {100 * between_sets:.1f} points between "
     f"{worst} and {best} ({backbone}, {dataset}).\n"

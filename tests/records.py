@@ -9,7 +9,8 @@ PARTS: dict[str, Any] = {
     "seed": 0,
     "data": {
         "task": "eurosat", "split_source": "CoOp", "standin": False, "images": 10, "classes": 2, "limit": None,
-        "image_set": "abc", "class_names": "ghi", "templates": ("a photo of a {}.",), "projection": None, "support": None,
+        "image_set": "abc", "class_names": "ghi", "templates": ("a photo of a {}.",), "projection": None,
+        "support": None,
     },
     "encoder": {"backbone": "RN50", "weights": "def", "tokens": "joint", "precision": "float32 on cpu"},
     "head": {

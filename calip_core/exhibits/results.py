@@ -153,6 +153,30 @@ def _subject(record: Record) -> tuple[str, str, str]:
     return record.data.task, record.encoder.backbone, record.head.method
 
 
+NEWEST_HEADERS = ("method", "protocol", "shots", "seed", "accuracy, % [95 %]", "gain over CLIP, points [95 %]")
+"""Column heads of the rows of ``newest_cells``."""
+
+
+def newest_cells(records: Iterable[Record], dataset: str, backbone: str, most: int = 20) -> list[tuple[str, ...]]:
+    """The newest record of each setting of one dataset and backbone, newest first, as text for ``NEWEST_HEADERS``.
+
+    Args:
+        records: what was measured.
+        dataset: the task's name.
+        backbone: as records name it.
+        most: how many rows, at most.
+    """
+    asked = [record for record in latest(records) if _subject(record)[:2] == (dataset, backbone)]
+    newest = sorted(asked, key=lambda record: record.run.time, reverse=True)[:most]
+    return [
+        (
+            record.head.method, record.choice.protocol, str(record.shots), str(record.seed),
+            interval_text(record.score), gain_text(record.score),
+        )
+        for record in newest
+    ]  # fmt: skip
+
+
 CLOUD_HEADERS = ("dataset", "what", "CLIP, %", "CALIP, %", "protocol and source")
 """Column heads of the rows of ``clouds_beside_published``."""
 

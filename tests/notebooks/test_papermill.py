@@ -7,7 +7,7 @@ from PIL import Image
 
 from book.tools.chapters import NOTEBOOKS, chapter_sources, parameters, read_chapter
 from calip_core import load_task
-from calip_core.evaluation import store as results
+from calip_core.evaluation.store import load
 
 
 def run(chapter, out, **values):
@@ -55,33 +55,38 @@ def test_appendix_b_runs_on_ones_own_folder(tmp_path):
     assert "red thing" in shown and "blue thing" in shown and "mini-vit" in shown
 
 
+def answered(record):
+    data, choice = record.data, record.choice
+    return data.task, record.encoder.backbone, choice.protocol, record.seed, data.limit
+
+
 def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "digits", "backbone": "mini-vit", "config": "paper", "protocol": "fixed", "seed": 2}
     run("05_benchmarks_2d", tmp_path, samples=60, **asked)
-    (record,) = results.load(tmp_path / "runs.jsonl")
-    assert {name: getattr(record, name) for name in asked} == asked
-    assert record.limit == 60
+    (record,) = load(tmp_path / "runs.jsonl")
+    assert record.head.options["config"] == "paper"
+    assert answered(record) == (asked["dataset"], asked["backbone"], asked["protocol"], asked["seed"], 60)
 
 
 def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "mini-solids", "backbone": "mini-vit", "protocol": "oracle", "seed": 2}
     run("06_point_clouds", tmp_path, views="pointclip", samples=20, **asked)
-    (record,) = results.load(tmp_path / "runs.jsonl")
-    assert {name: getattr(record, name) for name in asked} == asked
-    assert record.limit == record.images == 20 and record.projection == "pointclip, 1024 points"
+    (record,) = load(tmp_path / "runs.jsonl")
+    assert answered(record) == (asked["dataset"], asked["backbone"], asked["protocol"], asked["seed"], 20)
+    assert record.data.images == 20 and record.data.projection == "pointclip, 1024 points"
 
 
 def test_chapter_7_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "digits", "backbone": "mini-vit"}
     run("07_few_shots", tmp_path, most_shots=2, draws=1, epochs=2, samples=60, **asked)
-    records = results.load_few_shot(tmp_path / "fewshot.jsonl")
-    assert {(record.dataset, record.backbone, record.seed, record.limit) for record in records} == {
+    records = [record for record in load(tmp_path / "runs.jsonl") if record.shots]
+    assert {(record.data.task, record.encoder.backbone, record.seed, record.data.limit) for record in records} == {
         ("digits", "mini-vit", 1, 60)
     }
-    assert {record.shots for record in records} == {1, 2} and len({record.method for record in records}) == 10
+    assert {record.shots for record in records} == {1, 2} and len({record.head.method for record in records}) == 10
 
 
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)

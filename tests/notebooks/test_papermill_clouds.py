@@ -7,7 +7,7 @@ import pytest
 from book.tools.chapters import NOTEBOOKS
 from calip_core.datasets import load_task
 from calip_core.datasets.standins import write_standin
-from calip_core.evaluation import store as results
+from calip_core.evaluation.store import load
 from calip_core.world.solid_clouds import SolidClouds
 
 CLASSES = ("sphere", "cube", "cone")
@@ -34,8 +34,9 @@ def test_chapter_6_runs_on_clouds_with_fewer_points_than_it_would_try(tmp_path):
         np.save(path, clouds(number)[:1500])
     shown = run(tmp_path, dataset=f"points:{tmp_path / 'mine'}", views="pointclip, 700 points", protocol="fixed, paper",
                 samples=6)  # fmt: skip
-    (record,) = results.load(tmp_path / "runs.jsonl")
-    assert (record.projection, record.protocol, record.config) == ("pointclip, 700 points", "fixed", "paper")
+    (record,) = load(tmp_path / "runs.jsonl")
+    assert (record.data.projection, record.choice.protocol) == ("pointclip, 700 points", "fixed")
+    assert record.head.options["config"] == "paper"
     assert "points of a cloud: CLIP is worst at" in shown and "2048 (" not in shown
 
 
@@ -43,14 +44,14 @@ def test_chapter_6_takes_every_cloud_when_asked_for_0(tmp_path):
     """`samples: all` of a sweep."""
     write_standin("modelnet40", tmp_path / "data", classes=3, images=10, layout="hdf5")
     run(tmp_path, dataset="modelnet40", views="pointclip", protocol="fixed", samples=0)
-    (record,) = results.load(tmp_path / "runs.jsonl")
+    (record,) = load(tmp_path / "runs.jsonl")
     test = load_task("modelnet40", views="pointclip").splits["test"]
-    assert record.limit is None and record.images == len(test) // test.views
+    assert record.data.limit is None and record.data.images == len(test) // test.views
 
 
 def test_chapter_6_runs_on_a_stand_in(tmp_path):
     write_standin("modelnet40", tmp_path / "data", classes=3, images=10, layout="hdf5")
     shown = run(tmp_path, dataset="modelnet40", views="pointclip", samples=6)
-    (record,) = results.load(tmp_path / "runs.jsonl")
-    assert (record.dataset, record.standin, record.classes) == ("modelnet40", True, 3)
+    (record,) = load(tmp_path / "runs.jsonl")
+    assert (record.data.task, record.data.standin, record.data.classes) == ("modelnet40", True, 3)
     assert "measured here: mini-rn" not in shown  # beside published values of the dataset itself
