@@ -24,7 +24,7 @@ def run() -> Iterator[Measurement]:
         measured = partial(evaluate, load_task(TASK), backbone, features=Path(folder), progress=False)
         for shots in SHOTS:
             for seed in SEEDS:
-                measured("calip_fs", shots=shots, seed=seed)  # encodes the support set with its spatial tokens
+                measured("tip_adapter", shots=shots, seed=seed)  # encodes the support set
         yield from measure(measured)
 
 
