@@ -36,7 +36,7 @@ if importlib.util.find_spec("calip_core") is None:
 dataset: str = "mini-pairs"  # a name from available_tasks(), or folder:PATH
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
 most_shots: int = 16  # shots are 1, 2, 4, 8, 16, up to this
-draws: int = 3  # support sets of each size: CoOp's seeds 1, 2, ...
+draws: int = 3  # support sets and test images: CoOp's seeds 1, 2, ...
 epochs: int = 0  # of CoOp, CLIP-Adapter, CALIP-FS; 0: the library's rule, by shots
 samples: int = 1000  # at most so many test images
 
@@ -102,8 +102,8 @@ prose(
 # ## The game
 #
 # A *shot* is a labelled image. A *support set* of $n$ shots holds $n$ images of each class. A *head* is fitted on it, on
-# top of frozen features, and then measured on the same test images. Which images are drawn matters much at one shot. So
-# everything is repeated over several draws: those of CoOp's code {cite:p}`zhou2022coop`, seeds 1, 2 and 3, over which
+# top of frozen features, and then measured on the test images of that draw, the same for all heads. Which images are
+# drawn matters much at one shot. So everything is repeated over several draws: those of CoOp's code {cite:p}`zhou2022coop`, seeds 1, 2 and 3, over which
 # published tables average.
 #
 # Some numbers of a head are not learnt but set by hand: a weight, a sharpness, a penalty, the epochs. There are four ways
@@ -538,8 +538,9 @@ table(
     ],
     ["method", *shot_names, "chose on"],
     caption=f"Accuracy in per cent, mean ± 95 % t-interval over {draws} draws, on "
-    f"{len(test_labels)} test images. All fixed beforehand: no head has chosen "
-    "anything on further labels.",
+    f"{len(test_labels)} test images. A draw is of the support set and, where there are "
+    "more images than that, of the test images too. All fixed beforehand: no head has "
+    "chosen anything on further labels.",
 )
 
 
@@ -727,7 +728,8 @@ table(
         ],
     ],
     caption=f"{middle} shots, accuracy in per cent over {draws} draws. A dash: no values "
-    f"published for {dataset}. Published values change the epochs too: CLIP-Adapter "
+    f"published for {dataset}. CALIP takes no shots and validates on the validation split, "
+    f"on at most {samples} images of it. Published values change the epochs too: CLIP-Adapter "
     f"{COOP_EPOCHS.get(middle, '–')}, CALIP-FS (yuranusduke/CALIP, not the authors) 200.",
 )
 
@@ -852,7 +854,7 @@ table(
     ],
     ["method", *test_sets],
     caption=f"{most} shots, accuracy in per cent over {draws} draws, "
-    f"{len(test_labels)} test images. In brackets: in how many of the {draws} draws "
+    f"the same {len(test_labels)} test images for all. In brackets: in how many of the {draws} draws "
     "the head is above / below zero-shot CLIP by McNemar's test on the same images at "
     f"p < 0.05. Of {len(METHODS) * len(test_sets) * draws} such tests "
     f"{0.05 * len(METHODS) * len(test_sets) * draws:.0f} would say so by chance.",
