@@ -431,7 +431,7 @@ else:
 
 # %% tags=["hide-input"]
 from calip_core.features import choose_images
-from calip_core.evaluation.store import FEW
+from calip_core.exhibits.results import FEW
 
 
 def middle_crop(image):

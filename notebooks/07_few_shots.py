@@ -36,7 +36,7 @@ if importlib.util.find_spec("calip_core") is None:
 dataset: str = "mini-pairs"  # a name from available_tasks(), or folder:PATH
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
 most_shots: int = 16  # shots are 1, 2, 4, 8, 16, up to this
-draws: int = 3  # support sets of each size: CoOp's seeds 1, 2, ...
+draws: int = 3  # support sets and test images: CoOp's seeds 1, 2, ...
 epochs: int = 0  # of CoOp, CLIP-Adapter, CALIP-FS; 0: the library's rule, by shots
 samples: int = 1000  # at most so many test images
 
@@ -63,32 +63,38 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from calip_core import CalipConfig, calip_logits, load_backbone, load_task, metrics
-from calip_core import exhibits
-from calip_core.evaluation import store as results
-from calip_core.datasets.corruptions import shifted
-from calip_core.evaluation.fewshot import SHOTS, FewShotBench
+from calip_core import CalipConfig, calip_logits, encode_split, exhibits
+from calip_core import load_backbone, load_task, make_method, methods, metrics
 from calip_core.analysis.leader import leader
-from calip_core.methods import make_method
+from calip_core.datasets.corruptions import shifted
+from calip_core.evaluation.evaluate import evaluate
+from calip_core.evaluation.store import append, load
+from calip_core.evaluation.support_sets import support_split
+from calip_core.exhibits import few_shots as few_plots
+from calip_core.exhibits.results import mean_over_seeds
+from calip_core.features import text_features
 from calip_core.methods.calip_fs import CalipFsConfig
 from calip_core.methods.training import COOP_EPOCHS, TrainingOptions
+from calip_core.published import published_few_shot
 from calip_core.teaching import grade, prose, show, table
-from calip_core.exhibits import few_shots as few_plots
 
 exhibits.style()
 clip_model = load_backbone(backbone)
 task = load_task(dataset)
-bench = FewShotBench(task, clip_model, limit=samples, progress=False)
-shots = [n for n in SHOTS if n <= most_shots]
+text = text_features(clip_model, task.classnames, task.templates)
+test_split = task.splits["test"]
+test, test_labels = encode_split(
+    clip_model, test_split, limit=samples, progress=False
+)
+shots = [n for n in (1, 2, 4, 8, 16) if n <= most_shots]
 seeds = list(range(1, draws + 1))
 most, middle = shots[-1], shots[len(shots) // 2]
 can_choose = len(task.splits["val"]) > 0  # own folders may have no validation images
 
-
 # Options of heads that train; none means the library's rule
 trained = {"training": TrainingOptions.coop(epochs=epochs)} if epochs else {}
 prose(
-    f"{len(bench.test.labels)} test images of `{dataset}`, {len(task.classnames)} "
+    f"{len(test_labels)} test images of `{dataset}`, {len(task.classnames)} "
     f"classes; features of `{backbone}`."
 )
 
@@ -96,8 +102,8 @@ prose(
 # ## The game
 #
 # A *shot* is a labelled image. A *support set* of $n$ shots holds $n$ images of each class. A *head* is fitted on it, on
-# top of frozen features, and then measured on the same test images. Which images are drawn matters much at one shot. So
-# everything is repeated over several draws: those of CoOp's code {cite:p}`zhou2022coop`, seeds 1, 2 and 3, over which
+# top of frozen features, and then measured on the test images of that draw, the same for all heads. Which images are
+# drawn matters much at one shot. So everything is repeated over several draws: those of CoOp's code {cite:p}`zhou2022coop`, seeds 1, 2 and 3, over which
 # published tables average.
 #
 # Some numbers of a head are not learnt but set by hand: a weight, a sharpness, a penalty, the epochs. There are four ways
@@ -153,7 +159,7 @@ prose(
 # The figure draws every matrix with its rows and columns.
 
 # %% tags=["hide-input"]
-f_s_shape = bench.test.tokens.spatial.shape
+f_s_shape = test.spatial.shape
 show(
     few_plots.calip_fs_diagram(),
     alt="CALIP-FS in six rows of matrices. One: the image's tokens, M by C, times three "
@@ -174,13 +180,14 @@ show(
 # to identities and compares all three logits with those of `calip_logits`.
 
 # %%
-few = bench.test.tokens[:5].to(torch.float32)
-f_v, f_s, f_t = few.pooled, few.spatial, bench.text.float()
+few = test[:5].to(torch.float32)
+f_v, f_s, f_t = few.pooled, few.spatial, text.float()
 scale = clip_model.logit_scale
 ROLES = ("s_q", "s_k", "s_v", "t_q", "t_k", "t_v", "post")
 eye = torch.eye(f_t.shape[1]).to(f_t)
 plain = make_method("calip_fs", config=CalipFsConfig(scale=2.0), logit_scale=scale)
-plain.restore({"text": f_t, "betas": torch.ones(3), **dict.fromkeys(ROLES, eye)})
+ones = dict.fromkeys(("beta1", "beta2", "beta3"), torch.ones((), dtype=torch.float64))
+plain.load_state_dict({"text": f_t, **ones, **dict.fromkeys(ROLES, eye)})
 ours = plain.terms(few)
 # Its temperatures are one half
 chapter_3 = calip_logits(few, f_t, CalipConfig.official(), scale)
@@ -219,8 +226,23 @@ prose(
 # Now the head is trained on the largest support set, and its logits are computed by hand from its seven matrices:
 
 # %%
-support, _ = bench.support(most, seed=1)
-heads = {("CALIP-FS", 1): bench.fit("calip_fs", support, options=trained)}
+supports = {
+    seed: encode_split(clip_model, support_split(task, most, seed), progress=False)
+    for seed in seeds
+}
+
+
+def fitted(name, seed=1, **options):
+    """A head with fixed hyperparameters, fitted on the support set of a seed."""
+    known = {"logit_scale": clip_model.logit_scale, "seed": seed}
+    known |= {"backbone": clip_model, "classnames": task.classnames}
+    kind = methods.METHODS[name]
+    known = {option: known[option] for option in kind.accepts() & set(known)}
+    head = make_method(name, **{**known, **kind.fixed(most).options, **options})
+    return head.fit(*supports[seed], text)
+
+
+heads = {("CALIP-FS", 1): fitted("calip_fs", **trained)}
 learnt = {}
 
 
@@ -237,7 +259,7 @@ def agree(label: str, by_hand: torch.Tensor, *tensors: torch.Tensor) -> None:
     )
 
 
-w = heads["CALIP-FS", 1].state()
+w = heads["CALIP-FS", 1].state_dict()
 S_t = torch.softmax(2.0 * (f_t @ w["t_q"].T) @ (f_s @ w["s_k"].T).mT, dim=2)
 S_s = torch.softmax(2.0 * (f_s @ w["s_q"].T) @ (f_t @ w["t_k"].T).T, dim=2)
 F_t_a = S_t @ (f_s @ w["s_v"].T) @ w["post"].T
@@ -254,10 +276,10 @@ report = heads["CALIP-FS", 1].report
 watched = make_method(
     "calip_fs",
     logit_scale=scale,
-    training=replace(heads["CALIP-FS", 1].training, epochs=3),
+    training=replace(heads["CALIP-FS", 1].options.training, epochs=3),
 )
 watched.profile = True  # which slows it down, so a short run of its own
-watched.fit(support.tokens, support.labels, bench.text)
+watched.fit(*supports[1], text)
 prose(
     f"Training it took {report.seconds:.1f} seconds for {report.steps} steps: "
     f"{report.samples_per_second:,.0f} images a second, forward and back. Matrix products "
@@ -285,8 +307,8 @@ prose(
 # Without them it is 10 here, this library's own value. *It fails* where images are few: it starts from nothing, and one image says little about a class.
 
 # %%
-heads["linear probe", 1] = bench.fit("linear_probe", support)
-W = heads["linear probe", 1].state()["weight"]  # the last column is w_0
+heads["linear probe", 1] = fitted("linear_probe")
+W = heads["linear probe", 1].state_dict()["weight"]  # the last column is w_0
 agree("linear probe", f_v @ W[:, :-1].T + W[:, -1], W)
 
 # %% [markdown]
@@ -303,8 +325,8 @@ agree("linear probe", f_v @ W[:, :-1].T + W[:, -1], W)
 # fails* where time is short: every step goes back through the text encoder, with all classes.
 
 # %%
-heads["CoOp", 1] = bench.fit("coop", support, options=trained)
-w = heads["CoOp", 1].state()  # "text" holds what T makes of the learnt prompts
+heads["CoOp", 1] = fitted("coop", **trained)
+w = heads["CoOp", 1].state_dict()  # "text" holds what T makes of the learnt prompts
 agree("CoOp", scale * f_v @ w["text"].T, w["context"])
 
 # %% [markdown]
@@ -320,8 +342,8 @@ agree("CoOp", scale * f_v @ w["text"].T, w["context"])
 # where training is short: $g$ starts at random, and a small $r$ leaves it little to say.
 
 # %%
-heads["CLIP-Adapter", 1] = bench.fit("clip_adapter", support, options=trained)
-w = heads["CLIP-Adapter", 1].state()
+heads["CLIP-Adapter", 1] = fitted("clip_adapter", **trained)
+w = heads["CLIP-Adapter", 1].state_dict()
 r, bent = float(w["ratio"]), torch.relu(torch.relu(f_v @ w["down"].T) @ w["up"].T)
 mixed = torch.nn.functional.normalize(r * bent + (1 - r) * f_v, dim=1)
 agree("CLIP-Adapter", scale * mixed @ f_t.T, w["down"], w["up"])
@@ -340,10 +362,10 @@ agree("CLIP-Adapter", scale * mixed @ f_t.T, w["down"], w["up"])
 # searches on the test split. *It fails* where the memory is small, and it grows with every image.
 
 # %%
-heads["Tip-Adapter", 1] = bench.fit("tip_adapter", support)
-w = heads["Tip-Adapter", 1].state()
-a, b = w["alpha_beta"].tolist()
-L = torch.nn.functional.one_hot(w["values"].long().to(f_v.device), len(f_t)).float()
+heads["Tip-Adapter", 1] = fitted("tip_adapter")
+w = heads["Tip-Adapter", 1].state_dict()
+a, b = float(w["alpha"]), float(w["beta"])
+L = torch.nn.functional.one_hot(w["classes"], len(f_t)).float()
 agree(
     "Tip-Adapter",
     scale * f_v @ f_t.T + a * torch.exp(-b * (1 - f_v @ w["keys"].T)) @ L,
@@ -362,10 +384,10 @@ agree(
 # heart: it has $C$ numbers for each label.
 
 # %%
-heads["Tip-Adapter-F", 1] = bench.fit("tip_adapter_f", support)
-w = heads["Tip-Adapter-F", 1].state()
-a, b = w["blend"].tolist()
-L = torch.nn.functional.one_hot(w["classes"].long(), len(f_t)).float()
+heads["Tip-Adapter-F", 1] = fitted("tip_adapter_f")
+w = heads["Tip-Adapter-F", 1].state_dict()
+a, b = float(w["alpha"]), float(w["beta"])
+L = torch.nn.functional.one_hot(w["classes"], len(f_t)).float()
 vote = torch.exp(-b * (1 - f_v @ w["keys"].T)) @ L
 agree("Tip-Adapter-F", scale * f_v @ f_t.T + a * vote, w["keys"])
 
@@ -383,8 +405,8 @@ agree("Tip-Adapter-F", scale * f_v @ f_t.T + a * vote, w["keys"])
 # the head stays zero-shot.
 
 # %%
-heads["GDA", 1] = bench.fit("gda", support)
-w = heads["GDA", 1].state()
+heads["GDA", 1] = fitted("gda")
+w = heads["GDA", 1].state_dict()
 agree("GDA", scale * f_v @ f_t.T + w["alpha"] * (f_v @ w["weight"].T + w["bias"]))
 
 # %% [markdown]
@@ -403,10 +425,11 @@ agree("GDA", scale * f_v @ f_t.T + w["alpha"] * (f_v @ w["weight"].T + w["bias"]
 # are many and the texts good: the price holds it back.
 
 # %%
-heads["CLAP", 1] = bench.fit("clap", support)
-w = heads["CLAP", 1].state()
-known = torch.softmax(scale * support.tokens.pooled.float() @ f_t.T, dim=1)
-own = torch.from_numpy(support.labels).to(f_t.device)
+heads["CLAP", 1] = fitted("clap")
+w = heads["CLAP", 1].state_dict()
+support, support_labels = supports[1]
+known = torch.softmax(scale * support.pooled.float() @ f_t.T, dim=1)
+own = torch.from_numpy(support_labels).to(f_t.device)
 price = torch.stack([known[own == k, k].mean() for k in range(len(f_t))])
 torch.testing.assert_close(price, w["prices"].to(price), rtol=1e-3, atol=1e-4)
 agree("CLAP", scale * f_v @ w["weight"].T, w["weight"])
@@ -433,28 +456,41 @@ METHODS = {
     "CLAP": ("clap", {}),
     "CALIP-FS": ("calip_fs", trained),
 }
+
+
+def measured(name, n, seed, options=None, **asked):
+    """The record of a head with n shots on the test images."""
+    here = {"options": options, "limit": samples, "progress": False}
+    return evaluate(task, clip_model, name, shots=n, seed=seed, **here, **asked)
+
+
 records = {
-    (label, n, seed): bench.run(
-        name, n, seed, options=options, hyperparameters="fixed"
-    )
+    (label, n, seed): measured(name, n, seed, options)
     for label, (name, options) in METHODS.items()
     for n in shots
     for seed in seeds
 }
-# Two heads need no shots: one record of each is enough
+# Two heads need no shots; a seed draws their test images, if there are more than `samples`
 free = {
-    label: bench.run(name, shots[0], seeds[0])
+    label: [measured(name, 0, seed) for seed in seeds]
     for label, name in {"zero-shot CLIP": "zero_shot", "CALIP": "calip"}.items()
 }
-for record in [*free.values(), *records.values()]:
-    results.append(record)
+for record in [*free["zero-shot CLIP"], *free["CALIP"], *records.values()]:
+    append(record)
 
 # %% tags=["hide-input"]
+
+
+def top1(runs) -> np.ndarray:
+    return np.array([record.score.top1 for record in runs])
+
+
 accuracy = {
-    label: np.array([[records[label, n, seed].top1 for seed in seeds] for n in shots])
+    label: np.array([top1(records[label, n, seed] for seed in seeds) for n in shots])
     for label in METHODS
 }
-references = {label: record.top1 for label, record in free.items()}
+free_shares = {label: top1(runs) for label, runs in free.items()}
+references = {label: float(shares.mean()) for label, shares in free_shares.items()}
 zero_shot, calip = references["zero-shot CLIP"], references["CALIP"]
 means = {label: shares.mean(axis=1) for label, shares in accuracy.items()}
 show(
@@ -502,8 +538,9 @@ table(
     ],
     ["method", *shot_names, "chose on"],
     caption=f"Accuracy in per cent, mean ± 95 % t-interval over {draws} draws, on "
-    f"{len(bench.test.labels)} test images. All fixed beforehand: no head has chosen "
-    "anything on further labels.",
+    f"{len(test_labels)} test images. A draw is of the support set and, where there are "
+    "more images than that, of the test images too. All fixed beforehand: no head has "
+    "chosen anything on further labels.",
 )
 
 
@@ -523,7 +560,7 @@ spread = {
 }
 widest, narrowest = max(spread, key=spread.get), min(spread, key=spread.get)
 rank = sorted(METHODS, key=lambda label: -means[label][-1])
-gain = accuracy["CALIP-FS"] - calip
+gain = accuracy["CALIP-FS"] - free_shares["CALIP"]
 prose(
     f"Below zero-shot CLIP on average at {shot_names[0]}: {below(0)}; at {shot_names[-1]}: "
     f"{below(-1)}. At {shot_names[-1]} {rank[0]} is best ({means[rank[0]][-1]:.1%}), "
@@ -552,10 +589,12 @@ prose(
 
 # %% tags=["hide-input"]
 seconds = {
-    label: float(np.mean([records[label, most, seed].seconds for seed in seeds]))
+    label: float(
+        np.mean([records[label, most, seed].head.fit_seconds for seed in seeds])
+    )
     for label in METHODS
 }
-kept = {label: records[label, most, seeds[0]].parameters for label in METHODS}
+kept = {label: records[label, most, seeds[0]].head.parameters for label in METHODS}
 table(
     [
         [
@@ -616,39 +655,49 @@ prose(
 CHOOSERS = [label for label, what in MAY_CHOOSE.items() if what != "nothing"]
 ways = ["fixed", *["validation"] * can_choose, "published", "oracle"]
 chosen = {}
+
+
+def asked_shots(label: str, how: str) -> list[int]:
+    """Where a way of choosing is measured; CALIP takes no shots."""
+    if label not in METHODS:
+        return [0]
+    return shots if how == "validation" else [middle]
+
+
 for label in CHOOSERS:
     name, options = METHODS.get(label, ("calip", {}))
     for how in ways[1:]:
-        for n in shots if how == "validation" else [middle]:
+        given = {} if how == "published" else options
+        for n in asked_shots(label, how):
             try:
                 chosen[label, how, n] = [
-                    bench.run(
-                        name,
-                        n,
-                        seed,
-                        options={} if how == "published" else options,
-                        hyperparameters=how,
-                    )
-                    for seed in seeds
+                    measured(name, n, seed, given, protocol=how) for seed in seeds
                 ]
             except ValueError:
                 if how != "published":  # which not every head has for every dataset
                     raise
 for runs in chosen.values():
     for record in runs:
-        results.append(record)
+        append(record)
 
 
 # %% tags=["hide-input"]
 def shares_of(label: str, how: str, n: int) -> np.ndarray:
     """Accuracies over the draws; empty where this way does not exist."""
-    if how == "fixed":
+    if label not in METHODS:  # they take no shots
         return (
-            accuracy[label][shots.index(n)]
-            if label in METHODS
-            else np.full(draws, calip)
+            free_shares[label]
+            if how == "fixed"
+            else top1(chosen.get((label, how, 0), []))
         )
-    return np.array([record.top1 for record in chosen.get((label, how, n), [])])
+    if how == "fixed":
+        return accuracy[label][shots.index(n)]
+    return top1(chosen.get((label, how, n), []))
+
+
+def judge(label: str, how: str) -> str:
+    """Said where the images that a head chose on are not those of its column."""
+    return " (validation split)" if (label, how) == ("CALIP", "validation") else ""
 
 
 table(
@@ -657,7 +706,7 @@ table(
             label,
             MAY_CHOOSE[label],
             *[
-                over_draws(found)
+                over_draws(found) + judge(label, how)
                 if len(found := shares_of(label, how, middle))
                 else "–"
                 for how in ways
@@ -679,7 +728,8 @@ table(
         ],
     ],
     caption=f"{middle} shots, accuracy in per cent over {draws} draws. A dash: no values "
-    f"published for {dataset}. Published values change the epochs too: CLIP-Adapter "
+    f"published for {dataset}. CALIP takes no shots and validates on the validation split, "
+    f"on at most {samples} images of it. Published values change the epochs too: CLIP-Adapter "
     f"{COOP_EPOCHS.get(middle, '–')}, CALIP-FS (yuranusduke/CALIP, not the authors) 200.",
 )
 
@@ -719,28 +769,30 @@ prose(
 
 # %%
 CHANGES = {"coarse": 0.6, "noisy": 0.1, "smaller": 0.3}
-test_sets = {"as they are": bench.test}
+test_sets = {"as they are": (test, test_labels)}
 for name, strength in CHANGES.items():
-    changed = shifted(task.splits["test"], name, strength)
-    test_sets[name] = bench.encode(changed, f"{name}-{strength:g}")
+    changed = shifted(test_split, name, strength)
+    test_sets[name] = encode_split(clip_model, changed, limit=samples, progress=False)
 
 
-def hits_of(head, images) -> np.ndarray:
-    return metrics.correct_predictions(head.logits(images.tokens), images.labels)
+def hits_of(head, images, labels) -> np.ndarray:
+    return metrics.correct_predictions(head.logits(images), labels)
 
 
 hits = {}
 for seed in seeds:
-    images, _ = bench.support(most, seed)
     for label, (name, options) in METHODS.items():
         if (label, seed) not in heads:
-            heads[label, seed] = bench.fit(name, images, options=options, seed=seed)
+            heads[label, seed] = fitted(name, seed, **options)
         for kind, encoded in test_sets.items():
-            hits[label, kind, seed] = hits_of(heads[label, seed], encoded)
-by_clip, by_calip = (bench.fit(name, support) for name in ("zero_shot", "calip"))
+            hits[label, kind, seed] = hits_of(heads[label, seed], *encoded)
+by_clip, by_calip = (
+    make_method(name, logit_scale=scale).fit(None, None, text)
+    for name in ("zero_shot", "calip")
+)
 for kind, encoded in test_sets.items():
-    hits["zero-shot CLIP", kind] = hits_of(by_clip, encoded)
-    hits["CALIP", kind] = hits_of(by_calip, encoded)
+    hits["zero-shot CLIP", kind] = hits_of(by_clip, *encoded)
+    hits["CALIP", kind] = hits_of(by_calip, *encoded)
 
 # %% tags=["hide-input"]
 lead_points = {
@@ -802,7 +854,7 @@ table(
     ],
     ["method", *test_sets],
     caption=f"{most} shots, accuracy in per cent over {draws} draws, "
-    f"{len(bench.test.labels)} test images. In brackets: in how many of the {draws} draws "
+    f"the same {len(test_labels)} test images for all. In brackets: in how many of the {draws} draws "
     "the head is above / below zero-shot CLIP by McNemar's test on the same images at "
     f"p < 0.05. Of {len(METHODS) * len(test_sets) * draws} such tests "
     f"{0.05 * len(METHODS) * len(test_sets) * draws:.0f} would say so by chance.",
@@ -838,7 +890,7 @@ prose(
 # implementation and not the authors', differs in everything.
 
 # %%
-fixed = TrainingOptions(**records["CALIP-FS", middle, 1].options["training"])
+fixed = TrainingOptions(**records["CALIP-FS", middle, 1].head.options["training"])
 ABLATIONS = {
     "start: parameter-free CALIP": {"config": CalipFsConfig.from_calip()},
     "start: random queries, keys, values": {
@@ -862,8 +914,7 @@ ABLATIONS = {
 }
 ablation = {
     label: [
-        bench.run("calip_fs", middle, seed, options={**trained, **options})
-        for seed in seeds
+        measured("calip_fs", middle, seed, {**trained, **options}) for seed in seeds
     ]
     for label, options in ABLATIONS.items()
 }
@@ -873,17 +924,14 @@ ablation["yuranusduke/CALIP as a whole, 200 epochs"] = chosen[
 
 # %% tags=["hide-input"]
 ours_here = shares_of("CALIP-FS", "fixed", middle)
-against = {
-    label: np.array([record.top1 for record in runs]) - ours_here
-    for label, runs in ablation.items()
-}
+against = {label: top1(runs) - ours_here for label, runs in ablation.items()}
 table(
     [
         [
             "ours, as above",
             over_draws(ours_here),
             "",
-            f"{records['CALIP-FS', middle, 1].parameters:,}",
+            f"{records['CALIP-FS', middle, 1].head.parameters:,}",
         ]
     ]
     + [
@@ -891,7 +939,7 @@ table(
             label,
             over_draws(ours_here + against[label]),
             over_draws(against[label], "+"),
-            f"{runs[0].parameters:,}",
+            f"{runs[0].head.parameters:,}",
         ]
         for label, runs in ablation.items()
     ],
@@ -923,24 +971,18 @@ prose(
 
 # %%
 VIEWS = 5
-cropped = FewShotBench(
-    task, clip_model, limit=samples, augmentations=VIEWS, progress=False
-)
 fewer = replace(fixed, epochs=max(1, fixed.epochs // VIEWS), warmup_epochs=None)
 fifth = {"training": fewer}
 with_views = {
     label: [
-        cropped.run(METHODS[label][0], middle, seed, options=options)
+        measured(METHODS[label][0], middle, seed, options, augmentations=VIEWS)
         for seed in seeds
     ]
     for label, options in {"Tip-Adapter": {}, "CALIP-FS": fifth}.items()
 }
 
 # %% tags=["hide-input"]
-cropped_shares = {
-    label: np.array([record.top1 for record in runs])
-    for label, runs in with_views.items()
-}
+cropped_shares = {label: top1(runs) for label, runs in with_views.items()}
 table(
     [
         [
@@ -980,9 +1022,7 @@ table(
 
 # %%
 cloud_task = load_task("mini-solids", views="bright_voxels")
-cloud_bench = FewShotBench(
-    cloud_task, load_backbone("mini-rn"), limit=min(samples, 300), progress=False
-)
+cloud_clip_model = load_backbone("mini-rn")
 cloud_shots = min(8, most)
 cloud_epochs = epochs or 30
 alike = {"training": TrainingOptions.coop(epochs=cloud_epochs)}
@@ -990,53 +1030,64 @@ smooth = replace(alike["training"], learning_rate=0.01, label_smoothing=0.2)
 on_clouds = {label: METHODS[label] for label in ("Tip-Adapter", "GDA", "CLAP")}
 on_clouds["CALIP-FS"] = ("calip_fs", alike)
 on_clouds["inter-view adapter"] = ("inter_view_adapter", {"training": smooth})
+
+
+def measured_on_clouds(name, n, seed, options=None):
+    here = {"options": options, "limit": min(samples, 300), "progress": False}
+    return evaluate(cloud_task, cloud_clip_model, name, shots=n, seed=seed, **here)
+
+
 cloud_records = {
-    label: [
-        cloud_bench.run(name, cloud_shots, seed, options=options) for seed in seeds
-    ]
+    label: [measured_on_clouds(name, cloud_shots, seed, options) for seed in seeds]
     for label, (name, options) in on_clouds.items()
 }
-cloud_free = cloud_bench.run("calip", cloud_shots, 1)
+cloud_free = [measured_on_clouds("calip", 0, seed) for seed in seeds]
+cloud_calip = top1(cloud_free).mean()
+cloud_clip = np.mean([record.score.clip_top1 for record in cloud_free])
 
 # The adapter's equation, on the views of two clouds
-cloud_support, _ = cloud_bench.support(cloud_shots, seed=1)
-adapter = cloud_bench.fit(
-    "inter_view_adapter",
-    cloud_support,
-    options={"training": replace(smooth, epochs=2)},
+cloud_test, cloud_scale = cloud_task.splits["test"], cloud_clip_model.logit_scale
+cloud_text = text_features(
+    cloud_clip_model, cloud_task.classnames, cloud_task.templates
 )
-w, r, views = adapter.state(), adapter.ratio, cloud_bench.test.views
-two_clouds = cloud_bench.test.tokens[: 2 * views].to(torch.float32)
+adapter = make_method(
+    "inter_view_adapter",
+    cloud_views=cloud_test.views,
+    logit_scale=cloud_scale,
+    training=replace(smooth, epochs=2),
+)
+drawn = support_split(cloud_task, cloud_shots, seed=1)
+adapter.fit(*encode_split(cloud_clip_model, drawn, progress=False), cloud_text)
+w, r, views = adapter.state_dict(), adapter.options.ratio, cloud_test.views
+two_clouds, _ = encode_split(cloud_clip_model, cloud_test, limit=2, progress=False)
+two_clouds = two_clouds.to(torch.float32)
 F = two_clouds.pooled.unflatten(0, (2, views))
 h = torch.relu(F.flatten(1) @ w["gather"].T)
 told = torch.relu(h @ w["spread"].T).view(F.shape)
 mixed = torch.nn.functional.normalize(r * told + (1 - r) * F, dim=-1).flatten(0, 1)
-by_hand = adapter.logit_scale * mixed @ cloud_bench.text.float().T
+by_hand = cloud_scale * mixed @ cloud_text.float().T
 torch.testing.assert_close(by_hand, adapter.logits(two_clouds), rtol=1e-3, atol=2e-3)
 
 # %% tags=["hide-input"]
-cloud_shares = {
-    label: np.array([record.top1 for record in runs])
-    for label, runs in cloud_records.items()
-}
+cloud_shares = {label: top1(runs) for label, runs in cloud_records.items()}
 table(
     [
-        ["zero-shot CLIP", f"{100 * cloud_free.clip_top1:.1f}", ""],
-        ["CALIP", f"{100 * cloud_free.top1:.1f}", ""],
+        ["zero-shot CLIP", f"{100 * cloud_clip:.1f}", ""],
+        ["CALIP", f"{100 * cloud_calip:.1f}", ""],
     ]
     + [
-        [label, over_draws(shares), f"{cloud_records[label][0].parameters:,}"]
+        [label, over_draws(shares), f"{cloud_records[label][0].head.parameters:,}"]
         for label, shares in cloud_shares.items()
     ],
     ["method", "accuracy (%)", "numbers kept"],
-    caption=f"mini-solids, {cloud_free.projection}, mini-rn, {cloud_shots} shots, {draws} "
-    f"draws, {cloud_free.images} test clouds, fixed hyperparameters, {cloud_epochs} epochs "
+    caption=f"mini-solids, {cloud_free[0].data.projection}, mini-rn, {cloud_shots} shots, {draws} "
+    f"draws, {cloud_free[0].data.images} test clouds, fixed hyperparameters, {cloud_epochs} epochs "
     "where a head trains.",
 )
 ahead = leader(cloud_shares)
 prose(
     f"Best on clouds: {ahead.name}, {ahead.mean:.1%}, which is "
-    f"{100 * (ahead.mean - cloud_free.clip_top1):+.1f} points over zero-shot CLIP; "
+    f"{100 * (ahead.mean - cloud_clip):+.1f} points over zero-shot CLIP; "
     f"{ahead.runner_up} follows at {100 * ahead.lead:.1f} points"
     + (
         ", and that lead is larger than its interval over the draws."
@@ -1084,10 +1135,10 @@ table(
 # earlier runs of this chapter too. A stand-in or a miniature does not count.
 
 # %% tags=["hide-input"]
-own = [r for r in results.load_few_shot() if r.hyperparameters != "oracle"]
+own = [r for r in load() if r.choice.protocol != "oracle"]
 rows = []
 for p in known:
-    found = results.mean_over_seeds(own, p.dataset, p.backbone, p.method, p.shots)
+    found = mean_over_seeds(own, p.dataset, p.backbone, p.method, p.shots)
     if not found:
         continue
     mean, notes = found.split(" ", 1)
@@ -1106,7 +1157,7 @@ heads_of_columns += ["difference, points", "draws, and what differs", "source"]
 if rows:
     table(
         rows,
-        COLUMNS,
+        heads_of_columns,
         caption="Few-shot records of this machine beside published numbers.",
     )
 else:
@@ -1129,7 +1180,7 @@ UNTRAINED = ["Tip-Adapter", "GDA"]
 def best_of(i: int, choosing: bool, training: bool):
     """The leader among the heads that a situation allows."""
     n = shots[i]
-    shares = {"zero-shot CLIP": np.full(draws, zero_shot)}
+    shares = {"zero-shot CLIP": free_shares["zero-shot CLIP"]}
     for name in ["CALIP", *(METHODS if training else UNTRAINED)]:
         how = "validation" if choosing and name in CHOOSERS else "fixed"
         shares[name] = shares_of(name, how, n)
@@ -1165,7 +1216,7 @@ table(
     f"{draws} draws, and in brackets its lead in points over the next. Clear: the lead "
     "exceeds half its 95 % t-interval over the draws. No training leaves zero-shot CLIP, "
     "CALIP, Tip-Adapter and GDA. Under validation, heads that choose have "
-    "min(shots, 4) more labels of each class.",
+    "min(shots, 4) more labels of each class, and CALIP the whole validation split.",
 )
 sure = [key for key, best in winners.items() if best.clear]
 often = list(dict.fromkeys(best.name for best in winners.values()))
@@ -1198,7 +1249,7 @@ idle, busy = (
     for free_of_training in (True, False)
 )
 probe_gap = 100 * (means["linear probe"] - zero_shot)
-cloud_best = 100 * (ahead.mean - cloud_free.clip_top1)
+cloud_best = 100 * (ahead.mean - cloud_clip)
 image_best = 100 * (means[rank[0]][shots.index(cloud_shots)] - zero_shot)
 prose(
     f"- At {most} shots the two heads without training reach {min(idle):.1%} to "
@@ -1215,7 +1266,7 @@ prose(
         if draws > 1
         else ""
     )
-    + f"- On clouds, where zero-shot CLIP has {cloud_free.clip_top1:.1%}, {cloud_shots} "
+    + f"- On clouds, where zero-shot CLIP has {cloud_clip:.1%}, {cloud_shots} "
     f"shots buy up to {cloud_best:+.1f} points; on `{dataset}`, where it has "
     f"{zero_shot:.1%}, {rank[0]}, best at {most} shots, gains {image_best:+.1f} at as many."
 )

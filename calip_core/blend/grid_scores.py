@@ -91,7 +91,7 @@ def _scales(logits: CalipLogits, beta2: Weights, beta3: Weights) -> Float[np.nda
         variance = np.einsum("sc,nst,tc->nc", w, covariances, w, optimize=True)
         spread[row] = np.sqrt(variance.clip(0)).mean(axis=0)
     own = np.sqrt(covariances[:, 0, 0]).mean()
-    return np.divide(own, spread, out=np.ones_like(spread), where=spread > 0)
+    return np.asarray(np.divide(own, spread, out=np.ones_like(spread), where=spread > 0))
 
 
 def _covariances(logits: CalipLogits) -> Float[np.ndarray, "m 3 3"]:

@@ -123,7 +123,8 @@ def beta_landscape(
     order = np.argsort(rows, kind="stable")
     weights = [torch.as_tensor(given, dtype=terms[0].dtype) for given in (beta1, rows[order], columns)]
     box = [(float(given.min()), float(given.max())) for given in weights]
-    grid = _Grid(*(given.to(target.device) for given in weights), box)
+    first, second, third = (given.to(target.device) for given in weights)
+    grid = _Grid(first, second, third, box)
     changes = torch.zeros(len(columns), len(rows) + 1, dtype=torch.int64, device=target.device)
     step = max(1, CHUNK // logits.clip.shape[1])
     for start in range(0, len(target), step):

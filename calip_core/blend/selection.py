@@ -211,14 +211,14 @@ def information(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
     Unlike ``certainty`` it does not reward calling everything by one name.
     """
     each, overall = entropies(logits, grid.beta2, grid.beta3)
-    return overall - each
+    return np.asarray(overall - each)
 
 
 def term_agreement(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
     """Share of the three terms that predict what the blend predicts, averaged over the images."""
     predicted = predictions(logits, grid.beta2, grid.beta3)  # (n, r c)
     terms = (logits.clip, logits.text_attended, logits.visual_attended)
-    agreed = sum((predicted == term.argmax(dim=1, keepdim=True)).sum(dim=0) for term in terms)
+    agreed = torch.stack([(predicted == term.argmax(dim=1, keepdim=True)).sum(dim=0) for term in terms]).sum(dim=0)
     return np.asarray((agreed.double() / (3 * len(logits))).cpu().numpy().reshape(grid.shape))
 
 

@@ -268,8 +268,7 @@ class Evaluation:
             encoder=self.encoder,
             head=self._head_part(seconds),
             choice=self._choice_part(judge, test, weights),
-            score=self._score(hits, clip_hits, test.labels, keep_hits)
-            .model_copy(update=self._control(test, fuse, control_repeats)),
+            score=self._score(hits, clip_hits, test.labels, keep_hits, self._control(test, fuse, control_repeats)),
             run=self._run_part(test.store, time.perf_counter() - start),
         )  # fmt: skip
 
@@ -333,7 +332,7 @@ class Evaluation:
         start = time.perf_counter()
         head.fit(tokens, labels, bench.text, val)
         if self._asked.criterion is not None:
-            head.adapt(Reads(test, head.reads_spatial), criterion=self._asked.criterion)
+            head.adapt(Reads(test, head.reads_spatial), self._asked.criterion)
         return time.perf_counter() - start
 
     def _hits(
@@ -369,10 +368,6 @@ class Evaluation:
 
     def _data_part(self) -> DataPart:
         question, task = self._question, self._question.task
-        support = self._support and SupportPart(
-            shots=question.shots, image_set=self._support.manifest.source, augmentations=question.augmentations,
-            nested=question.nested, short=question.short,
-        )  # fmt: skip
         return DataPart(
             task=task.name,
             split_source=task.split_source,
@@ -384,8 +379,17 @@ class Evaluation:
             class_names=hashlib.sha256("\n".join(task.classnames).encode()).hexdigest(),
             templates=task.templates,
             projection=task.projection,
-            support=support,
+            support=self._support_part(),
         )
+
+    def _support_part(self) -> SupportPart | None:
+        question = self._question
+        if self._support is None:
+            return None
+        return SupportPart(
+            shots=question.shots, image_set=self._support.manifest.source, augmentations=question.augmentations,
+            nested=question.nested, short=question.short,
+        )  # fmt: skip
 
     def _encoder_part(self) -> EncoderPart:
         manifest = self._test.manifest
@@ -447,7 +451,12 @@ class Evaluation:
         return split_template_set(self._question.task.name)[0] == dataset
 
     def _score(
-        self, hits: Bool[np.ndarray, "t"], clip_hits: Bool[np.ndarray, "t"], labels: Int64[np.ndarray, "t"], keep: bool
+        self,
+        hits: Bool[np.ndarray, "t"],
+        clip_hits: Bool[np.ndarray, "t"],
+        labels: Int64[np.ndarray, "t"],
+        keep: bool,
+        control: Mapping[str, Any],
     ) -> ScorePart:
         test = mcnemar(hits, clip_hits)
         interval = wilson_interval(int(hits.sum()), len(hits))
@@ -468,9 +477,10 @@ class Evaluation:
             mcnemar_p=test.p_value,
             hits=pack_hits(hits) if keep else None,
             clip_hits=pack_hits(clip_hits) if keep else None,
+            **control,
         )
 
-    def _control(self, test: Stream, fuse: Fuse, repeats: int) -> dict[str, object]:
+    def _control(self, test: Stream, fuse: Fuse, repeats: int) -> dict[str, Any]:
         """For CALIP's oracle: what its search gains where the attended terms are those of other images."""
         head, question = self.head, self._question
         if self._asked.protocol != "oracle" or not isinstance(head, Calip):

@@ -96,15 +96,15 @@ class Cell:
     dataset: str
     views: str | None
     backbone: str
-    tokens: str
+    tokens: TokenSpace
     method: str
     config: str | None
-    protocol: str
+    protocol: Protocol
     shots: int
     seed: int
 
     @property
-    def loads(self) -> tuple[str, str | None, str, str]:
+    def loads(self) -> tuple[str, str | None, str, TokenSpace]:
         """What has to be loaded for it; cells that share it run one after another."""
         return self.dataset, self.views, self.backbone, self.tokens
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calip_core.blend.selection import Protocol
+from calip_core.blend.protocols import Protocol
 from calip_core.methods.inputs import PUBLISHED_SCALE, Labels, Validation, check_finite, check_width
 from calip_core.methods.training import TrainingOptions, TrainingReport
 from calip_core.tokens import ImageTokens, TokenStream
@@ -115,6 +115,14 @@ class Head(nn.Module):
             ValueError: the features have another width than those it was fitted on.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define logits")
+
+    def adapt(self, tokens: TokenStream, criterion: str = "term_agreement") -> "Head":
+        """Choose hyperparameters of a fitted head on unlabelled images; only ``label_free`` heads can.
+
+        Raises:
+            NotImplementedError: this head cannot.
+        """
+        raise NotImplementedError(f"{self.name} cannot choose without labels")
 
     def forward(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
         """What ``logits`` says."""

@@ -4,16 +4,13 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
-from calip_core.methods.recipes import published_recipe
-
 from calip_core.analysis.speed_records import Measurement
 from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
-from calip_core.evaluation.support_sets import coop_support_and_val
-from calip_core.features.encode import encode_split
-from calip_core.methods import CalipFsConfig, TrainingOptions, make_method
+from calip_core.evaluation.support_sets import support_split, validation_split
+from calip_core.features import encode_split, text_features
+from calip_core.methods import CalipFs, CalipFsConfig, TrainingOptions, make_method
 from calip_core.metrics import accuracy
-from calip_core.prompts import zero_shot_classifier
 
 SHOTS, SEED = (1, 16), 1
 TASK, BACKBONE = "mini-pairs", "mini-rn"
@@ -23,19 +20,17 @@ PROFILED_EPOCHS = 4
 def run() -> Iterator[Measurement]:
     """Accuracy, seconds a fit and what share of it are matrix products, for every trained head."""
     backbone, task = load_backbone(BACKBONE, precision="fp32"), load_task(TASK)
-    splits = {name: encode_split(backbone, split, progress=False) for name, split in task.splits.items()}
-    text = zero_shot_classifier(backbone, task.classnames, task.templates)
-    test, labels = splits["test"]
+    text = text_features(backbone, task.classnames, task.templates)
+    test, labels = encode_split(backbone, task.splits["test"], progress=False)
     zero_shot = 100 * accuracy(test.pooled @ text.T, labels)
     yield Measurement(what=f"{TASK} with {BACKBONE}: zero-shot accuracy", value=zero_shot, unit="%")
     for shots in SHOTS:
-        drawn = coop_support_and_val(splits["train"][1], splits["val"][1], shots, SEED)
-        support, val = (pick(*splits[name], rows) for name, rows in (("train", drawn.train), ("val", drawn.val)))
-        fit = {"tokens": support[0], "labels": support[1], "text": text, "val": val}
+        drawn = (part(task, shots, SEED) for part in (support_split, validation_split))
+        support, val = (encode_split(backbone, split, progress=False) for split in drawn)
         for title, name, options in heads(shots, backbone, task.classnames):
             options = {"seed": SEED, "logit_scale": backbone.logit_scale, **options}
             started = time.perf_counter()
-            head = make_method(name, **options).fit(**fit)
+            head = make_method(name, **options).fit(*support, text, val)
             seconds = time.perf_counter() - started
             of = f"{title}, {shots} shot{'s' * (shots > 1)}"
             reached = 100 * accuracy(head.logits(test), labels)
@@ -49,7 +44,7 @@ def run() -> Iterator[Measurement]:
 def heads(shots, backbone, classnames):
     """Title, name and options of what is measured."""
     recipe = TrainingOptions.coop(shots)
-    known = published_recipe("calip_fs", dataset=TASK, shots=shots).options
+    known = CalipFs.published(TASK, shots).options
     yield "CLIP-Adapter", "clip_adapter", {"training": recipe}
     yield "Tip-Adapter-F", "tip_adapter_f", {}
     yield "CALIP-FS", "calip_fs", {"training": recipe}
@@ -58,14 +53,9 @@ def heads(shots, backbone, classnames):
     yield "CoOp", "coop", {"training": recipe, "backbone": backbone, "classnames": classnames}
 
 
-def pick(tokens, labels, rows):
-    """Some images of a split."""
-    return tokens[rows.tolist()], labels[rows]
-
-
 def product_share(name, options, support, text) -> float:
     """Share of a few epochs' processor time that goes into matrix products, with the head's own optimiser and batch."""
-    recipe = make_method(name, **options).training
+    recipe = make_method(name, **options).options.training
     head = make_method(name, **{**options, "training": dataclasses.replace(recipe, epochs=PROFILED_EPOCHS)})
     head.profile = True
     return head.fit(*support, text).report.product_share

@@ -5,8 +5,8 @@ import pytest
 from calip_core.backbones import load_backbone
 from calip_core.datasets import disk_datasets, load_task
 from calip_core.datasets.standins import write_standin
-from calip_core.evaluation import benchmark
-from calip_core.evaluation import store as results
+from calip_core.evaluation.evaluate import evaluate
+from calip_core.evaluation.store import append, load
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,14 @@ def cache(monkeypatch, tmp_path_factory):
 def test_a_dataset_becomes_a_record(name, standins, backbone, tmp_path):
     task = load_task(name, standins)
     test = task.splits["test"]
-    record = benchmark.run(task, backbone, "calip", "fixed", features=tmp_path, progress=False)
-    results.append(record, tmp_path / "runs.jsonl")
-    (kept,) = results.load(tmp_path / "runs.jsonl")
+    record = evaluate(task, backbone, "calip", features=tmp_path, progress=False)
+    append(record, tmp_path / "runs.jsonl")
+    (kept,) = load(tmp_path / "runs.jsonl")
     assert kept == record
-    assert (kept.dataset, kept.images, kept.classes) == (name, len(test) // test.views, len(task.classnames))
-    assert "stand-in" in kept.split_source
-    assert len(kept.correct()) == kept.images
+    data = kept.data
+    assert (data.task, data.images, data.classes) == (name, len(test) // test.views, len(task.classnames))
+    assert "stand-in" in data.split_source
+    assert len(kept.correct()) == data.images
 
 
 @pytest.mark.parametrize("layout", ["hdf5", "text", "off"])

@@ -30,7 +30,7 @@ def ray_engine(address: str | None = None) -> Engine:
         started_here = not ray.is_initialized()
         if started_here:
             _connect(ray, address)
-        gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
+        gpus = 1 if _resources(ray).get("GPU", 0) else 0
         remote = ray.remote(num_gpus=gpus, max_retries=_RETRIES)(_run)
         running = {remote.remote(group): group for group in groups}
         try:
@@ -53,6 +53,11 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(address=address, log_to_driver=False)
         return
     ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+
+
+def _resources(ray: Any) -> dict[str, float]:
+    resources: dict[str, float] = ray.cluster_resources()
+    return resources
 
 
 def _run(group: Group) -> list[Outcome]:
