@@ -19,7 +19,8 @@ LAZY = "calip_core", "calip_core.backbones", "calip_core.datasets", "calip_core.
 
 def loaded_after(code):
     """Which of the heavy packages a fresh process has loaded after it ran some code."""
-    report = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint([m for m in {HEAVY} if m in sys.modules])"
+    run = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\n"
+    report = f"{run}print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
     return ast.literal_eval(done.stdout.splitlines()[-1])
 

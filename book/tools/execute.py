@@ -56,10 +56,10 @@ def records_of_datasets(root: Path = ROOT) -> list[bytes]:
     """
     cards = (root / "data" / "cards").glob("*.yaml")
     datasets = {card.stem for card in cards if "layout" in yaml.safe_load(card.read_text(encoding="utf-8"))}
-    files = [root / "results" / name for name in ("runs.jsonl", "fewshot.jsonl")]
-    lines = [line for file in files if file.is_file() for line in file.read_bytes().splitlines()]
+    file = root / "results" / "runs.jsonl"
+    lines = file.read_bytes().splitlines() if file.is_file() else []
     real = [line for line in lines if b'"standin":true' not in line]
-    return [line for line in real if any(f'"dataset":"{name}"'.encode() in line for name in datasets)]
+    return [line for line in real if any(f'"task":"{name}"'.encode() in line for name in datasets)]
 
 
 def common_fingerprint(root: Path = ROOT) -> str:

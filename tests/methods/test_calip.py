@@ -58,7 +58,8 @@ def test_validation_chooses_on_the_grid_that_is_set():
     for head.grid in (None, grid):
         head.fit(None, None, text, (tokens, labels))
         expected = selection.validation(calip_logits(tokens, text), labels, head.grid)
-        assert head.selection == expected and head.chosen == {"beta1": 1, "beta2": expected.beta2, "beta3": expected.beta3}
+        assert head.selection == expected
+        assert head.chosen == {"beta1": 1, "beta2": expected.beta2, "beta3": expected.beta3}
     assert head.selection.grid == str(grid)
 
 

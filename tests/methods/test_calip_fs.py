@@ -54,7 +54,8 @@ def by_loops(tokens, state, config, scale):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_terms_and_blend_follow_the_equations(name):
     tokens, text = random_support()
-    head = CalipFs(beta1=1.1, beta2=0.7, beta3=0.4, config=CONFIGS[name], training=SHORT, logit_scale=7.0).fit(tokens, LABELS, text)
+    head = CalipFs(beta1=1.1, beta2=0.7, beta3=0.4, config=CONFIGS[name], training=SHORT, logit_scale=7.0)
+    head.fit(tokens, LABELS, text)
     others = random_features(n=4, seed=9)[0]
     clip, attended, visual = by_loops(others, head.state_dict(), CONFIGS[name], 7.0)
     terms = head.terms(others)
@@ -94,7 +95,8 @@ def test_every_layer_learns_and_nothing_else_does():
     spatial, words = tokens.spatial.clone(), text.clone()
     first = CalipFs(training=STILL).fit(tokens, LABELS, text).state_dict()
     state = CalipFs(training=SHORT).fit(tokens, LABELS, text).state_dict()
-    assert set(state) == {"text", "beta1", "beta2", "beta3", "post", *(f"{side}_{role}" for side in "st" for role in "qkv")}
+    projections = {f"{side}_{role}" for side in "st" for role in "qkv"}
+    assert set(state) == {"text", "beta1", "beta2", "beta3", "post"} | projections
     changed = {name for name in state if not torch.equal(state[name], first[name])}
     assert changed == set(state) - {"text", "beta1", "beta2", "beta3"}
     assert torch.equal(tokens.spatial, spatial) and torch.equal(text, words)

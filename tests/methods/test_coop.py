@@ -58,7 +58,8 @@ def by_clip(model, vectors, ends):
 @pytest.mark.parametrize(("position", "sentence"), [("end", "a photo of a {}."), ("middle", "a photo {} of a.")])
 def test_a_context_of_words_gives_the_features_of_the_sentence(miniature, position, sentence):
     tokens, text = random_features(n=len(LABELS), c=128, k=5, dtype=torch.float32)
-    head = CoOp(backbone=miniature, classnames=NAMES, init="a photo of a", position=position, training=STILL).fit(tokens, LABELS, text)
+    head = CoOp(backbone=miniature, classnames=NAMES, init="a photo of a", position=position, training=STILL)
+    head.fit(tokens, LABELS, text)
     assert head.state_dict()["context"].shape == (4, 64)
     expected = miniature.encode_text([sentence.format(name) for name in NAMES])
     torch.testing.assert_close(head.state_dict()["text"], expected, rtol=1e-4, atol=1e-5)
@@ -92,7 +93,8 @@ def test_prompts_read_start_context_name_stop_end(backbone):
 def test_chunks_of_classes_change_nothing(backbone):
     tokens, text = features()
     heads = [
-        CoOp(backbone=backbone, classnames=NAMES, context=4, chunk=chunk, training=SHORT).fit(tokens, LABELS, text) for chunk in (256, 2)
+        CoOp(backbone=backbone, classnames=NAMES, context=4, chunk=chunk, training=SHORT).fit(tokens, LABELS, text)
+        for chunk in (256, 2)
     ]
     for name in ("context", "text"):
         torch.testing.assert_close(heads[0].state_dict()[name], heads[1].state_dict()[name], rtol=1e-4, atol=1e-5)
@@ -112,7 +114,8 @@ def test_half_precision_weights_are_read_in_float32():
     half = Backbone.from_clip("small", random_clip("rn"), precision="bf16")
     full = Backbone.from_clip("small", random_clip("rn"), precision="fp32")
     tokens, text = features()
-    found = [CoOp(backbone=b, classnames=NAMES, context=4, training=SHORT).fit(tokens, LABELS, text).state_dict()["text"] for b in (half, full)]
+    heads = [CoOp(backbone=backbone, classnames=NAMES, context=4, training=SHORT) for backbone in (half, full)]
+    found = [head.fit(tokens, LABELS, text).state_dict()["text"] for head in heads]
     assert found[0].dtype == torch.float32
     assert float((found[0] * found[1]).sum(dim=1).min()) > 0.99
 

@@ -52,9 +52,9 @@ def test_records_of_real_datasets_count_and_the_datasets_themselves_do_not(root)
     (root / "data/datasets/eurosat").mkdir(parents=True)
     (root / "data/datasets/eurosat/1.jpg").write_text("a large image")
     (root / "results").mkdir()
-    (root / "results/runs.jsonl").write_text('{"dataset":"mini-shapes"}\n')
+    (root / "results/runs.jsonl").write_text('{"task":"mini-shapes"}\n')
     assert tool.common_fingerprint(root) == before
-    (root / "results/runs.jsonl").write_text('{"dataset":"mini-shapes"}\n{"dataset":"eurosat"}\n')
+    (root / "results/runs.jsonl").write_text('{"task":"mini-shapes"}\n{"task":"eurosat"}\n')
     assert tool.common_fingerprint(root) != before
 
 

@@ -1,0 +1,191 @@
+"""Sweeps: what is refused before anything starts, what is shared, and what ends when a sweep is stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from calip_core.evaluation.engines.local import local_engine
+from calip_core.evaluation.store import load
+from calip_core.evaluation.sweep import Outcome, Summary, groups_of, make_sweep, read_sweep, run_sweep
+from calip_core.evaluation.worker import run_group
+from calip_core.methods import METHODS
+from calip_core.methods.registry import HEADS
+
+GRID = """
+datasets: [digits]
+backbones: [mini-rn]
+protocols: [fixed, validation]
+samples: 40
+"""
+CALIP = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())"]
+
+
+def write(folder, text=GRID):
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_cells_are_the_product_and_those_of_one_backbone_stand_together():
+    sweep = make_sweep(
+        datasets=["digits", "mini-solids"], backbones=["mini-rn", "mini-vit"], methods=["calip", "gda"],
+        configs=["official", "paper"], shots=[0, 1, 4], seeds=[1, 2], views=["pointclip", "pointclip_v2"],
+    )  # fmt: skip
+    cells = sweep.cells()
+    assert len(cells) == len(set(cells)) == (1 + 2) * 2 * (2 + 2) * 2  # data, backbones, configs and shots, seeds
+    assert {cell.shots for cell in cells if cell.method == "calip"} == {0}
+    assert {cell.shots for cell in cells if cell.method == "gda"} == {1, 4}
+    results = Path("runs.jsonl")
+    groups = groups_of(sweep, results)
+    assert len(groups) == 3 * 2 and all(len({cell.loads for cell in group.cells}) == 1 for group in groups)
+    shards = [groups_of(sweep, results, shard=(i, 5)) for i in range(1, 6)]
+    assert [cell for shard in shards for group in shard for cell in group.cells] == cells
+
+
+def test_what_is_known_of_heads_without_loading_them_is_true():
+    assert {name: entry.learns for name, entry in HEADS.items()} == {
+        name: head.sees == "labels" for name, head in METHODS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[digits]", "[digitz]"), "unknown dataset 'digitz'"),
+        (("[mini-rn]", "[mini-rm]"), "unknown backbone 'mini-rm'"),
+        (("samples: 40", "seeds: [010]"), "seeds.0: Input should be a valid integer"),
+        (("samples: 40", "seeds: [true]"), "seeds.0: Input should be a valid integer"),
+        (("samples: 40", "seeds: [-1]"), "seeds.0: Input should be greater than or equal to 0"),
+        (("samples: 40", "samples: 0"), "samples"),
+        (("samples: 40", "samples: 40\nsamples: 50"), "the key 'samples' is given in line 5 and again"),
+        (("samples: 40", "sample: 40"), "sample: Extra inputs are not permitted"),
+        (("samples: 40", "methods: [gdb]"), "methods has gdb, expected some of zero_shot, calip"),
+        (("samples: 40", "methods: [gda]"), "gda learn from labelled images: give shots"),
+        (("samples: 40", "configs: [ours]"), "configs has ours, expected some of official"),
+        (("samples: 40", "views: [all]"), "views has all, expected some of"),
+        (("fixed, validation", "fix"), "protocols.0"),
+        (("samples: 40", "tokens: [values]"), "tokens.0"),
+        (("datasets: [digits]", "datasets: []"), "datasets"),
+    ],
+)
+def test_every_name_type_and_range_is_checked_first(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        read_sweep(write(tmp_path, GRID.replace(*change)))
+    assert "sweep.yaml" in str(caught.value)
+
+
+def test_a_bad_file_is_refused_by_the_command_before_torch_is_imported(tmp_path):
+    path = write(tmp_path, GRID.replace("digits", "digitz"))
+    code = (
+        f"import sys; from calip_core.cli import main; status = main(['sweep', {str(path)!r}]); "
+        "print(status, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"] and "unknown dataset 'digitz'" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def environment(cache, monkeypatch):
+    monkeypatch.setenv("CALIP_CACHE", str(cache))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_sweep_measures_each_cell_once_and_resumes(tmp_path):
+    results = tmp_path / "runs.jsonl"
+    groups = groups_of(read_sweep(write(tmp_path)), results)
+    first = run_sweep(groups, local_engine(), progress=False)
+    assert (len(first.measured), first.exit_status) == (2, 0)
+    assert [record.choice.protocol for record in load(results)] == ["fixed", "validation"]
+    again = run_sweep(groups, local_engine(), progress=False)
+    assert (len(again.recorded), len(again.measured)) == (2, 0) and len(load(results)) == 2
+    more = groups_of(read_sweep(write(tmp_path, GRID + "seeds: [0, 1]\n")), results)
+    assert str(run_sweep(more, local_engine(), progress=False)) == "2 recorded before, 2 measured now, 0 failed"
+
+
+@pytest.mark.usefixtures("environment")
+def test_sweeps_at_once_share_the_work(tmp_path):
+    path = write(tmp_path, GRID + "seeds: [0, 1, 2]\n")
+    command = [*CALIP, "sweep", str(path), "--results", str(tmp_path / "runs.jsonl"), "--quiet"]
+    sweeps = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [sweep.communicate()[0] for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0]
+    keys = [record.key for record in load(tmp_path / "runs.jsonl")]
+    assert len(keys) == len(set(keys)) == 6
+    assert sum(int(text.split(", ")[1].split()[0]) for text in printed) == 6
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path):
+    sweep = make_sweep(datasets=["photos", "digits"], backbones=["mini-rn"], protocols=["validation"], samples=20)
+    summary = run_sweep(groups_of(sweep, tmp_path / "runs.jsonl"), local_engine(), progress=False)
+    assert [cell.dataset for cell in summary.measured] == ["digits"] and summary.exit_status == 1
+    assert "has no val images" in next(iter(summary.failed.values()))
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_worker_that_dies_loses_its_cell_alone(tmp_path):
+    sweep = make_sweep(datasets=["digits"], backbones=["mini-rn"], seeds=[0, 1], samples=20)
+    (group,) = groups_of(sweep, tmp_path / "runs.jsonl")
+    deadly = replace(group.cells[0], dataset=_Deadly("digits"))
+    outcomes = list(local_engine()([replace(group, cells=(deadly,)), group]))
+    assert [outcome.state for outcome in outcomes] == ["failed", "measured", "measured"]
+    assert "its process died (exit status 3)" in outcomes[0].reason
+
+
+class _Deadly(str):
+    """A dataset's name that ends the process in which it is unpickled."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_sweep_says_what_is_left_and_leaves_no_process(tmp_path, number, status):
+    path = write(tmp_path, GRID.replace("40", "all").replace("[mini-rn]", "[mini-rn, mini-vit]"))
+    command = [*CALIP, "sweep", str(path), "--results", str(tmp_path / "runs.jsonl"), "--quiet"]
+    sweep = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    children = []
+    while not children:
+        time.sleep(0.05)
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(sweep.pid)], capture_output=True, text=True)
+        children = listed.stdout.split()
+    time.sleep(1)
+    sweep.send_signal(number)
+    printed = sweep.communicate(timeout=60)[1]
+    assert sweep.returncode == status and "left: interrupted, run the same command again" in printed
+    assert not any(os.path.exists(f"/proc/{child}") for child in children)
+
+
+@pytest.mark.usefixtures("environment")
+def test_ray_measures_the_same_cells(tmp_path):
+    pytest.importorskip("ray")
+    from calip_core.evaluation.engines.ray import ray_engine
+
+    groups = groups_of(read_sweep(write(tmp_path)), tmp_path / "runs.jsonl")
+    summary = run_sweep(groups, ray_engine(), progress=False)
+    assert (len(summary.measured), summary.failed) == (2, {})
+    (group,) = groups
+    assert [outcome.state for outcome in run_group(group)] == ["recorded", "recorded"]
+
+
+def test_a_summary_counts_and_explains():
+    (cell,) = make_sweep(datasets=["digits"], backbones=["mini-rn"]).cells()
+    summary = Summary()
+    summary.add(Outcome(cell, "failed", "ValueError: no"))
+    assert str(summary).splitlines() == [
+        "0 recorded before, 0 measured now, 1 failed",
+        "  failed: digits mini-rn calip fixed seed 0: ValueError: no",
+    ]
