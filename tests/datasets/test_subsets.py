@@ -14,7 +14,7 @@ from calip_core.datasets.subsets import CloudSubset, ImageSubset, blurred, rando
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore
 from tests.backbones.clips import random_clip
-from tests.evaluation.test_benchmark import cloud_task
+from tests.evaluation.tasks import cloud_task
 
 
 def noise(index):

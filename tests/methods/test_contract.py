@@ -10,7 +10,7 @@ import torch
 from calip_core.backbones import load_backbone
 from calip_core.backbones.base import Backbone
 from calip_core.datasets import load_task
-from calip_core.datasets.subsets import DrawnImages, DrawnViews
+from calip_core.datasets.subsets import CloudSubset, ImageSubset
 from calip_core.evaluation.support_sets import coop_support
 from calip_core.features import FeatureStore
 from calip_core.methods import METHODS, Head, TrainingDivergedError, TrainingOptions, make_method
@@ -360,7 +360,7 @@ def measured(tmp_path_factory):
     def measure(task, method, shots, limit, **options):
         train, test = task.splits["train"], task.splits["test"]
         drawn = coop_support(train.labels, shots, 1, views=train.views).tolist()
-        chosen = DrawnViews(train, drawn) if task.view_set else DrawnImages(train, drawn, 0, 1)
+        chosen = CloudSubset(train, drawn) if task.view_set else ImageSubset(train, drawn, 0, 1)
         stores = [
             FeatureStore.encode(backbone, split, root=root, name=name, limit=some, progress=False)
             for split, name, some in ((chosen, f"{task.name}-{shots}", None), (test, f"{task.name}-test", limit))
