@@ -34,7 +34,7 @@ def publish(standins, tmp_path, monkeypatch):
     def use(*sources, **changes):
         first = Source.model_validate(published | changes)
         card = load_card("eurosat").model_copy(update={"sources": (first, *map(Source.model_validate, sources))})
-        for module in ("fetch", "inventory"):
+        for module in ("fetch.fetching", "inventory"):
             monkeypatch.setattr(f"calip_core.datasets.{module}.load_card", lambda name: card)
         return archive
 
