@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: "Subparsers") -> None:
     """Add the sub-command."""
-    parser = subparsers.add_parser("datasets", help="list the datasets: present, half there or missing")
+    parser = subparsers.add_parser("datasets", help="list the datasets: complete, incomplete or missing")
     add_root(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one line a dataset, and what is wrong with those that are half there."""
+    """Print one line per dataset, and what is wrong with incomplete ones."""
     from calip_core.datasets.inventory import inventory
 
     print(f"under {arguments.root} (train/val/test images or clouds):")
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(status: "Status") -> str:
-    """One line; a second one where a dataset is half there."""
+    """One line; a second one where a dataset is incomplete."""
     state = "stand-in" if status.standin and status.state == "complete" else status.state
     found = _counts(status.found) if status.found else "-"
     line = f"{status.name:<22} {state:<11} {found:>21} of {_counts(status.expected):<22}"

@@ -45,7 +45,7 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
             ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
-        ValueError: the name is unknown, the images do not make a task, a dataset is only half there.
+        ValueError: the name is unknown, the images do not make a task, or a dataset is incomplete.
         TypeError: this task has no such option.
         OSError: files are missing or cannot be read.
     """
