@@ -21,7 +21,8 @@ def test_records_survive_json_and_tell_their_hits():
     [
         {"score": {"top1": 55.0}}, {"score": {"hits": "qg=="}},
         {"choice": {"labels_seen": "test"}}, {"data": {"images": 0}}, {"data": {"limit": 0}}, {"seed": -1},
-        {"data": {"surprise": 1}}, {"run": {"time": "2026-01-01T00:00:00"}}, {"data": {"projection": "pointclip, 1024 points"}},
+        {"data": {"surprise": 1}}, {"run": {"time": "2026-01-01T00:00:00"}},
+        {"data": {"projection": "pointclip, 1024 points"}},
         {"score": {"gain": float("nan")}},
     ],
 )  # fmt: skip
