@@ -83,17 +83,18 @@ def test_ctrl_c_ends_quietly(monkeypatch, capsys):
     def stop(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("calip_core.commands.datasets.inventory", stop)
+    monkeypatch.setattr("calip_core.datasets.inventory.inventory", stop)
     assert main(["datasets"]) == 130
     assert "stopped" in capsys.readouterr().err
 
 
 def test_every_command_has_help(capsys):
-    for command in ("datasets", "fetch", "standin"):
+    for command in ("datasets", "encode", "fetch", "standin"):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert "--root" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="0"):
-        main(["sweep", "--help"])
-    assert "--engine" in capsys.readouterr().out
-    assert len(cli.COMMANDS) == 4
+    for command in ("evaluate", "report", "sweep"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+        assert "--results" in capsys.readouterr().out
+    assert len(cli.COMMANDS) == 7

@@ -8,6 +8,7 @@ import yaml
 from calip_core.datasets import available_tasks, cards, disk_datasets, load_task, offline_tasks
 from calip_core.datasets.cards import CARD_DIR, available_cards, load_card
 from calip_core.datasets.fetch.archives import is_archive
+from calip_core.datasets.task import Task
 from calip_core.paths import DATA_DIR
 
 GOOD = {

@@ -156,7 +156,7 @@ class _Deadly(str):
 def test_a_stopped_sweep_says_what_is_left_and_leaves_no_process(tmp_path, number, status):
     path = write(tmp_path, GRID.replace("40", "all").replace("[mini-rn]", "[mini-rn, mini-vit]"))
     command = [*CALIP, "sweep", str(path), "--results", str(tmp_path / "runs.jsonl"), "--quiet"]
-    sweep = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    sweep = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_hear_ctrl_c)
     children = []
     while not children:
         time.sleep(0.05)
@@ -166,7 +166,15 @@ def test_a_stopped_sweep_says_what_is_left_and_leaves_no_process(tmp_path, numbe
     sweep.send_signal(number)
     printed = sweep.communicate(timeout=60)[1]
     assert sweep.returncode == status and "left: interrupted, run the same command again" in printed
-    assert not any(os.path.exists(f"/proc/{child}") for child in children)
+    deadline = time.monotonic() + 30
+    while any(os.path.exists(f"/proc/{child}") for child in children):
+        assert time.monotonic() < deadline, "a process outlives its sweep"
+        time.sleep(0.1)
+
+
+def _hear_ctrl_c():
+    """A shell in the background ignores SIGINT, and what it starts inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.usefixtures("environment")
