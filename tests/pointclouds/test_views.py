@@ -5,7 +5,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from calip_core.pointclouds import views
+from calip_core.paths import DATA_DIR
+from calip_core.pointclouds import names, views
 from calip_core.pointclouds.projection import depth_maps
 from calip_core.pointclouds.views import ViewSet, available_view_sets, view_set
 
