@@ -45,6 +45,7 @@ samples: int = 1000  # at most so many test and validation images; 0: all of the
 from calip_core.evaluation.evaluate import evaluate
 from calip_core.methods.calip import CONFIGS
 from calip_core.blend import selection
+from calip_core.blend.protocols import PROTOCOLS
 from calip_core.teaching import (
     AtLeast,
     BackboneName,
@@ -59,7 +60,7 @@ check_parameters(
     dataset=TaskName,
     backbone=BackboneName,
     config=Choice(*CONFIGS),
-    protocol=Choice(*selection.PROTOCOLS),
+    protocol=Choice(*PROTOCOLS),
     seed=Seed,
     samples=AtLeast(0),
 )
@@ -185,7 +186,7 @@ side_by_side = {
         control_repeats=10,
         progress=False,
     )
-    for how in selection.PROTOCOLS
+    for how in PROTOCOLS
     if not why_not(how)
 }
 table(
@@ -205,11 +206,7 @@ table(
         ]
         for how, one in side_by_side.items()
     ]
-    + [
-        [how, "", "", "", why_not(how), ""]
-        for how in selection.PROTOCOLS
-        if why_not(how)
-    ],
+    + [[how, "", "", "", why_not(how), ""] for how in PROTOCOLS if why_not(how)],
     [
         "protocol",
         "labels seen",
