@@ -44,8 +44,8 @@ samples: int = 1000  # at most so many test and validation images; 0: all of the
 # %%
 from calip_core.evaluation.evaluate import evaluate
 from calip_core.methods.calip import CONFIGS
+from calip_core.blend import protocols as known_protocols
 from calip_core.blend import selection
-from calip_core.blend.protocols import PROTOCOLS
 from calip_core.teaching import (
     AtLeast,
     BackboneName,
@@ -60,7 +60,7 @@ check_parameters(
     dataset=TaskName,
     backbone=BackboneName,
     config=Choice(*CONFIGS),
-    protocol=Choice(*PROTOCOLS),
+    protocol=Choice(*known_protocols.PROTOCOLS),
     seed=Seed,
     samples=AtLeast(0),
 )
@@ -186,7 +186,7 @@ side_by_side = {
         control_repeats=10,
         progress=False,
     )
-    for how in PROTOCOLS
+    for how in known_protocols.PROTOCOLS
     if not why_not(how)
 }
 table(
@@ -206,7 +206,11 @@ table(
         ]
         for how, one in side_by_side.items()
     ]
-    + [[how, "", "", "", why_not(how), ""] for how in PROTOCOLS if why_not(how)],
+    + [
+        [how, "", "", "", why_not(how), ""]
+        for how in known_protocols.PROTOCOLS
+        if why_not(how)
+    ],
     [
         "protocol",
         "labels seen",
