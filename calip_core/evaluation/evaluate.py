@@ -3,11 +3,10 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +15,14 @@ from torch import Tensor
 
 from calip_core.backbones.base import Backbone
 from calip_core.blend import selection, view_weights
-from calip_core.blend.protocols import PROTOCOLS, LabelsSeen, Protocol
-from calip_core.blend.selection import CRITERIA, Grid
+from calip_core.blend.protocols import LabelsSeen, Protocol
+from calip_core.blend.selection import Grid
 from calip_core.blend.view_weights import ViewWeights
 from calip_core.datasets import split_template_set
 from calip_core.datasets.task import Split, Task
 from calip_core.environment import commit, device_name, library_version, package_versions
+from calip_core.evaluation.question import Question
 from calip_core.evaluation.record import (
-    Asked,
     ChoicePart,
     DataPart,
     EncoderPart,
@@ -39,8 +38,7 @@ from calip_core.evaluation.record import (
 from calip_core.evaluation.streams import Bench, Reads, Stream
 from calip_core.evaluation.support_sets import Short, support_split, validation_split
 from calip_core.features import FeatureStore, PlannedStore, text_features
-from calip_core.methods import METHODS, make_method
-from calip_core.methods.base import Head, Recipe, Sees
+from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
 from calip_core.metrics import Interval, correct_predictions, mcnemar, paired_interval, wilson_interval
 from calip_core.tokens import CalipLogits, ImageTokens
@@ -143,85 +141,13 @@ def plan(
         ValueError: as ``evaluate`` does, before anything is encoded.
         TypeError: the head has no such option.
     """
-    for name, value, known in (
-        ("method", method, METHODS), ("protocol", protocol, PROTOCOLS), ("criterion", criterion, CRITERIA),
-        ("view_weighting", view_weighting, get_args(ViewWeighting)),
-    ):  # fmt: skip
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, expected 0 or more")
-    asked = Asked(
-        protocol,
-        criterion if protocol == "label-free" else None,
-        None if grid is None else str(grid),
-        view_weighting if task.view_set else None,
-        batch_size,
-    )
-    question = _Question(task, backbone, method, shots, seed, limit, augmentations, nested, short, grid, features)
-    _check(question, asked)
-    return Evaluation(question, asked, dict(options or {}))
-
-
-@dataclass(frozen=True)
-class _Question:
-    """Everything that a caller asks but the choice."""
-
-    task: Task
-    backbone: Backbone
-    method: str
-    shots: int
-    seed: int
-    limit: int | None
-    augmentations: int
-    nested: bool
-    short: Short
-    grid: Grid | None
-    features: Path | None
-
-    @property
-    def head(self) -> type[Head]:
-        return METHODS[self.method]
-
-
-def _check(question: _Question, asked: Asked) -> None:
-    """Refuse what cannot be measured, before anything is encoded."""
-    _check_shots(question)
-    _check_protocol(question, asked)
-    if question.task.view_set and asked.view_weighting == "published":
-        view_weights.published(question.task.view_set, question.task.name, question.backbone.published_name)
-    if asked.view_weighting == "searched" and asked.protocol not in ("validation", "oracle"):
-        raise ValueError(
-            f"view_weighting is 'searched', which needs labels, but protocol {asked.protocol!r} sees none: choose "
-            "validation or oracle, or view weights that are uniform or published"
-        )
-    if asked.batch_size is not None and (question.head.sees != "batch" or asked.batch_size < 1):
-        raise ValueError(
-            f"batch_size is {asked.batch_size}, expected at least 1, and for a head that sees a batch: "
-            f"{question.method} sees {question.head.sees}"
-        )
-
-
-def _check_shots(question: _Question) -> None:
-    method, shots, learns = question.method, question.shots, question.head.sees == "labels"
-    if learns and shots < 1:
-        raise ValueError(f"shots is {shots}, but {method} learns from a support set: ask for at least 1 shot")
-    if not learns and (shots or question.augmentations):
-        raise ValueError(f"shots is {shots}, but {method} takes no support set: ask for 0 shots and no augmentations")
-
-
-def _check_protocol(question: _Question, asked: Asked) -> None:
-    task = question.task
-    if asked.protocol == "label-free" and not question.head.label_free:
-        able = ", ".join(name for name, head in METHODS.items() if head.label_free)
-        raise ValueError(f"{question.method} cannot choose without labels; the protocol 'label-free' is for {able}")
-    needed = ["test"] + ["train"] * bool(question.shots) + ["val"] * (asked.protocol == "validation")
-    for split in needed:
-        if not len(task.splits[split]):
-            raise ValueError(
-                f"task {task.name} has no {split} images, which this evaluation needs: choose another protocol of "
-                f"{', '.join(PROTOCOLS)}, or another task"
-            )
+    question = Question(
+        task=task, backbone=backbone, method=method, protocol=protocol, shots=shots, seed=seed, limit=limit,
+        options=dict(options or {}), augmentations=augmentations, nested=nested, short=short,
+        view_weighting=view_weighting, criterion=criterion, grid=grid, batch_size=batch_size, features=features,
+    )  # fmt: skip
+    question.check()
+    return Evaluation(question)
 
 
 class Evaluation:
@@ -233,10 +159,10 @@ class Evaluation:
         head: not fitted yet.
     """
 
-    def __init__(self, question: _Question, asked: Asked, options: dict[str, Any]) -> None:
-        self._question, self._asked = question, asked
-        self._recipe = _recipe(question, asked.protocol)
-        self.head = _make_head(question, {**self._recipe.options, **options})
+    def __init__(self, question: Question) -> None:
+        self._question, self._asked = question, question.asked
+        self._recipe = question.recipe()
+        self.head = question.make_head(self._recipe)
         self._test = self._planned(question.task.splits["test"], "test", question.limit)
         self._support = self._planned_support() if question.shots else None
         self.data, self.encoder = self._data_part(), self._encoder_part()
@@ -511,32 +437,6 @@ class Evaluation:
 def store_name(task: Task, part: str) -> str:
     """The name of a feature store: of the dataset, as other prompts have the same images, and of the part."""
     return f"{split_template_set(task.name)[0]}-{part}"
-
-
-def _recipe(question: _Question, protocol: Protocol) -> Recipe:
-    head, backbone = question.head, question.backbone
-    if protocol == "fixed":
-        return head.fixed(question.shots)
-    if protocol == "published":
-        return head.published(
-            dataset=question.task.name, shots=question.shots,
-            backbone=backbone.published_name, logit_scale=backbone.logit_scale,
-        )  # fmt: skip
-    return head.choosing(question.shots)
-
-
-def _make_head(question: _Question, options: Mapping[str, Any]) -> Head:
-    """The head with what every evaluation knows filled in: scale, seed, backbone, class names, numbers of views."""
-    known = {
-        "logit_scale": question.backbone.logit_scale,
-        "seed": question.seed,
-        "backbone": question.backbone,
-        "classnames": question.task.classnames,
-        "views": max(1, question.augmentations),
-        "cloud_views": question.task.splits["test"].views,
-    }
-    accepted = question.head.accepts()
-    return make_method(question.method, **{k: v for k, v in known.items() if k in accepted} | dict(options))
 
 
 def _fusion(weights: ViewWeights | None) -> Fuse:
