@@ -1,0 +1,5 @@
+"""Pictures."""
+
+from tests.fuzz.harness import Target
+
+TARGETS: list[Target] = []
