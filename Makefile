@@ -8,7 +8,7 @@ HTML := book/_build/html
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint bench sync serve lock clean
+.PHONY: help book test lint fuzz bench sync serve lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ lint: $(INSTALLED)  ## ruff and a strict type check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet notebooks
 	$(BIN)/mypy
+
+fuzz: $(INSTALLED)  ## feed 10,000 mutated files to every reader (the tests feed 1,000)
+	$(BIN)/python -m tests.fuzz
 
 bench: $(INSTALLED)  ## measure every speed that the book claims, on this machine
 	$(BIN)/python -m tests.benchmarks
