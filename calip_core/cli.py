@@ -1,13 +1,17 @@
 """The command ``calip``, whose sub-commands are the modules of ``calip_core.commands``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from calip_core.commands import datasets, encode, evaluate, fetch, report, standin, sweep
+from calip_core.commands.errors import in_words
 
 COMMANDS = (evaluate, encode, sweep, report, datasets, fetch, standin)
 """Each module adds its own parser."""
+
+_CLOSED_PIPE = 141  # 128 + SIGPIPE, as programs in a pipe end
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,13 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or what the sub-command gives; 1 after an error, which is printed in one line; 130 after
-        Ctrl-C.
+        Ctrl-C; 141 when the reader of its output has gone.
     """
-    arguments = build_parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        arguments = build_parser().parse_args(argv)
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Who read the output has seen enough, as in `calip datasets | head -1`. Python flushes again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
     except (ValueError, OSError) as error:
-        print(f"calip: {error}", file=sys.stderr)
+        print(f"calip: {in_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("calip: stopped; run the same command to continue", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Where the repository keeps its data, where a cache belongs, and how a file is written so that nothing is lost."""
 
+import errno
 import os
 import secrets
 import tempfile
@@ -31,7 +32,7 @@ def repository() -> Path:
 
 def cache_dir() -> Path:
     """Folder for everything that can be made again: ``$CALIP_CACHE``, else the system's own cache folder."""
-    return Path(os.environ.get("CALIP_CACHE") or platformdirs.user_cache_dir("calip"))
+    return _from_variable("CALIP_CACHE") or Path(platformdirs.user_cache_dir("calip"))
 
 
 def data_root() -> Path:
@@ -39,15 +40,41 @@ def data_root() -> Path:
 
     An installation without the repository keeps them in the system's folder for a user's data.
     """
-    return Path(os.environ.get("CALIP_DATA") or (DATA_DIR if _CHECKOUT else _user_data()) / "datasets").expanduser()
+    return _from_variable("CALIP_DATA") or (DATA_DIR if _CHECKOUT else _user_data()) / "datasets"
 
 
 def results_file() -> Path:
     """Where evaluations are recorded: ``$CALIP_RESULTS``, else ``results/runs.jsonl`` in a checkout.
 
     An installation without the repository keeps them in the system's folder for a user's data.
+
+    Raises:
+        IsADirectoryError: ``$CALIP_RESULTS`` is a folder.
     """
-    return Path(os.environ.get("CALIP_RESULTS") or (_CHECKOUT or _user_data()) / "results" / "runs.jsonl")
+    return check_results(_from_variable("CALIP_RESULTS") or (_CHECKOUT or _user_data()) / "results" / "runs.jsonl")
+
+
+def check_results(path: Path) -> Path:
+    """The path of a file of records, once it is known to be no folder.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+    """
+    if path.is_dir():
+        reason = f"is a folder, expected the file of records, such as {path / 'runs.jsonl'}"
+        raise IsADirectoryError(errno.EISDIR, reason, str(path))
+    return path
+
+
+def _from_variable(name: str) -> Path | None:
+    """The path that an environment variable names, ``~`` resolved; None where it is not set."""
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"${name} is {text!r}, a home folder that does not exist: give another path") from error
 
 
 def _user_data() -> Path:

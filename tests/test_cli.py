@@ -1,6 +1,8 @@
 """The command line: what is printed, and how it ends."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -98,3 +100,17 @@ def test_every_command_has_help(capsys):
             main([command, "--help"])
         assert "--results" in capsys.readouterr().out
     assert len(cli.COMMANDS) == 7
+
+
+def test_a_closed_pipe_ends_quietly():
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "import sys; from calip_core.cli import main; sys.exit(main(['datasets']))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_file_that_cannot_be_used_is_named_first(tmp_path, capsys):
+    assert main(["evaluate", "digits", "mini-rn", "--results", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"calip evaluate: {tmp_path}: is a folder")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from calip_core.paths import DATA_DIR, atomic_path, cache_dir, data_root
+from calip_core.paths import DATA_DIR, atomic_path, cache_dir, data_root, results_file
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -48,6 +48,24 @@ def test_the_cache_can_be_moved(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path
     monkeypatch.delenv("CALIP_CACHE")
     assert "calip" in str(cache_dir())
+
+
+@pytest.mark.parametrize(
+    ("variable", "place"), [("CALIP_CACHE", cache_dir), ("CALIP_DATA", data_root), ("CALIP_RESULTS", results_file)]
+)
+def test_a_home_folder_is_resolved_or_refused(monkeypatch, tmp_path, variable, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(variable, "~/x")
+    assert place() == tmp_path / "x"
+    monkeypatch.setenv(variable, "~nobody-of-this-name/x")
+    with pytest.raises(ValueError, match=rf"\${variable} is '~nobody"):
+        place()
+
+
+def test_a_folder_is_no_file_of_records(monkeypatch, tmp_path):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path))
+    with pytest.raises(IsADirectoryError, match="expected the file of records, such as .*runs.jsonl"):
+        results_file()
 
 
 def test_datasets_lie_where_the_environment_says(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from calip_core.commands.errors import in_words
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         sweep, engine = _sweep(arguments), engine_of(arguments)
         results = results_path(arguments)
         groups = groups_of(sweep, results, progress=True, again=True)
-    except (ValueError, ImportError) as error:
-        print(f"calip evaluate: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"calip evaluate: {in_words(error)}", file=sys.stderr)
         return 2
     summary = run_sweep(groups, engine, progress=False)
     if summary.exit_status:
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         return summary.exit_status
     from calip_core.evaluation.store import load
 
-    print(describe(load(results)[-1]))
+    (key,) = summary.measured.values()
+    print(describe(next(record for record in reversed(load(results)) if record.key == key)))
     print(f"recorded in {results}")
     return 0
 

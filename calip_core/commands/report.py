@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calip_core.commands.errors import in_words
 from calip_core.commands.sweep import add_results, results_path
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("calip report: it needs papermill: `pip install calip-core[book]`", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
-        print(f"calip report: {error}", file=sys.stderr)
+        print(f"calip report: {in_words(error)}", file=sys.stderr)
         return 2
     results = results_path(arguments).absolute()
     if not results.is_file():

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from calip_core.commands.errors import in_words
+
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
     from calip_core.evaluation.sweep import Engine
@@ -76,11 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         sweep = read_sweep(arguments.file)
-        engine = engine_of(arguments)
+        engine, results = engine_of(arguments), results_path(arguments)
     except (OSError, ValueError, ImportError) as error:
-        print(f"calip sweep: {error}", file=sys.stderr)
+        print(f"calip sweep: {in_words(error)}", file=sys.stderr)
         return 2
-    results = results_path(arguments)
     groups = groups_of(sweep, results, shard=arguments.shard, progress=not arguments.quiet)
     images = "every test image" if sweep.samples == "all" else f"at most {sweep.samples:,} test images"
     print(f"{sum(len(group.cells) for group in groups)} cells, each of {images}; records: {results}", file=sys.stderr)
@@ -91,11 +92,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def results_path(arguments: argparse.Namespace) -> Path:
-    """The file that ``--results`` names, or the usual one."""
-    from calip_core.paths import results_file
+    """The file that ``--results`` names, or the usual one.
 
-    given: Path | None = arguments.results
-    return given or results_file()
+    Raises:
+        OSError: it is a folder, or its folder cannot be written.
+    """
+    from calip_core.paths import check_results, check_writable, results_file
+
+    path = check_results(arguments.results) if arguments.results else results_file()
+    check_writable(path.parent)
+    return path
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

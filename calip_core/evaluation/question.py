@@ -11,6 +11,7 @@ from calip_core.blend.protocols import PROTOCOLS, Protocol
 from calip_core.blend.selection import CRITERIA, Grid
 from calip_core.datasets.task import Task
 from calip_core.evaluation.record import Asked, ViewWeighting
+from calip_core.evaluation.seeds import LARGEST_SEED
 from calip_core.evaluation.support_sets import Short
 from calip_core.methods import METHODS, make_method
 from calip_core.methods.base import Head, Recipe
@@ -85,8 +86,8 @@ class Question:
             ValueError: a name is unknown, the head cannot be asked this way, or a split that is needed has no images.
         """
         self._check_names()
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed is {self.seed}, expected a number from 0 to {LARGEST_SEED}")
         self._check_shots()
         self._check_splits()
         self._check_view_weighting()

@@ -109,13 +109,11 @@ def _schema(line: bytes) -> object:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """The newest record of each setting, in the order in which the settings first appear."""
-    newest: dict[str, Record] = {}
-    for record in records:
-        known = newest.get(record.key)
-        if known is None or record.run.time >= known.run.time:
-            newest[record.key] = record
-    return list(newest.values())
+    """The record of each setting that was written last, in the order in which the settings first appear.
+
+    The file's order decides, not the time in the records: clocks differ between machines, and step back.
+    """
+    return list({record.key: record for record in records}.values())
 
 
 class RecordedKeys:

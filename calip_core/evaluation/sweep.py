@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name
 from calip_core.blend.protocols import Protocol
 from calip_core.datasets.names import resolve_name, task_kind
+from calip_core.evaluation.seeds import Seed
 from calip_core.methods.configs import CONFIG_NAMES
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root
@@ -54,7 +55,7 @@ class Sweep(BaseModel):
     configs: Names = [_DEFAULT_CONFIG]
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["fixed"]
     shots: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0]
-    seeds: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     views: Names = [_DEFAULT_VIEWS]
     samples: Annotated[StrictInt, Field(ge=1)] | Literal["all"] = "all"
     precision: Precision = "auto"
@@ -145,11 +146,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: "recorded" before, "measured" now, or "failed" for a reason."""
+    """What became of a cell: "recorded" before or "measured" now, under a key, or "failed" for a reason."""
 
     cell: Cell
     state: Literal["recorded", "measured", "failed"]
     reason: str = ""
+    key: str = ""
 
 
 Engine = Callable[[list[Group]], Iterator[Outcome]]
@@ -250,10 +252,10 @@ def groups_of(
 
 @dataclass
 class Summary:
-    """What became of a sweep's cells."""
+    """What became of a sweep's cells: the keys of their records, or why they failed."""
 
-    recorded: list[Cell] = field(default_factory=list)
-    measured: list[Cell] = field(default_factory=list)
+    recorded: dict[Cell, str] = field(default_factory=dict)
+    measured: dict[Cell, str] = field(default_factory=dict)
     failed: dict[Cell, str] = field(default_factory=dict)
     status: int = 0
     left: int = 0
@@ -268,7 +270,7 @@ class Summary:
         if outcome.state == "failed":
             self.failed[outcome.cell] = outcome.reason
         else:
-            (self.recorded if outcome.state == "recorded" else self.measured).append(outcome.cell)
+            (self.recorded if outcome.state == "recorded" else self.measured)[outcome.cell] = outcome.key
 
     def __str__(self) -> str:
         counts = f"{len(self.recorded)} recorded before, {len(self.measured)} measured now, {len(self.failed)} failed"

@@ -65,9 +65,9 @@ def _measure(
         evaluation = plan_cell(cell, group, task, backbone)
         with FileLock(_lock_file(group.results, evaluation.key), timeout=-1 if wait else 0):
             if evaluation.key in recorded and not group.again:
-                return Outcome(cell, "recorded")
+                return Outcome(cell, "recorded", key=evaluation.key)
             append(evaluation.run(progress=group.progress), group.results)
-            return Outcome(cell, "measured")
+            return Outcome(cell, "measured", key=evaluation.key)
     except Timeout:
         return None
     except Exception as error:  # a cell that fails is no reason to leave the others

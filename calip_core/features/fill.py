@@ -1,5 +1,6 @@
 """Fill a feature store: images are decoded by threads while the backbone encodes, and several processes may share."""
 
+import errno
 import os
 import time
 import warnings
@@ -143,6 +144,13 @@ class _Fill:
             self.shards.write(shard, {"pooled": tokens.pooled, "spatial": tokens.spatial, "labels": labels})
         except OSError as error:
             raise self._disk_error(error, shard) from error
+        if self.shards.state(shard) != "whole":
+            raise OSError(
+                errno.EIO,
+                f"shard {shard} was written and does not read back: the disk is at fault, or a path that is no text; "
+                "choose another folder for the cache ($CALIP_CACHE)",
+                str(self.shards.path(shard)),
+            )
         self.held.pop(shard).release()
         self.writing += time.perf_counter() - start
 
@@ -184,7 +192,8 @@ def fill(
         UserWarning: a shard is damaged; it is encoded again.
 
     Raises:
-        OSError: an image cannot be read, or a shard cannot be written; the shards written so far are kept.
+        OSError: an image cannot be read, or a shard cannot be written or does not read back; the shards written so far
+            are kept.
     """
     manifest = shards.manifest
     pending = [shard for shard in range(manifest.shards) if shards.state(shard) != "whole"]

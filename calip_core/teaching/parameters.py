@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from calip_core.evaluation.seeds import Seed as Seed
+
 _PLAIN = (str, int, float, bool, type(None), list, dict, tuple)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit"})
 _OPEN_CLIP = re.compile(r"open_clip:[^\s/:]+(/[^\s/:]+)?")
@@ -102,7 +104,6 @@ BackboneName = Annotated[str, AfterValidator(_backbone)]
 TaskName = Annotated[str, AfterValidator(partial(_task, "images", "folder:"))]
 CloudTaskName = Annotated[str, AfterValidator(partial(_task, "clouds", "points:"))]
 ProjectionName = Annotated[str, AfterValidator(_projection)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 Minutes = Annotated[float, Field(gt=0, le=120)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

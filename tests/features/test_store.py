@@ -361,6 +361,13 @@ def test_a_full_disk_loses_nothing_and_says_so(backbone, tmp_path, monkeypatch):
     assert not [path for path in store.folder.iterdir() if path.name.startswith(".")]
 
 
+def test_a_shard_that_does_not_read_back_ends_the_encoding(backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(Shards, "state", lambda self, shard: "damaged")
+    fails = pytest.raises(OSError, match="shard 0 .* does not read back")
+    with pytest.warns(UserWarning, match="does not match"), fails:
+        encode(backbone, tmp_path)
+
+
 def test_an_image_that_does_not_decode_is_named_and_the_rest_is_kept(backbone, tmp_path):
     images = image_folder(tmp_path / "images")
     (tmp_path / "images" / "2.png").write_bytes(b"no image")
