@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from calip_core.commands import datasets, encode, evaluate, fetch, report, standin, sweep
 from calip_core.commands.errors import in_words
+from calip_core.commands.interrupts import wait_for_imports
 
 COMMANDS = (evaluate, encode, sweep, report, datasets, fetch, standin)
 """Each module adds its own parser."""
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or what the sub-command gives; 1 after an error, which is printed in one line; 130 after
         Ctrl-C; 141 when the reader of its output has gone.
     """
+    wait_for_imports()
     try:
         arguments = build_parser().parse_args(argv)
         status = int(arguments.run(arguments))

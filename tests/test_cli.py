@@ -1,6 +1,7 @@
 """The command line: what is printed, and how it ends."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -114,3 +115,31 @@ def test_a_closed_pipe_ends_quietly():
 def test_a_file_that_cannot_be_used_is_named_first(tmp_path, capsys):
     assert main(["evaluate", "digits", "mini-rn", "--results", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"calip evaluate: {tmp_path}: is a folder")
+
+
+_IMPORTS_FOR_LONG = """
+import signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from calip_core import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Parser:
+    def parse_args(self, argv):
+        return self
+    def run(self, arguments):
+        import takes_long
+        time.sleep(60)
+cli.build_parser = Parser
+sys.exit(cli.main([]))
+"""
+
+
+def test_ctrl_c_waits_until_an_import_is_over(tmp_path):
+    (tmp_path / "takes_long.py").write_text(
+        "import time\nprint('begun', flush=True)\nend = time.time() + 1\nwhile time.time() < end: pass\nprint('over')\n"
+    )
+    command = [sys.executable, "-c", _IMPORTS_FOR_LONG, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == ("over\n", "calip: stopped; run the same command to continue\n", 130)
