@@ -106,8 +106,8 @@ def is_current(name: str, wanted: str, executed: Path = EXECUTED) -> bool:
     return bool(record.get("fingerprint") == wanted and record.get("result") == kept)
 
 
-def execute(source: Path, wanted: str, executed: Path = EXECUTED) -> None:
-    """Run one chapter and keep its result with the fingerprint ``wanted`` of what it is made from.
+def execute(source: Path, wanted: str, machine: dict[str, str], executed: Path = EXECUTED) -> None:
+    """Run one chapter and keep its result with the fingerprint ``wanted`` of what it is made from, and the machine.
 
     Raises:
         ChapterFailed: a cell raised, hung, or was not run.
@@ -126,7 +126,7 @@ def execute(source: Path, wanted: str, executed: Path = EXECUTED) -> None:
         "seconds": round(time.perf_counter() - start, 1),
         "code_cells": cells,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
+        "machine": machine,
         "versions": versions(),
     }
     with replacing(executed / f"{name}.json") as path:
@@ -191,7 +191,7 @@ def run_side_by_side(wanted: dict[Path, str], executed: Path = EXECUTED) -> Iter
     from calip_core.environment import core_count  # slow to import, and needed only here
 
     at_a_time = min(_AT_A_TIME, core_count(), len(wanted))
-    options = (core_count() // at_a_time, records_of_datasets(), executed)
+    options = (describe_machine(), executed, core_count() // at_a_time, records_of_datasets())
     waiting = list(wanted)
     running: dict[int, tuple[str, float, SpawnProcess]] = {}
     try:
@@ -215,7 +215,9 @@ def run_side_by_side(wanted: dict[Path, str], executed: Path = EXECUTED) -> Iter
             process.join()
 
 
-def _run_in_process(source: Path, wanted: str, threads: int, records: list[bytes], executed: Path) -> None:
+def _run_in_process(
+    source: Path, wanted: str, machine: dict[str, str], executed: Path, threads: int, records: list[bytes]
+) -> None:
     """Run a chapter with ``records`` as the only ones; a failure is told on stderr and by the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the first one ends this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -225,7 +227,7 @@ def _run_in_process(source: Path, wanted: str, threads: int, records: list[bytes
         file.write_bytes(b"".join(line + b"\n" for line in records))
         os.environ["CALIP_RESULTS"] = str(file)
         try:
-            execute(source, wanted, executed)
+            execute(source, wanted, machine, executed)
         except ChapterFailed as error:
             sys.exit(str(error))
 

@@ -78,7 +78,7 @@ def test_a_fingerprint_is_of_what_is_executed(tmp_path, source, same):
 
 _REPORT = """
 import json, os, sys
-import clip, plotly.graph_objects, seaborn, sklearn.linear_model, torch  # not again for each chapter
+import plotly.graph_objects, seaborn, sklearn.linear_model, torch, torchvision  # not again for each chapter
 for name, imports in json.load(sys.stdin).items():
     child = os.fork()
     if not child:
