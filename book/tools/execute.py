@@ -190,8 +190,9 @@ def run_side_by_side(wanted: dict[Path, str], executed: Path = EXECUTED) -> Iter
     """
     from calip_core.environment import core_count  # slow to import, and needed only here
 
-    at_a_time = min(_AT_A_TIME, core_count(), len(wanted))
-    options = (describe_machine(), executed, core_count() // at_a_time, records_of_datasets())
+    at_a_time = min(_AT_A_TIME, core_count())
+    threads = core_count() // at_a_time  # also if one chapter runs alone: last digits depend on the number of threads
+    options = (describe_machine(), executed, threads, records_of_datasets())
     waiting = list(wanted)
     running: dict[int, tuple[str, float, SpawnProcess]] = {}
     try:
