@@ -6,6 +6,7 @@ Usage: python -m book.tools.render
 import json
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -88,12 +89,14 @@ def render(build: Path = BUILD) -> int:
 
 
 def main() -> int:
+    start = time.perf_counter()
     try:
         status = render()
     except RenderError as error:
         print(f"render: {error}", file=sys.stderr)
         return 1
     if status == 0:
+        print(f"rendered in {time.perf_counter() - start:.0f} s")
         print(f"the book: {HTML / 'index.html'}")
     return status
 

@@ -1,13 +1,23 @@
 """Chapters run when anything they depend on changed, only then, and a chapter that does not run is never passed."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from book.tools import execute as tool
+from book.tools.dependencies import Library
 from book.tools.execute import ChapterFailed
+
+MACHINE = {"processor": "a processor"}
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def chapter(folder, *cells, name="00_x"):
@@ -19,18 +29,19 @@ def chapter(folder, *cells, name="00_x"):
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, monkeypatch):
     """A small repository."""
-    for name in ["calip_core/a.py", "calip_core/b/c.py", "data/cards/x.yaml", "data/miniature/w.pt", "constraints.txt"]:
+    monkeypatch.delenv("CALIP_RESULTS", raising=False)
+    for name in ["data/cards/x.yaml", "data/miniature/w.pt", "constraints.txt"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", ["calip_core/b/c.py", "calip_core/new.py", "data/cards/x.yaml", "data/miniature/w.pt", "constraints.txt"]
+    "name", ["data/cards/x.yaml", "data/cards/new.yaml", "data/miniature/w.pt", "constraints.txt"]
 )
-def test_the_library_the_data_the_weights_and_the_lock_file_count(root, name):
+def test_the_data_the_weights_and_the_lock_file_count(root, name):
     before = tool.common_fingerprint(root)
     (root / name).write_text("changed")
     assert tool.common_fingerprint(root) != before
@@ -38,11 +49,11 @@ def test_the_library_the_data_the_weights_and_the_lock_file_count(root, name):
 
 def test_a_moved_file_counts_and_a_cache_or_a_record_of_speeds_does_not(root):
     before = tool.common_fingerprint(root)
-    for unread in ["data/.cache/images.npy", "calip_core/__pycache__/a.pyc", "data/benchmarks/machine.json"]:
+    for unread in ["data/.cache/images.npy", "data/cards/__pycache__/a.pyc", "data/benchmarks/machine.json"]:
         (root / unread).parent.mkdir(exist_ok=True)
         (root / unread).write_text("anything")
     assert tool.common_fingerprint(root) == before
-    (root / "calip_core/a.py").rename(root / "calip_core/b/a.py")
+    (root / "data/cards/x.yaml").rename(root / "data/miniature/x.yaml")
     assert tool.common_fingerprint(root) != before
 
 
@@ -60,30 +71,55 @@ def test_records_of_real_datasets_count_and_the_datasets_themselves_do_not(root)
 
 def test_cells_parameters_and_tags_count(tmp_path):
     prints = set()
-    for source, tags in [("seed = 0", []), ("seed = 1", []), ("seed = 0", ["parameters"])]:
-        cell = new_code_cell(source, metadata={"tags": tags})
-        prints.add(tool.fingerprint(new_notebook(cells=[cell]), "common"))
+    for number, (source, tags) in enumerate([("seed = 0", []), ("seed = 1", []), ("seed = 0", ["parameters"])]):
+        path = tmp_path / f"{number}.ipynb"
+        nbformat.write(new_notebook(cells=[new_code_cell(source, metadata={"tags": tags})]), path)
+        prints.add(tool.fingerprint(path, "common", Library(tmp_path)))
     assert len(prints) == 3
 
 
-def test_a_chapter_runs_once_and_again_when_its_result_was_damaged(tmp_path):
+def test_a_module_counts_for_the_chapters_that_import_it(tmp_path):
+    (tmp_path / "calip_core").mkdir()
+    (tmp_path / "calip_core/__init__.py").touch()
+    (tmp_path / "calip_core/a.py").write_text("from calip_core.b import x")
+    sources = {"b": 'x = 1\n"""Of b."""\n', "c": "x = 1\n"}
+    path = chapter(tmp_path, "import math", "from calip_core import a")
+
+    def made_of(**changed):
+        for name, source in (sources | changed).items():
+            (tmp_path / f"calip_core/{name}.py").write_text(source)
+        return tool.fingerprint(path, "common", Library(tmp_path))
+
+    before = made_of()
+    assert made_of(b='x = 1  # a comment\n"""Another docstring."""\n') == before
+    assert made_of(c="x = 2\n") == before
+    assert made_of(b='x = 2\n"""Of b."""\n') != before
+
+
+def test_a_chapter_that_is_not_python_is_named(tmp_path):
+    with pytest.raises(ChapterFailed, match="chapter 00_x: .*\n?1 \\+ "):
+        tool.fingerprint(chapter(tmp_path, "1 + "), "common", Library(tmp_path))
+
+
+def test_a_result_is_kept_until_it_was_damaged_or_something_else_is_wanted(tmp_path):
     source, out = chapter(tmp_path, "1 + 1", "2 + 2"), tmp_path / "out"
-    assert tool.execute(source, "common", out)
+    assert not tool.is_current("00_x", "made of", out)
+    tool.execute(source, "made of", MACHINE, out)
     record = json.loads((out / "00_x.json").read_text())
     assert record["code_cells"] == 2 and record["seconds"] > 0
-    assert record["versions"]["torch"] and record["machine"]["processor"]
-    assert not tool.execute(source, "common", out)
-    assert tool.execute(source, "other library", out)
+    assert record["versions"]["torch"] and record["machine"] == MACHINE
+    assert tool.is_current("00_x", "made of", out)
+    assert not tool.is_current("00_x", "made of another library", out)
     (out / "00_x.ipynb").write_text("{}")
-    assert tool.execute(source, "other library", out)
+    assert not tool.is_current("00_x", "made of", out)
 
 
 def test_a_failing_cell_is_named_with_its_chapter_and_leaves_the_last_good_result(tmp_path):
     out = tmp_path / "out"
-    tool.execute(chapter(tmp_path, "1 + 1"), "common", out)
+    tool.execute(chapter(tmp_path, "1 + 1"), "common", MACHINE, out)
     good = (out / "00_x.ipynb").read_bytes()
     with pytest.raises(ChapterFailed) as caught:
-        tool.execute(chapter(tmp_path, "fine = 1", "1 / 0", "fine"), "common", out)
+        tool.execute(chapter(tmp_path, "fine = 1", "1 / 0", "fine"), "common", MACHINE, out)
     message = str(caught.value)
     assert "chapter 00_x, cell 3 of 4 failed" in message
     assert "1 / 0" in message and "ZeroDivisionError" in message
@@ -93,7 +129,7 @@ def test_a_failing_cell_is_named_with_its_chapter_and_leaves_the_last_good_resul
 
 def test_a_kernel_that_dies_fails_the_chapter(tmp_path):
     with pytest.raises(ChapterFailed, match="chapter 00_x, cell 3 of 4 failed"):
-        tool.execute(chapter(tmp_path, "1 + 1", "import os; os._exit(1)", "2 + 2"), "common", tmp_path / "out")
+        tool.execute(chapter(tmp_path, "1 + 1", "import os; os._exit(1)", "2 + 2"), "common", MACHINE, tmp_path / "out")
 
 
 def test_cells_that_did_not_run_are_noticed():
@@ -104,15 +140,85 @@ def test_cells_that_did_not_run_are_noticed():
         tool.check_all_cells_ran("x", new_notebook(), new_notebook())
 
 
-def test_the_command_stops_at_the_first_failure_and_says_where(tmp_path, monkeypatch, capsys):
-    for name in ("00_x", "01_y"):
-        (tmp_path / f"{name}.py").touch()
-        chapter(tmp_path, "1 / 0", name=name)
-    monkeypatch.setattr(tool, "chapter_sources", lambda: sorted(tmp_path.glob("*.py")))
-    monkeypatch.setattr(tool, "execute", lambda source, common: tool._run(source, tmp_path / "out.ipynb"))
-    assert tool.main([]) == 1
-    captured = capsys.readouterr()
-    assert "[1/2] 00_x" in captured.out and "01_y" not in captured.out
-    assert "chapter 00_x, cell 2" in captured.err
-    assert tool.main(["absent"]) == 1
-    assert "00_x, 01_y" in capsys.readouterr().err
+def book_of(folder, **chapters):
+    for name, code in chapters.items():
+        (folder / f"{name}.py").touch()
+        chapter(folder, code, name=name)
+    return folder
+
+
+def test_chapters_run_once_and_again_when_they_change(tmp_path, capfd):
+    folder, out = book_of(tmp_path, A_x="1", B_y="2"), tmp_path / "out"
+    assert tool.execute_all(folder=folder, executed=out) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "0 of 2 chapters are unchanged" and said[-1].startswith("chapters executed in ")
+    assert [line[:5] for line in said[1:-1]] == ["[1/2]", "[2/2]"]
+    assert {line.split()[1] for line in said[1:-1]} == {"A_x", "B_y"}
+    assert json.loads((out / "A_x.json").read_text())["machine"]["processor"]
+    book_of(tmp_path, B_y="4")
+    assert tool.execute_all(folder=folder, executed=out) == 0
+    assert "1 of 2 chapters are unchanged\n[2/2] B_y " in capfd.readouterr().out
+    assert tool.execute_all(folder=folder, executed=out) == 0
+    assert "2 of 2 chapters are unchanged\nchapters executed" in capfd.readouterr().out
+
+
+def test_no_chapter_finds_what_another_or_a_reader_measured_on_generated_images(tmp_path, monkeypatch):
+    records = tmp_path / "runs.jsonl"
+    records.write_text('{"task":"mini-shapes"}\n{"task":"eurosat"}\n')
+    monkeypatch.setenv("CALIP_RESULTS", str(records))
+    code = (
+        "import os, pathlib; p = pathlib.Path(os.environ['CALIP_RESULTS'])\n"
+        "assert p.read_text() == '{\"task\":\"eurosat\"}\\n'; p.write_text('mine')"
+    )
+    folder = book_of(tmp_path, A_x=code, B_y=code)
+    assert tool.execute_all(folder=folder, executed=tmp_path / "out") == 0
+    assert len(records.read_text().splitlines()) == 2
+
+
+def test_the_first_failure_ends_all_chapters_and_says_where(tmp_path, capfd):
+    wait = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"
+    fail = "import pathlib, time\nwhile not pathlib.Path('pid').exists(): time.sleep(0.1)\n1 / 0"
+    folder = book_of(tmp_path, A_x="1", B_y=wait, C_z=fail)
+    assert tool.execute_all(folder=folder, executed=tmp_path / "out") == 1
+    said = capfd.readouterr()
+    assert "chapter C_z, cell 2 of 2 failed" in said.err and "ZeroDivisionError" in said.err
+    assert "A_x" not in said.out + said.err and not list((tmp_path / "out").iterdir())
+    assert ends(int((tmp_path / "pid").read_text()))
+
+
+def ends(process):
+    """Whether a process is gone within some seconds."""
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_leaves_no_kernel_and_no_half_result(tmp_path, sent):
+    wait = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"
+    folder, out = book_of(tmp_path, A_x=wait), tmp_path / "out"
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import sys\nfrom functools import partial\nfrom pathlib import Path\nfrom book.tools import execute as tool\n"
+        "if __name__ == '__main__':\n"
+        f"    folders = {{'folder': Path({str(folder)!r}), 'executed': Path({str(out)!r})}}\n"
+        "    tool.execute_all = partial(tool.execute_all, **folders)\n"
+        "    sys.exit(tool.main([]))\n"
+    )
+    process = subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=-1)
+    while not (folder / "pid").exists():
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "execute: stopped; run it again to continue" in said.decode()
+    assert ends(int((folder / "pid").read_text())) and not list(out.iterdir())
+
+
+def test_an_unknown_chapter_is_refused_with_the_known_ones(tmp_path, capsys):
+    assert tool.execute_all(["absent"], book_of(tmp_path, A_x="1", B_y="1")) == 1
+    assert "A_x, B_y" in capsys.readouterr().err
