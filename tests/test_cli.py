@@ -12,7 +12,7 @@ from calip_core.cli import main
 from calip_core.datasets.fetch.download import DownloadError
 
 
-def test_a_miniature_is_written_and_listed(tmp_path, capsys):
+def test_a_standin_is_written_and_listed(tmp_path, capsys):
     arguments = ["--root", str(tmp_path), "--classes", "2", "--images", "5"]
     assert main(["standin", "describable_textures", *arguments, "--own-split"]) == 0
     assert "procedural pictures and not the dataset" in capsys.readouterr().out
@@ -24,7 +24,7 @@ def test_a_miniature_is_written_and_listed(tmp_path, capsys):
     assert "labels/train1.txt" in dtd
 
 
-def test_a_half_there_dataset_is_explained(tmp_path, capsys):
+def test_an_incomplete_dataset_is_explained(tmp_path, capsys):
     (tmp_path / "eurosat").mkdir()
     assert main(["datasets", "--root", str(tmp_path)]) == 0
     assert "eurosat                incomplete" in (text := capsys.readouterr().out)
@@ -40,7 +40,7 @@ def test_fetch_says_what_to_do_by_hand_and_fails(tmp_path, capsys):
     assert "stanford_cars          missing" in text
 
 
-def test_a_miniature_of_clouds_has_layouts(tmp_path, capsys):
+def test_a_standin_of_clouds_has_layouts(tmp_path, capsys):
     arguments = ["--root", str(tmp_path), "--classes", "2", "--images", "5", "--layout", "text"]
     assert main(["standin", "ModelNet40", *arguments]) == 0
     text = capsys.readouterr().out
@@ -73,7 +73,7 @@ def test_an_error_is_one_line(tmp_path, capsys):
 def test_an_unknown_dataset_lists_the_choices(name, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["fetch", name])
-    assert f"'{name}' is no dataset on disk; choose one of caltech101, dtd" in capsys.readouterr().err
+    assert f"unknown dataset '{name}', expected one of caltech101, dtd" in capsys.readouterr().err
 
 
 def test_the_default_root_is_the_environments(monkeypatch, tmp_path, capsys):

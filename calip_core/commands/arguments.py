@@ -17,10 +17,10 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 
 
 def dataset_name(text: str) -> str:
-    """The own name of a dataset on disk, for the type of an argument.
+    """The name of a downloadable dataset, aliases resolved: the type of an argument.
 
     Raises:
-        argparse.ArgumentTypeError: there is none of this name.
+        argparse.ArgumentTypeError: no dataset has this name or alias.
     """
     from calip_core.datasets.cards import disk_datasets
     from calip_core.datasets.names import resolve_name
@@ -30,5 +30,5 @@ def dataset_name(text: str) -> str:
     except ValueError:
         name = ""
     if name not in disk_datasets():
-        raise argparse.ArgumentTypeError(f"{text!r} is no dataset on disk; choose one of {', '.join(disk_datasets())}")
+        raise argparse.ArgumentTypeError(f"unknown dataset {text!r}, expected one of {', '.join(disk_datasets())}")
     return name

@@ -113,7 +113,7 @@ class Task:
         citation: key in the book's bibliography, if there is a publication.
         split_source: what cut the images into splits, as a result's record repeats it: a split file, official lists,
             or a rule.
-        standin: whether procedural pictures stand in for the images: results are then about nothing but the road.
+        standin: whether this is a stand-in of procedural pictures, whose results say only that the pipeline runs.
         view_set: from where point clouds are looked at, where the images are depth maps of clouds; else None. Then
             ``splits[...].views`` consecutive images belong to one cloud.
         projection: for such a task, how clouds become images, in words.

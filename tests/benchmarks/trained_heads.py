@@ -9,7 +9,7 @@ from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
 from calip_core.evaluation.support_sets import support_split, validation_split
 from calip_core.features import encode_split, text_features
-from calip_core.methods import CalipFs, CalipFsConfig, TrainingOptions, make_method
+from calip_core.methods import CalipFs, CalipFsConfig, ClipAdapter, CoOp, TipAdapterF, make_method
 from calip_core.metrics import accuracy
 
 SHOTS, SEED = (1, 16), 1
@@ -43,14 +43,15 @@ def run() -> Iterator[Measurement]:
 
 def heads(shots, backbone, classnames):
     """Title, name and options of what is measured."""
-    recipe = TrainingOptions.coop(shots)
-    known = CalipFs.published(TASK, shots).options
-    yield "CLIP-Adapter", "clip_adapter", {"training": recipe}
-    yield "Tip-Adapter-F", "tip_adapter_f", {}
-    yield "CALIP-FS", "calip_fs", {"training": recipe}
-    yield "CALIP-FS from CALIP", "calip_fs", {"training": recipe, "config": CalipFsConfig.from_calip()}
-    yield "CALIP-FS of yuranusduke", "calip_fs", known
-    yield "CoOp", "coop", {"training": recipe, "backbone": backbone, "classnames": classnames}
+    adapter, tip, coop = (
+        {"training": head.published_training(TASK, shots)} for head in (ClipAdapter, TipAdapterF, CoOp)
+    )
+    yield "CLIP-Adapter", "clip_adapter", adapter
+    yield "Tip-Adapter-F", "tip_adapter_f", tip
+    yield "CALIP-FS", "calip_fs", coop
+    yield "CALIP-FS from CALIP", "calip_fs", coop | {"config": CalipFsConfig.from_calip()}
+    yield "CALIP-FS of yuranusduke", "calip_fs", CalipFs.published(TASK, shots).options
+    yield "CoOp", "coop", coop | {"backbone": backbone, "classnames": classnames}
 
 
 def product_share(name, options, support, text) -> float:

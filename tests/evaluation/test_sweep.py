@@ -13,7 +13,6 @@ import pytest
 from calip_core.evaluation.engines.local import local_engine
 from calip_core.evaluation.store import load
 from calip_core.evaluation.sweep import Outcome, Summary, groups_of, make_sweep, read_sweep, run_sweep
-from calip_core.evaluation.worker import run_group
 from calip_core.methods import METHODS
 from calip_core.methods.registry import HEADS
 
@@ -175,18 +174,6 @@ def test_a_stopped_sweep_says_what_is_left_and_leaves_no_process(tmp_path, numbe
 def _hear_ctrl_c():
     """A shell in the background ignores SIGINT, and what it starts inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@pytest.mark.usefixtures("environment")
-def test_ray_measures_the_same_cells(tmp_path):
-    pytest.importorskip("ray")
-    from calip_core.evaluation.engines.ray import ray_engine
-
-    groups = groups_of(read_sweep(write(tmp_path)), tmp_path / "runs.jsonl")
-    summary = run_sweep(groups, ray_engine(), progress=False)
-    assert (len(summary.measured), summary.failed) == (2, {})
-    (group,) = groups
-    assert [outcome.state for outcome in run_group(group)] == ["recorded", "recorded"]
 
 
 def test_a_summary_counts_and_explains():

@@ -1,6 +1,9 @@
 """The same groups on a Ray cluster, which must see the data and the results under the same paths."""
 
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, as_completed
 from typing import Any
 
 from calip_core.evaluation.sweep import Engine, Group, Outcome
@@ -32,16 +35,16 @@ def ray_engine(address: str | None = None) -> Engine:
             _connect(ray, address)
         gpus = 1 if _resources(ray).get("GPU", 0) else 0
         remote = ray.remote(num_gpus=gpus, max_retries=_RETRIES)(_run)
-        running = {remote.remote(group): group for group in groups}
+        references = [remote.remote(group) for group in groups]
+        # Python waits for futures, so that a signal may raise here; in ray.wait only Ctrl-C may.
+        futures = {reference.future(): group for reference, group in zip(references, groups, strict=True)}
         try:
-            while running:
-                (done, *_), _ = ray.wait(list(running))
-                yield from _outcomes(ray, done, running.pop(done))
+            for done in as_completed(futures):
+                yield from _outcomes(ray, done, futures[done])
         finally:
-            for reference in running:
-                ray.cancel(reference)
-            if running:
-                ray.wait(list(running), num_returns=len(running), timeout=_SECONDS_TO_STOP)
+            for reference in references:
+                ray.cancel(reference)  # what has ended stays as it is
+            ray.wait(references, num_returns=len(references), timeout=_SECONDS_TO_STOP)
             if started_here:
                 ray.shutdown()
 
@@ -49,10 +52,13 @@ def ray_engine(address: str | None = None) -> Engine:
 
 
 def _connect(ray: Any, address: str | None) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
     if address is not None:
         ray.init(address=address, log_to_driver=False)
-        return
-    ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    else:
+        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process before the sweep can say what is left
 
 
 def _resources(ray: Any) -> dict[str, float]:
@@ -66,10 +72,9 @@ def _run(group: Group) -> list[Outcome]:
     return list(run_group(group))
 
 
-def _outcomes(ray: Any, reference: Any, group: Group) -> list[Outcome]:
+def _outcomes(ray: Any, done: Future[list[Outcome]], group: Group) -> list[Outcome]:
     try:
-        outcomes: list[Outcome] = ray.get(reference)
+        return done.result()
     except ray.exceptions.RayError as error:  # a worker has died more often than it is retried
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
         return [Outcome(cell, "failed", reason) for cell in group.cells]
-    return outcomes
