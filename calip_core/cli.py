@@ -1,6 +1,7 @@
 """The command ``calip``, whose sub-commands are the modules of ``calip_core.commands``."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Ctrl-C; 141 when the reader of its output has gone.
     """
     wait_for_imports()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sign that the terminal cannot show is no error
     try:
         arguments = build_parser().parse_args(argv)
         status = int(arguments.run(arguments))

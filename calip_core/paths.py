@@ -81,6 +81,11 @@ def _user_data() -> Path:
     return Path(platformdirs.user_data_dir("calip"))
 
 
+def printable(text: str) -> str:
+    """The text with escapes for bytes of a path that are no UTF-8, which neither JSON nor a terminal can hold."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place when the block succeeds, remove it when it fails.

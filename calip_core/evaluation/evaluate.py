@@ -41,6 +41,7 @@ from calip_core.features import FeatureStore, PlannedStore, text_features
 from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
 from calip_core.metrics import Interval, correct_predictions, mcnemar, paired_interval, wilson_interval
+from calip_core.paths import printable
 from calip_core.tokens import CalipLogits, ImageTokens
 
 Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
@@ -295,7 +296,7 @@ class Evaluation:
     def _data_part(self) -> DataPart:
         question, task = self._question, self._question.task
         return DataPart(
-            task=task.name,
+            task=printable(task.name),
             split_source=task.split_source,
             standin=task.standin,
             images=self._test.manifest.images // task.splits["test"].views,
