@@ -24,10 +24,11 @@ test: $(INSTALLED)  ## install, then all tests: derived files, lint, types, the 
 	$(MAKE) lint book
 	$(BIN)/python -m pytest --cov --cov-report=term --nbmake tests notebooks
 
-lint: $(INSTALLED)  ## ruff and a strict type check
+lint: $(INSTALLED)  ## ruff, a strict type check, and the layers of the library
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet notebooks
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 bench: $(INSTALLED)  ## measure every speed that the book claims, on this machine
 	$(BIN)/python -m tests.benchmarks
