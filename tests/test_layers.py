@@ -20,7 +20,7 @@ from book.tools.chapters import ROOT
     ids=["as it is", "an import from above", "a module without a layer"],
 )
 def test_the_layers_are_kept(tmp_path, module, planted, said):
-    shutil.copytree(ROOT / "calip_core", tmp_path / "calip_core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "calip_core", tmp_path / "calip_core", ignore=shutil.ignore_patterns("__pycache__", "_data"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "calip_core" / module).open("a") as file:
         file.write(planted)

@@ -92,7 +92,7 @@ def test_a_dependency_that_is_not_locked_is_found():
 def test_what_builds_the_package_is_among_what_is_locked():
     with (ROOT / "pyproject.toml").open("rb") as file:
         table = tomllib.load(file)
-    assert set(table["build-system"]["requires"]) <= set(table["project"]["optional-dependencies"]["lock"])
+    assert set(table["build-system"]["requires"]) <= set(table["project"]["optional-dependencies"]["test"])
 
 
 def test_the_lock_file_names_no_place_to_install_from():
