@@ -83,13 +83,12 @@ def _page(room: str, modules: Sequence[Path]) -> str:
 
 def _module(path: Path) -> Iterator[str]:
     """A section with the module's docstring and its names; a package has its docstring alone."""
-    parts = ("calip_core", *path.relative_to(_LIBRARY).with_suffix("").parts)
-    name = ".".join(part for part in parts if part != "__init__")
+    name = ".".join(part for part in path.relative_to(_LIBRARY).with_suffix("").parts if part != "__init__")
     if path.name != "__init__.py":
         yield from [name, "-" * len(name), ""]
-    yield from [f".. automodule:: {name}", ""]
+    yield from [f".. automodule:: calip_core.{name}", ""]
     for public, directive in public_names(path).items():
-        yield from [directive.format(f"{name}.{public}"), ""]
-        if labels := EQUATIONS.get(f"{name}.{public}".removeprefix("calip_core.")):
+        yield from [directive.format(f"calip_core.{name}.{public}"), ""]
+        if labels := EQUATIONS.get(f"{name}.{public}"):
             equations = ", ".join(f":eq:`{label}`" for label in labels)
             yield from [f"   Implements equation{'s' * (len(labels) > 1)} {equations}.", ""]
