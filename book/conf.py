@@ -47,6 +47,7 @@ math_numfig = True
 math_eqref_format = "({number})"
 
 add_module_names = False  # the section says which module
+autodoc_default_options = {"exclude-members": "model_config"}  # pydantic's own
 autodoc_preserve_defaults = True  # `DATA_DIR`, not this machine's path
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = False
