@@ -2,7 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+FOR_BOOK := $(VENV)/.installed-book
+FOR_TESTS := $(VENV)/.installed-test
 HTML := book/_build/html
 
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -13,36 +14,37 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
-book: $(INSTALLED)  ## install, execute the chapters that changed, render book/_build/html
+book: $(FOR_BOOK)  ## install, execute the chapters that changed, render book/_build/html
 	$(BIN)/python -m book.tools.sync
 	$(BIN)/python -m book.tools.execute
 	$(BIN)/python -m book.tools.render
 
 # The check comes first: building the book would mend what it is to find.
-test: $(INSTALLED)  ## install, then all tests: derived files, lint, types, the book, the library, the notebooks
+test: $(FOR_TESTS)  ## install, then all tests: derived files, lint, types, the book, the library, the notebooks
 	$(BIN)/python -m book.tools.sync --check
 	$(MAKE) lint book
 	$(BIN)/python -m pytest --cov --cov-report=term --nbmake tests notebooks
 
-lint: $(INSTALLED)  ## ruff and a strict type check
+lint: $(FOR_TESTS)  ## ruff, a strict type check, and the layers of the library
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet notebooks
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
-fuzz: $(INSTALLED)  ## feed 10,000 mutated files to every reader (the tests feed 1,000)
+fuzz: $(FOR_TESTS)  ## feed 10,000 mutated files to every reader (the tests feed 1,000)
 	$(BIN)/python -m tests.fuzz
 
-bench: $(INSTALLED)  ## measure every speed that the book claims, on this machine
+bench: $(FOR_TESTS)  ## measure every speed that the book claims, on this machine
 	$(BIN)/python -m tests.benchmarks
 
-sync: $(INSTALLED)  ## make what derives from the chapters' sources: .ipynb files, set-up cells
+sync: $(FOR_BOOK)  ## make what derives from the chapters' sources: .ipynb files, set-up cells
 	$(BIN)/python -m book.tools.sync
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory $(HTML) 8000
 
-lock: $(INSTALLED)  ## renew constraints.txt, for every platform and Python at once
-	$(BIN)/uv pip compile pyproject.toml --extra test --extra openclip --extra lock --universal --upgrade \
+lock: $(FOR_TESTS)  ## renew constraints.txt, for every platform and Python at once
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra openclip --universal --upgrade \
 	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet -o constraints.txt
 
 clean:  ## remove what was built; the environment stays (rm -r .venv removes that)
@@ -50,8 +52,16 @@ clean:  ## remove what was built; the environment stays (rm -r .venv removes tha
 
 # The two variables pin what builds the package: pip < 25.3 reads the first where it builds, later ones the second.
 # The stamp is written last, so an installation that was cut short is taken up again.
-$(INSTALLED): pyproject.toml constraints.txt
-	@python=$$(sh book/tools/find_python.sh $(PYTHON)) && set -x && "$$python" -m venv $(VENV)
+define install
+	@start=$$(date +%s) && echo "installing the $(1) extra" && \
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lock]'
-	@touch $@
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]' && \
+	touch $@ && echo "installed in $$(($$(date +%s) - start)) s"
+endef
+
+$(FOR_BOOK): pyproject.toml constraints.txt
+	@python=$$(sh book/tools/find_python.sh $(PYTHON)) && set -x && "$$python" -m venv $(VENV)
+	$(call install,book)
+
+$(FOR_TESTS): $(FOR_BOOK)
+	$(call install,test)

@@ -1,5 +1,6 @@
 """Sphinx settings of the book. `python -m book.tools.render` gathers the pages and calls Sphinx with them."""
 
+import inspect
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ version = release = _project["version"]
 html_title = project
 language = "en"
 
-extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinxcontrib.bibtex", "sphinx_copybutton"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinxcontrib.bibtex",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 
 # The notebooks arrive executed: book/tools/execute.py knows when they are stale, a cache of cells alone does not.
@@ -37,6 +45,15 @@ bibtex_reference_style = "author_year"
 numfig = True
 math_numfig = True
 math_eqref_format = "({number})"
+
+add_module_names = False  # the section says which module
+autodoc_default_options = {"exclude-members": "model_config"}  # pydantic's own
+autodoc_preserve_defaults = True  # `DATA_DIR`, not this machine's path
+napoleon_numpy_docstring = False
+napoleon_attr_annotations = False
+napoleon_use_ivar = True
+toc_object_entries_show_parents = "hide"
+python_maximum_signature_line_length = 60  # longer ones have one parameter per line
 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]  # and what packages bring, MathJax and plotly.js, which book/tools/render.py adds
@@ -77,7 +94,24 @@ def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any],
         app.add_js_file("plotly.min.js", loading_method="defer")
 
 
+def _mend(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Ready a docstring for napoleon.
+
+    A constant without a docstring comes with its type's, which goes. And what stands before a colon at the beginning of
+    a constant's docstring or of a result's description would be taken for a type: an empty comment before it prevents
+    that.
+    """
+    if what == "data" and "\n".join(lines).strip() == inspect.cleandoc(obj.__doc__ or "").strip():
+        lines.clear()
+    elif what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]
+    for number, line in reversed(list(enumerate(lines, start=1))):
+        if line in ("Returns:", "Yields:"):
+            lines[number:number] = ["    ..", ""]
+
+
 def setup(app: Sphinx) -> None:
     """Every page may hold mathematics that Sphinx does not see (captions of computed figures): MathJax on all."""
     app.set_html_assets_policy("always")
     app.connect("html-page-context", _add_scripts)
+    app.connect("autodoc-process-docstring", _mend, priority=400)  # before napoleon's 500

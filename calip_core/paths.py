@@ -1,4 +1,4 @@
-"""Where the repository keeps its data, where a cache belongs, and how a file is written so that nothing is lost."""
+"""Where the library keeps its data, where a cache belongs, and how a file is written so that nothing is lost."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ import platformdirs
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
 
-DATA_DIR = _CHECKOUT / "data" if _CHECKOUT else _PACKAGE / "_data"
-"""Cards, class names, published numbers, the miniatures' weights: the checkout's ``data/``, else the installed copy."""
+DATA_DIR = (_PACKAGE / "_data").resolve()
+"""Cards, class names, published numbers, the miniatures' weights: in a checkout, the link leads to its ``data/``."""
 
 
 def repository() -> Path:

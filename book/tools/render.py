@@ -12,6 +12,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from book.tools.api import api_pages
 from book.tools.chapters import chapter_sources
 from book.tools.speed import speed_page
 from book.tools.status import status_page
@@ -45,6 +46,7 @@ def gather(build: Path = BUILD) -> Path:
         pages["speed.md"] = speed_page().encode()
     except ValueError as error:
         raise RenderError(str(error)) from error
+    pages |= api_pages()
     source = build / "source"
     _mirror(source, pages)
     _mirror(build / "static", _scripts())

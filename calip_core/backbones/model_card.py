@@ -1,16 +1,18 @@
 """Model cards of the shipped miniatures, and the only way to their weights: through the card's checksum."""
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from calip_core.digests import sha256_of
-from calip_core.miniature.architecture import Architecture
 from calip_core.paths import DATA_DIR, atomic_path
 from calip_core.yaml_model import read_model
 
 MINIATURE_DIR = DATA_DIR / "miniature"
+
+Architecture = Literal["rn", "vit"]
 
 
 class Accuracy(BaseModel):

@@ -23,6 +23,7 @@ class Bench:
         self._scale = backbone.logit_scale
 
     def stream(self, planned: PlannedStore) -> "Stream":
+        """The image features of a store, whether or not it has been filled."""
         return Stream(planned, self.text, self._progress)
 
     def clip(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
@@ -44,6 +45,7 @@ class Stream:
 
     @cached_property
     def store(self) -> FeatureStore:
+        """The features on disk; asking for them fills it."""
         return self._planned.encode(progress=self._progress)
 
     @property
@@ -87,4 +89,5 @@ class Reads:
         return len(self.stream.labels) * self.stream.views
 
     def batches(self) -> Iterator[ImageTokens]:
+        """The stream's batches, with spatial tokens where they are wanted."""
         return self.stream.batches(self.spatial)

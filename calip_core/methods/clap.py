@@ -25,11 +25,11 @@ from calip_core.tokens import ImageTokens
 
 
 class Clap(Head):
-    """logits = s F_v w_k / |w_k| (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730).
+    """logits = ``s F_v w_k / |w_k|`` (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730).
 
     The weights minimise cross-entropy on the support set plus ``strength`` times the mean over classes of
-    lambda_k |w_k - t_k|^2. They start at the text features t_k, and lambda_k is the mean zero-shot probability of class
-    k on its own support images: where the text already knows a class, leaving it costs more. Nothing is chosen on
+    ``lambda_k |w_k - t_k|^2``. They start at the text features t_k, and lambda_k is the mean zero-shot probability of
+    class k on its own support images: where the text already knows a class, leaving it costs more. Nothing is chosen on
     validation images.
 
     The released code makes 300 epochs of SGD; here L-BFGS goes to the minimum, so there is no learning rate and no

@@ -1,13 +1,13 @@
 """The two miniature CLIPs: OpenAI's own ``clip.model.CLIP`` class at small widths."""
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from calip_core.backbones.clip_import import clip
+from calip_core.backbones.model_card import Architecture
 
-Architecture = Literal["rn", "vit"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 CONTEXT_LENGTH = 32
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from calip_core.miniature.architecture import ARCHITECTURES, Architecture
+from calip_core.backbones.model_card import Architecture
+from calip_core.miniature.architecture import ARCHITECTURES
 from calip_core.miniature.publish import publish
 from calip_core.miniature.trainer import Length, Recipe, Trainer
 from calip_core.paths import check_writable

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from calip_core.backbones.clip_import import reads_short_texts
-from calip_core.miniature.architecture import Architecture, ClipModel, build_miniature
+from calip_core.backbones.model_card import Architecture
+from calip_core.miniature.architecture import ClipModel, build_miniature
 from calip_core.miniature.batches import Batch, make_batch
 from calip_core.miniature.evaluation import answer, make_question
 from calip_core.miniature.objective import choice_loss, contrastive_loss

@@ -52,6 +52,7 @@ def tiny_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(render, "chapter_sources", list)
     monkeypatch.setattr(render, "status_page", lambda records: "# Status\n")
     monkeypatch.setattr(render, "speed_page", lambda: "# Speed\n")
+    monkeypatch.setattr(render, "api_pages", dict)
     return book
 
 
