@@ -6,13 +6,12 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from calip_core.blend.line import line_landscape
+from calip_core.blend.tip_adapter import middle_of_longest_run, tip_search
 from calip_core.datasets.cards import available_cards
 from calip_core.methods import make_method
 from calip_core.methods.tip_adapter import (
-    _middle_of_longest_run,
     mean_of_views,
     searched_betas,
-    tip_search,
 )
 from calip_core.metrics import accuracy, correct_predictions
 from calip_core.published import published_tip, published_tips
@@ -70,9 +69,7 @@ def exhaustive(clip, affinity, key_labels, labels, betas, alpha_max):
             meets = (-offset / slope).ravel()
         ends = np.unique(np.concatenate([[0, alpha_max], meets[(meets > 0) & (meets < alpha_max)]]))
         middles = ((ends[1:] + ends[:-1]) / 2)[np.diff(ends) > 1e-9]
-        best[beta] = max(
-            correct_predictions(torch.from_numpy(clip + alpha * votes), labels).sum() for alpha in middles
-        )
+        best[beta] = max(correct_predictions(torch.from_numpy(clip + alpha * votes), labels).sum() for alpha in middles)
     return best
 
 
@@ -131,7 +128,7 @@ def test_the_published_ladder():
 
 @pytest.mark.parametrize(("scores", "middle"), [([1, 3, 3, 1, 3, 3, 3], 5), ([2], 0), ([2, 2, 1], 0), ([1, 1, 2], 2)])
 def test_the_middle_of_the_longest_run(scores, middle):
-    assert _middle_of_longest_run(np.array(scores, dtype=float)) == middle
+    assert middle_of_longest_run(np.array(scores, dtype=float)) == middle
 
 
 def test_without_validation_it_is_the_published_start_in_proportion():
