@@ -20,11 +20,6 @@ class LinePlateau:
     low: float
     high: float
 
-    @property
-    def rank(self) -> tuple[float, float]:
-        """What the better of two plateaus has more of: accuracy, then width."""
-        return self.accuracy, self.high - self.low
-
 
 @dataclass(frozen=True, eq=False)
 class LineLandscape:
@@ -60,15 +55,11 @@ class LineLandscape:
         """Accuracy at any t of the searched range (at an edge itself: that of the stretch to its right)."""
         return np.asarray(self._at(np.asarray(t)) / self.images)
 
-    def best(self, narrowest: float = 0.0) -> LinePlateau:
-        """The middle of the widest stretch of best accuracy; stretches of equal accuracy that touch count as one.
-
-        Args:
-            narrowest: stretches that are no wider than this do not count.
-        """
+    def best(self) -> LinePlateau:
+        """The middle of the widest stretch of best accuracy; stretches of equal accuracy that touch count as one."""
         starts = np.flatnonzero(np.diff(self.correct, prepend=-1))
         low, high = self.edges[starts], np.append(self.edges[starts[1:]], self.edges[-1])
-        count = np.where(high - low > narrowest, self.correct[starts], -1)
+        count = self.correct[starts]
         widths = np.where(count == count.max(), high - low, -1.0)
         i = int(widths.argmax())
         return LinePlateau(float((low[i] + high[i]) / 2), float(count[i] / self.images), float(low[i]), float(high[i]))

@@ -77,11 +77,19 @@ class Contest:
         # Where numbers overflow, neither side of a comparison holds: so ask what is certain, and negate.
         rows, classes = (~(middle - spread > slack_k)).nonzero(as_tuple=True)  # (e,)
         behind = middle[rows, classes] + spread[rows, classes] < -slack_k[rows, 0]
-        # A class equal to the label in all terms ties with it everywhere, and its number alone decides.
-        twin = torch.stack([term[rows, classes] == term[rows, target[rows]] for term in terms]).all(dim=0)
         lost = torch.zeros_like(target, dtype=torch.bool)
-        lost[rows[behind | (twin & (classes < target[rows]))]] = True
-        kept = ~twin & ~lost[rows]
+        lost[rows[behind]] = True
+        kept = ~lost[rows]
+        rows, classes = rows[kept], classes[kept]
+        # A class equal to the label in all terms ties with it everywhere, and its number alone decides.
+        twins = torch.arange(len(rows), device=rows.device)
+        for term in terms:
+            image = rows[twins]
+            twins = twins[term[image, classes[twins]] == term[image, target[image]]]
+        kept = torch.ones_like(rows, dtype=torch.bool)
+        kept[twins] = False
+        lost[rows[twins[classes[twins] < target[rows[twins]]]]] = True
+        kept &= ~lost[rows]
         rows, classes = rows[kept], classes[kept]
         counts = torch.bincount(rows, minlength=len(target))
         images = (counts > 0).nonzero().flatten()
@@ -109,16 +117,14 @@ class Contest:
 def tolerance(terms: Terms, box: Box) -> Float64[Tensor, "n"]:
     """No rounded lead differs from the true one by more than this, image by image; infinity where sums overflow."""
     kind = torch.finfo(terms[0].dtype)
-    largest = torch.stack([torch.maximum(*(end.abs() for end in term.aminmax(dim=1))) for term in terms])  # (t, n)
+    largest = torch.stack([torch.maximum(term.amax(dim=1), -term.amin(dim=1)) for term in terms])  # (t, n)
     if not largest.isfinite().all():
         raise ValueError("logits hold NaN or infinity: they have no largest class")
     weights = [max(abs(low), abs(high), 1e-300) for low, high in box]
     size = largest.new_tensor(weights, dtype=torch.float64) @ largest.double()
     overflows = (size >= kind.max / 8) | (largest >= kind.max / 8).any(dim=0)
     roundings = _ROUNDINGS_PER_TERM * (len(terms) + _OTHER_TERMS)
-    return (roundings * kind.eps * size.clamp_min(kind.tiny)).masked_fill_(
-        overflows, torch.inf
-    )
+    return (roundings * kind.eps * size.clamp_min(kind.tiny)).masked_fill_(overflows, torch.inf)
 
 
 def leads(
@@ -133,14 +139,17 @@ def bounds(
     offset: Float64[Tensor, "g s l"], slope: Float64[Tensor, "g s l"] | Float64[Tensor, "g s 1"],
     slack: Float64[Tensor, "g 1 1"] | float = 0.0,
 ) -> tuple[Float64[Tensor, "g l"], Float64[Tensor, "g l"]]:  # fmt: skip
-    """Between which steps along each line all leads ``offset + step * slope`` exceed ``slack``; low >= high: nowhere.
+    """Between which steps along each line all leads ``offset + step * slope`` exceed ``slack``.
 
+    Nowhere unless low < high; a level lead of just the slack gives NaN, which is not less either.
     Division rounds monotonously, so a step that is strictly inside the rounded bounds is inside the true ones.
     """
     slope = slope + 0.0  # -0.0 becomes 0.0: a level lead's bound is the infinity on the side that its offset says
     crossing = (slack - offset).div_(slope)  # (g, s, l)
-    low = crossing.masked_fill(slope < 0, -torch.inf).amax(dim=1)
-    return low, crossing.masked_fill_(slope >= 0, torch.inf).amin(dim=1)
+    # A rising lead has no upper bound, a falling one no lower bound. Extremes are several times as fast as masks.
+    none = torch.copysign(slope.new_tensor(torch.inf), slope)
+    low = torch.minimum(crossing, none).amax(dim=1)
+    return low, torch.maximum(crossing, none, out=crossing).amin(dim=1)
 
 
 def without_ties(

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from calip_core.blend.line import LineLandscape, LinePlateau, line_landscape
+from calip_core.blend.line import line_landscape
 from calip_core.blend.margins import Contest, Terms, bounds, checked, leads
 from calip_core.metrics import accuracy
 from calip_core.published import published_view_weights
@@ -30,7 +30,6 @@ _LINES = 24  # lines through one point that are searched at once
 _PATIENCE = 3  # so many sets of lines without gain end a climb
 _SMALLEST = 0.02  # a weight of zero would have no neighbourhood; the last step may still make it zero
 _LARGEST = 4.0  # how far the last step looks along one weight, the largest being 1
-_NARROWEST = 1e-9  # a stretch narrower than this may be rounding
 
 Weights = Float64[np.ndarray, "v"]
 
@@ -171,19 +170,20 @@ def _starts(
 
 def _climb(
     terms: Terms, target: Int64[Tensor, "n"], start: Weights, rng: np.random.Generator
-) -> tuple[Weights, float]:
+) -> tuple[Weights, int]:
     """Follow the best of many lines, in one neighbourhood after another, until they gain nothing."""
-    weights, best = start, -1.0
+    weights, best = start, -1
     while True:
         before = best
         nearby = _Neighbourhood.of(terms, target, weights)
         point, misses = np.ones(len(weights)), 0
         while misses < _PATIENCE:
             directions = _directions(len(weights), rng)
-            found, direction = max(nearby.search(point, directions), key=lambda one: one[0].rank)
-            misses = 0 if found.accuracy > best else misses + 1
-            if found.accuracy >= best:  # a step on level ground opens other lines
-                best, point = found.accuracy, point + found.t * direction
+            steps, counts, widths = nearby.search(point, directions)
+            i = int(np.lexsort((widths, counts))[-1])
+            misses = 0 if counts[i] > best else misses + 1
+            if counts[i] >= best:  # a step on level ground opens other lines
+                best, point = int(counts[i]), point + steps[i] * directions[i]
         weights = weights * point
         weights = weights / weights.max()
         if best == before:
@@ -204,12 +204,10 @@ class _Neighbourhood:
     Attributes:
         leads: the label's lead over each rival, times each view's weight, group by group of images.
         sure: how many images are right everywhere in the box.
-        images: how many there are.
     """
 
     leads: list[Float64[Tensor, "g s v"]]
     sure: int
-    images: int
 
     @classmethod
     def of(cls, terms: Terms, target: Int64[Tensor, "n"], weights: Weights) -> "_Neighbourhood":
@@ -217,38 +215,55 @@ class _Neighbourhood:
         scale = torch.from_numpy(weights)
         lines = len(weights) + _LINES
         found = [leads(terms, target, *group).permute(1, 2, 0) * scale for group in contest.groups(lines)]
-        return cls(found, contest.sure, len(target))
+        return cls(found, contest.sure)
 
-    def search(self, point: Weights, directions: Float64[np.ndarray, "l v"]) -> list[tuple[LinePlateau, Weights]]:
-        """Along each direction that leads into the box the widest best stretch there.
+    def search(
+        self, point: Weights, directions: Float64[np.ndarray, "l v"]
+    ) -> tuple[Float64[np.ndarray, "l"], Int64[np.ndarray, "l"], Float64[np.ndarray, "l"]]:
+        """Along each direction the middle of the widest best stretch in the box, its count of images and its width.
 
         A tie along a whole line counts as lost, as lines only propose.
         """
+        low, high = self._ends(point, directions)
+        first, last = (end.clip(low, high) for end in self._winning(point, directions))
+        last = np.maximum(first, last)
+        edges = np.concatenate([first, last, low, high], axis=1)
+        change = np.repeat([1, -1, 0], [first.shape[1], last.shape[1], 2])
+        order = edges.argsort(axis=1, kind="stable")
+        edges = np.take_along_axis(edges, order, axis=1)
+        counts = change[order].cumsum(axis=1)[:, :-1]
+        widths = np.diff(edges, axis=1)
+        # A stretch narrower than rounding is none.
+        counts[widths <= 1e-9] = -1
+        most = counts.max(axis=1, keepdims=True)
+        widths = np.where(counts == most, widths, -1.0)
+        rows, best = np.arange(len(edges)), widths.argmax(axis=1)
+        middles = (edges[rows, best] + edges[rows, best + 1]) / 2
+        return middles, most[:, 0] + self.sure, widths[rows, best]
+
+    def _winning(
+        self, point: Weights, directions: Float64[np.ndarray, "l v"]
+    ) -> tuple[Float64[np.ndarray, "l j"], Float64[np.ndarray, "l j"]]:
+        """Between which steps each image's label leads all its rivals; the first beyond the last: nowhere."""
         at, along = torch.from_numpy(point), torch.from_numpy(directions.T)
         ends = [torch.empty(2, 0, len(directions), dtype=torch.float64)]
         for lead in self.leads:
             slope = lead @ along  # (g, s, l)
-            offset = (lead @ at).unsqueeze(2).expand_as(slope)
-            ends.append(torch.stack(bounds(offset, slope)))
-        found = torch.cat(ends, dim=1).permute(2, 0, 1).numpy()  # (l, 2, j)
-        plateaus = []
-        for line, low, high, direction in zip(found, *self._ends(point, directions), directions, strict=True):
-            if low < high:
-                landscape = LineLandscape.of(line, low=low, high=high, sure=self.sure, images=self.images)
-                plateaus.append((landscape.best(_NARROWEST), direction))
-        return plateaus
+            ends.append(torch.stack(bounds((lead @ at).unsqueeze(2).expand_as(slope), slope)))
+        first, last = torch.cat(ends, dim=1).mT.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).numpy()
+        return first, last
 
     @staticmethod
     def _ends(
         point: Weights, directions: Float64[np.ndarray, "l v"]
-    ) -> tuple[Float64[np.ndarray, "l"], Float64[np.ndarray, "l"]]:
+    ) -> tuple[Float64[np.ndarray, "l 1"], Float64[np.ndarray, "l 1"]]:
         """The steps at which each line enters and leaves the box."""
         with np.errstate(divide="ignore", invalid="ignore"):
             sides = np.stack([(1 / _NEIGHBOURHOOD - point) / directions, (_NEIGHBOURHOOD - point) / directions])
         level = directions == 0
-        low = np.where(level, -np.inf, sides.min(axis=0)).max(axis=1)
-        high = np.where(level, np.inf, sides.max(axis=0)).min(axis=1)
-        return low, high
+        low = np.where(level, -np.inf, sides.min(axis=0)).max(axis=1, keepdims=True)
+        high = np.where(level, np.inf, sides.max(axis=0)).min(axis=1, keepdims=True)
+        return low, np.maximum(low, high)
 
 
 def _settle(logits: Float64[Tensor, "n v k"], target: Int64[np.ndarray, "n"], weights: Weights) -> Weights:
