@@ -47,9 +47,9 @@ def test_four_views_too():
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**31), st.integers(1, 20), st.integers(1, 4), st.integers(1, 5), st.booleans())
-def test_what_is_found_is_what_it_says(seed, n, v, k, ties):
-    logits, labels = random_logits(n, v, k, seed, torch.float64)
+@given(st.integers(0, 2**31), st.integers(1, 20), st.integers(1, 4), st.integers(1, 5), st.booleans(), st.booleans())
+def test_what_is_found_is_what_it_says(seed, n, v, k, ties, single):
+    logits, labels = random_logits(n, v, k, seed, torch.float32 if single else torch.float64)
     if ties:
         logits = logits.round()
     found = search(logits, labels, restarts=1)

@@ -91,6 +91,18 @@ def test_the_exact_search_equals_brute_force(seed, classes, images, betas, singl
     assert choice.low <= choice.alpha <= choice.high and choice.images == images
 
 
+@given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 9), st.sampled_from([0.0, 1e-40, 1.0]))
+def test_what_the_search_claims_is_what_the_logits_do(seed, classes, images, size):
+    """Also where classes tie, where votes vanish, and where logits are zero or denormal."""
+    rng = np.random.default_rng(seed)
+    keys, labels = rng.integers(0, classes, 5), rng.integers(0, classes, images)
+    clip = size * torch.from_numpy(rng.integers(-2, 3, (images, classes))).float()
+    affinity = torch.from_numpy(rng.choice([1.0, -1e4], (images, 5))).float()  # votes of exactly 1 and 0
+    found = tip_search(clip, affinity, keys, labels, betas=[0.5, 1.0, 2.0], alpha_max=3.0)
+    votes = ((affinity - 1) * found.beta).exp() @ torch.eye(classes)[torch.from_numpy(keys)]
+    assert found.accuracy == accuracy(clip + found.alpha * votes, labels)
+
+
 def test_the_search_is_at_least_as_good_as_the_published_grid():
     for seed in range(3):
         (support, y), (val, labels), _, text = synthetic_task(seed=seed, shots=4)
