@@ -156,8 +156,8 @@ def without_ties(
     offset: Float64[Tensor, "g s"], own: Int64[Tensor, "g"], classes: Int64[Tensor, "g s"]
 ) -> Float64[Tensor, "g s"]:
     """Leads where a tie is a lead of the lower class number, by the least number there is: so a level tie stays one."""
-    least = torch.where(classes > own.unsqueeze(1), 5e-324, -5e-324).to(offset)
-    return torch.where(offset == 0, least, offset)
+    side = torch.where(classes > own.unsqueeze(1), 1.0, -1.0).to(offset)
+    return torch.where(offset == 0, side * 5e-324, offset)
 
 
 def wins(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from calip_core.blend.line import line_landscape
+from calip_core.blend.margins import bounds, without_ties
 from calip_core.blend.tip_adapter import middle_of_longest_run, tip_search
 from calip_core.datasets.cards import available_cards
 from calip_core.methods import make_method
@@ -101,6 +102,14 @@ def test_what_the_search_claims_is_what_the_logits_do(seed, classes, images, siz
     found = tip_search(clip, affinity, keys, labels, betas=[0.5, 1.0, 2.0], alpha_max=3.0)
     votes = ((affinity - 1) * found.beta).exp() @ torch.eye(classes)[torch.from_numpy(keys)]
     assert found.accuracy == accuracy(clip + found.alpha * votes, labels)
+
+
+def test_a_lead_of_nothing_goes_by_the_number_of_the_class():
+    """Logits are equal and the votes, from keys at different distances, both vanish."""
+    offset, classes = torch.zeros(2, 1, dtype=torch.float64), torch.tensor([[1], [0]])
+    lead = without_ties(offset, torch.tensor([0, 1]), classes)
+    low, high = bounds(lead.unsqueeze(2), torch.zeros(2, 1, 1, dtype=torch.float64))
+    assert (low < high).flatten().tolist() == [True, False]
 
 
 def test_the_search_is_at_least_as_good_as_the_published_grid():
