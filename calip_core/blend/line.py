@@ -32,6 +32,18 @@ class LineLandscape:
     correct: Int64[np.ndarray, "p"]
     images: int
 
+    @classmethod
+    def of(
+        cls, ends: Float64[np.ndarray, "2 j"], *, low: float, high: float, sure: int, images: int
+    ) -> "LineLandscape":
+        """From the ends between which each of some images is right, beside ``sure`` ones that are right everywhere."""
+        first, last = ends.clip(low, high)
+        first, last = first[first < last], last[first < last]
+        edges = np.unique(np.concatenate([[low, high], first, last]))
+        steps = np.bincount(np.searchsorted(edges, first), minlength=len(edges))
+        steps -= np.bincount(np.searchsorted(edges, last), minlength=len(edges))
+        return cls(edges, sure + steps.cumsum()[:-1].astype(np.int64), images)
+
     def __add__(self, other: "LineLandscape") -> "LineLandscape":
         if self.edges[[0, -1]].tolist() != other.edges[[0, -1]].tolist():
             ranges = [f"{line.edges[0]:g} to {line.edges[-1]:g}" for line in (self, other)]
@@ -78,12 +90,7 @@ def line_landscape(
         rows = slice(start, start + step)
         certain, contested = _stretches((base[rows], direction[rows]), target[rows], low, high)
         sure, ends = sure + certain, [*ends, *contested]
-    first, last = torch.cat(ends, dim=1).numpy().clip(low, high)
-    first, last = first[first < last], last[first < last]
-    edges = np.unique(np.concatenate([[low, high], first, last]))
-    steps = np.bincount(np.searchsorted(edges, first), minlength=len(edges))
-    steps -= np.bincount(np.searchsorted(edges, last), minlength=len(edges))
-    return LineLandscape(edges, sure + steps.cumsum()[:-1].astype(np.int64), len(target))
+    return LineLandscape.of(torch.cat(ends, dim=1).numpy(), low=low, high=high, sure=sure, images=len(target))
 
 
 def _stretches(

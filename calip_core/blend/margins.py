@@ -21,11 +21,12 @@ from torch import Tensor
 from calip_core.metrics import checked_labels
 
 CHUNK = 1 << 18  # numbers handled at once: few enough for a cache
-# Let S be the sum over the terms of the largest weight times the largest logit. A blend of up to three terms rounds
-# each of its numbers three times (a product, two sums); a lead is found by at most ten further roundings of numbers up
-# to 2 S. Each errs by half an eps: at most (3 + 10) eps S in all. Products that underflow err by half the smallest
-# denormal each, eps * tiny in all formats: S is therefore taken as tiny at least.
-_ROUNDING = 32
+# Let S be the sum over the t terms of the largest weight times the largest logit. A blend rounds each of its numbers t
+# times at most (a product, t - 1 sums); a lead is found by at most t + 7 further roundings of numbers up to 2 S. Each
+# errs by half an eps: at most (2 t + 7) eps S in all. This factor is four for each term and for five terms more, which
+# leaves room for terms that are themselves rounded (an exponential, say). Products that underflow err by half the
+# smallest denormal each, eps * tiny in all formats: S is therefore taken as tiny at least.
+_ROUNDINGS_PER_TERM, _OTHER_TERMS = 4, 5
 
 Terms = Sequence[Float[Tensor, "n k"]]
 Box = Sequence[tuple[float, float]]
@@ -56,15 +57,39 @@ class Contest:
         """Compare each label with all classes over the box: smallest and largest weight of each term."""
         slack = tolerance(terms, box)
         middle, spread = _leads_over(terms, target, box)  # (n, k) each: every lead is within middle +- spread
+        return cls.between(middle, spread, terms, target, slack)
+
+    @classmethod
+    def between(
+        cls, middle: Float[Tensor, "n k"], spread: Float[Tensor, "n k"], terms: Terms, target: Int64[Tensor, "n"],
+        slack: Float64[Tensor, "n"],
+    ) -> "Contest":  # fmt: skip
+        """Compare each label with all classes, given that its lead stays within ``middle`` +- ``spread``.
+
+        Args:
+            middle: between the smallest and the largest lead over each class.
+            spread: how far the lead can differ from that.
+            terms: classes with equal terms are equal wherever the contest reaches.
+            target: the labels.
+            slack: becomes ``tolerance``.
+        """
         slack_k = slack.unsqueeze(1).to(middle.dtype)
         # Where numbers overflow, neither side of a comparison holds: so ask what is certain, and negate.
         rows, classes = (~(middle - spread > slack_k)).nonzero(as_tuple=True)  # (e,)
         behind = middle[rows, classes] + spread[rows, classes] < -slack_k[rows, 0]
-        # A class equal to the label in all terms ties with it everywhere, and its number alone decides.
-        twin = torch.stack([term[rows, classes] == term[rows, target[rows]] for term in terms]).all(dim=0)
         lost = torch.zeros_like(target, dtype=torch.bool)
-        lost[rows[behind | (twin & (classes < target[rows]))]] = True
-        kept = ~twin & ~lost[rows]
+        lost[rows[behind]] = True
+        kept = ~lost[rows]
+        rows, classes = rows[kept], classes[kept]
+        # A class equal to the label in all terms ties with it everywhere, and its number alone decides.
+        twins = torch.arange(len(rows), device=rows.device)
+        for term in terms:
+            image = rows[twins]
+            twins = twins[term[image, classes[twins]] == term[image, target[image]]]
+        kept = torch.ones_like(rows, dtype=torch.bool)
+        kept[twins] = False
+        lost[rows[twins[classes[twins] < target[rows[twins]]]]] = True
+        kept &= ~lost[rows]
         rows, classes = rows[kept], classes[kept]
         counts = torch.bincount(rows, minlength=len(target))
         images = (counts > 0).nonzero().flatten()
@@ -92,13 +117,14 @@ class Contest:
 def tolerance(terms: Terms, box: Box) -> Float64[Tensor, "n"]:
     """No rounded lead differs from the true one by more than this, image by image; infinity where sums overflow."""
     kind = torch.finfo(terms[0].dtype)
-    largest = torch.stack([torch.maximum(*(end.abs() for end in term.aminmax(dim=1))) for term in terms])  # (t, n)
+    largest = torch.stack([torch.maximum(term.amax(dim=1), -term.amin(dim=1)) for term in terms])  # (t, n)
     if not largest.isfinite().all():
         raise ValueError("logits hold NaN or infinity: they have no largest class")
     weights = [max(abs(low), abs(high), 1e-300) for low, high in box]
     size = largest.new_tensor(weights, dtype=torch.float64) @ largest.double()
     overflows = (size >= kind.max / 8) | (largest >= kind.max / 8).any(dim=0)
-    return (_ROUNDING * kind.eps * size.clamp_min(kind.tiny)).masked_fill_(overflows, torch.inf)
+    roundings = _ROUNDINGS_PER_TERM * (len(terms) + _OTHER_TERMS)
+    return (roundings * kind.eps * size.clamp_min(kind.tiny)).masked_fill_(overflows, torch.inf)
 
 
 def leads(
@@ -113,14 +139,25 @@ def bounds(
     offset: Float64[Tensor, "g s l"], slope: Float64[Tensor, "g s l"] | Float64[Tensor, "g s 1"],
     slack: Float64[Tensor, "g 1 1"] | float = 0.0,
 ) -> tuple[Float64[Tensor, "g l"], Float64[Tensor, "g l"]]:  # fmt: skip
-    """Between which steps along each line all leads ``offset + step * slope`` exceed ``slack``; low >= high: nowhere.
+    """Between which steps along each line all leads ``offset + step * slope`` exceed ``slack``.
 
+    Nowhere unless low < high; a level lead of just the slack gives NaN, which is not less either.
     Division rounds monotonously, so a step that is strictly inside the rounded bounds is inside the true ones.
     """
     slope = slope + 0.0  # -0.0 becomes 0.0: a level lead's bound is the infinity on the side that its offset says
     crossing = (slack - offset).div_(slope)  # (g, s, l)
-    low = crossing.masked_fill(slope < 0, -torch.inf).amax(dim=1)
-    return low, crossing.masked_fill_(slope >= 0, torch.inf).amin(dim=1)
+    # A rising lead has no upper bound, a falling one no lower bound. Extremes are several times as fast as masks.
+    none = torch.copysign(slope.new_tensor(torch.inf), slope)
+    low = torch.minimum(crossing, none).amax(dim=1)
+    return low, torch.maximum(crossing, none, out=crossing).amin(dim=1)
+
+
+def without_ties(
+    offset: Float64[Tensor, "g s"], own: Int64[Tensor, "g"], classes: Int64[Tensor, "g s"]
+) -> Float64[Tensor, "g s"]:
+    """Leads where a tie is a lead of the lower class number, by the least number there is: so a level tie stays one."""
+    side = torch.where(classes > own.unsqueeze(1), 1.0, -1.0).to(offset)
+    return torch.where(offset == 0, side * 5e-324, offset)
 
 
 def wins(

@@ -1,14 +1,13 @@
 """How much each view of a cloud counts: logits of single views, fused by weights that are fixed, published or searched.
 
 PointCLIP searches its view weights in nested loops over a grid, on test labels. The fused logits are linear in the
-weights, so the accuracy along any line of weights is piecewise constant and known exactly (``betas.line_landscape``):
+weights, so the accuracy along any line of weights is piecewise constant and known exactly (``line_landscape``):
 a search needs some hundreds of lines instead of a million points. Most of them run in random directions, for a climb
 along one weight at a time soon stands on a ridge; it is only begun and ended so. Which labels the search may see is the
 caller's business.
 
-The last lines are ``betas.line_landscape``'s. The climb has its own code for the same bounds, because it asks for many
-directions at once, for images whose undecided classes were found before, and wants the widest best stretch of each. It
-may round where two classes tie, as it only proposes; ``line_landscape`` and the fused logits themselves decide.
+The climb asks for many directions at once, for images and classes that one contest around its point left open. It may
+round where two classes tie, as it only proposes; ``line_landscape`` and the fused logits themselves decide.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from calip_core.blend.line import line_landscape
-from calip_core.metrics import checked_labels, correct_predictions
+from calip_core.blend.margins import Contest, Terms, bounds, checked, leads
+from calip_core.metrics import accuracy
 from calip_core.published import published_view_weights
 from calip_core.tokens import CalipLogits
 
@@ -30,8 +30,6 @@ _LINES = 24  # lines through one point that are searched at once
 _PATIENCE = 3  # so many sets of lines without gain end a climb
 _SMALLEST = 0.02  # a weight of zero would have no neighbourhood; the last step may still make it zero
 _LARGEST = 4.0  # how far the last step looks along one weight, the largest being 1
-_TINY = 1e-300  # stands for a slope of zero: its bound lies beyond every line, on the side that its offset says
-_CHUNK_ELEMENTS = 1 << 19
 
 Weights = Float64[np.ndarray, "v"]
 
@@ -113,7 +111,7 @@ def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int =
     From uniform weights and from the best of many candidates (single views, random weights) it climbs: along each
     weight, and along still more directions drawn at random, the whole line is known, and the middle of its best stretch
     is taken. The best weights found are last moved, one weight at a time, to the middle of the widest best stretch
-    (``betas.line_landscape``) for as long as that gains. Two runs with one seed find the same.
+    (``line_landscape``) for as long as that gains. Two runs with one seed find the same.
 
     Args:
         logits: of every view, float32 or float64.
@@ -126,18 +124,16 @@ def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int =
             fewer than 0 restarts.
     """
     target = _checked_search(logits, labels, restarts)
-    views = logits.shape[1]
-    exact = logits.double().cpu()
-    margins = _open_margins(exact, target)
+    terms = logits.cpu().transpose(0, 1).contiguous().unbind()  # (n, k) each, one a view
     rng = np.random.default_rng(seed)
-    found = np.ones(views)
-    if margins.size:
-        starts = _starts(margins, restarts, rng)
-        climbs = [_climb(margins, start, rng) for start in starts]
+    found = np.ones(len(terms))
+    contest = Contest.of(terms, target, [(_SMALLEST, 1.0)] * len(terms))
+    if len(contest.images):
+        climbs = [_climb(terms, target, start, rng) for start in _starts(contest, terms, target, restarts, rng)]
         found = max(climbs, key=lambda climb: climb[1])[0]
-    weights = _settle(exact, target, found)
-    right = correct_predictions(fuse(exact, weights), target)
-    return ViewWeights(weights, "exact line searches on labelled clouds", len(target), float(right.mean()))
+    weights = _settle(logits.double().cpu(), target.numpy(), found)
+    reached = accuracy(fuse(logits, weights), target)
+    return ViewWeights(weights, "exact line searches on labelled clouds", len(target), reached)
 
 
 def _checked_weights(weights: ArrayLike, views: int) -> Weights:
@@ -149,57 +145,37 @@ def _checked_weights(weights: ArrayLike, views: int) -> Weights:
     return chosen
 
 
-def _checked_search(logits: Tensor, labels: ArrayLike, restarts: int) -> Int64[np.ndarray, "n"]:
+def _checked_search(logits: Tensor, labels: ArrayLike, restarts: int) -> Int64[Tensor, "n"]:
     if logits.ndim != 3 or 0 in logits.shape:
         raise ValueError(f"logits have shape {tuple(logits.shape)}: expected (clouds, views, classes), none of them 0")
-    if logits.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"logits are {logits.dtype}, expected float32 or float64: their sums decide")
-    if not logits.isfinite().all():
-        raise ValueError("logits hold NaN or infinity: they have no largest class")
     if restarts < 0:
         raise ValueError(f"restarts is {restarts}, expected 0 or more")
-    return np.asarray(checked_labels(logits[:, 0], labels))
+    return checked(logits.unbind(1), labels).cpu()
 
 
-def _open_margins(logits: Float64[Tensor, "n v k"], target: Int64[np.ndarray, "n"]) -> Float64[np.ndarray, "v i k"]:
-    """The label's lead, view by view, over each class, of the images that weights can decide.
-
-    An image is sure where the label leads in every view, and lost where one class leads it in all of them.
-    """
-    own = torch.from_numpy(target)
-    lead = (logits.gather(2, own.view(-1, 1, 1).expand(-1, logits.shape[1], 1)) - logits).permute(1, 0, 2).numpy()
-    lead = np.ascontiguousarray(lead)
-    # A class equal to the label in every view ties with it for ever: its number alone decides.
-    lower = np.arange(lead.shape[2]) < target[:, None]
-    lead += np.where((lead == 0).all(axis=0), np.where(lower, -1.0, 1.0), 0.0)
-    sure = (lead > 0).all(axis=(0, 2))
-    lost = np.any((lead < 0).all(axis=0), axis=1)
-    return np.ascontiguousarray(lead[:, ~sure & ~lost])
-
-
-def _starts(margins: Float64[np.ndarray, "v i k"], restarts: int, rng: np.random.Generator) -> list[Weights]:
+def _starts(
+    contest: Contest, terms: Terms, target: Int64[Tensor, "n"], restarts: int, rng: np.random.Generator
+) -> list[Weights]:
     """Uniform weights, then the best of the single views and of random weights."""
-    views = len(margins)
+    views = len(terms)
     candidates = np.concatenate([np.eye(views), rng.random((_CANDIDATES, views))]).clip(_SMALLEST)
-    order = np.argsort(-_right(margins, candidates), kind="stable")[:restarts]
+    rows = torch.from_numpy(candidates)
+    right = torch.zeros(len(rows), dtype=torch.int64)
+    for images, classes in contest.groups(len(rows)):
+        lead = torch.einsum("cv,vgs->csg", rows, leads(terms, target, images, classes))  # images last: many at a time
+        right += (lead.amin(dim=1) > 0).sum(dim=1)
+    order = np.argsort(-right.numpy(), kind="stable")[:restarts]
     return [np.ones(views), *candidates[order]]
 
 
-def _right(margins: Float64[np.ndarray, "v i k"], weights: Float64[np.ndarray, "c v"]) -> Int64[np.ndarray, "c"]:
-    """How many images each row of weights classifies rightly. Float32: this only ranks."""
-    views, images, classes = margins.shape
-    flat = torch.from_numpy(margins).float().transpose(1, 2).reshape(views, -1)  # images last: many at a time
-    rows = torch.from_numpy(weights).float().split(max(1, _CHUNK_ELEMENTS // (images * classes)))
-    counts = [((part @ flat).view(len(part), classes, images).amin(dim=1) > 0).sum(dim=1) for part in rows]
-    return np.asarray(torch.cat(counts).numpy())
-
-
-def _climb(margins: Float64[np.ndarray, "v i k"], start: Weights, rng: np.random.Generator) -> tuple[Weights, int]:
+def _climb(
+    terms: Terms, target: Int64[Tensor, "n"], start: Weights, rng: np.random.Generator
+) -> tuple[Weights, int]:
     """Follow the best of many lines, in one neighbourhood after another, until they gain nothing."""
     weights, best = start, -1
     while True:
         before = best
-        nearby = _Neighbourhood.of(margins, weights)
+        nearby = _Neighbourhood.of(terms, target, weights)
         point, misses = np.ones(len(weights)), 0
         while misses < _PATIENCE:
             directions = _directions(len(weights), rng)
@@ -221,40 +197,35 @@ def _directions(views: int, rng: np.random.Generator) -> Float64[np.ndarray, "l 
     return np.concatenate([np.eye(views), random[np.any(random, axis=1)]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Neighbourhood:
-    """Weights within a factor of a point, scaled so that the point is all ones.
-
-    A margin is linear in the weights, so over a box its extremes follow from the ends of each weight alone: most
-    classes cannot overtake a label there, and most images are decided. Only the others are kept.
+    """Weights within a factor of a point, scaled so that the point is all ones, and the contest in them.
 
     Attributes:
-        lead: the label's lead in every view over each class that is left, image by image.
-        starts: where each image's classes start.
-        sure: images that are right everywhere in the box.
+        leads: the label's lead over each rival, times each view's weight, group by group of images.
+        sure: how many images are right everywhere in the box.
     """
 
-    lead: Float64[np.ndarray, "v e"]
-    starts: Int64[np.ndarray, "j"]
+    leads: list[Float64[Tensor, "g s v"]]
     sure: int
 
     @classmethod
-    def of(cls, margins: Float64[np.ndarray, "v i k"], weights: Weights) -> "_Neighbourhood":
-        scaled = margins * weights[:, None, None]
-        small, large = scaled / _NEIGHBOURHOOD, scaled * _NEIGHBOURHOOD
-        lost = np.any(np.maximum(small, large).sum(axis=0) < 0, axis=1)
-        rivals = (np.minimum(small, large).sum(axis=0) <= 0) & ~lost[:, None]
-        images, classes = np.nonzero(rivals)
-        starts = np.flatnonzero(np.diff(images, prepend=-1))
-        sure = int((~lost & ~rivals.any(axis=1)).sum())
-        return cls(np.ascontiguousarray(scaled[:, images, classes]), starts, sure)
+    def of(cls, terms: Terms, target: Int64[Tensor, "n"], weights: Weights) -> "_Neighbourhood":
+        contest = Contest.of(terms, target, [(w / _NEIGHBOURHOOD, w * _NEIGHBOURHOOD) for w in weights.tolist()])
+        scale = torch.from_numpy(weights)
+        lines = len(weights) + _LINES
+        found = [leads(terms, target, *group).permute(1, 2, 0) * scale for group in contest.groups(lines)]
+        return cls(found, contest.sure)
 
     def search(
         self, point: Weights, directions: Float64[np.ndarray, "l v"]
     ) -> tuple[Float64[np.ndarray, "l"], Int64[np.ndarray, "l"], Float64[np.ndarray, "l"]]:
-        """Along each direction the middle of the widest best stretch in the box, its count of images and its width."""
+        """Along each direction the middle of the widest best stretch in the box, its count of images and its width.
+
+        A tie along a whole line counts as lost, as lines only propose.
+        """
         low, high = self._ends(point, directions)
-        first, last = (bound.clip(low, high) for bound in self._winning(point, directions))
+        first, last = (end.clip(low, high) for end in self._winning(point, directions))
         last = np.maximum(first, last)
         edges = np.concatenate([first, last, low, high], axis=1)
         change = np.repeat([1, -1, 0], [first.shape[1], last.shape[1], 2])
@@ -273,16 +244,14 @@ class _Neighbourhood:
     def _winning(
         self, point: Weights, directions: Float64[np.ndarray, "l v"]
     ) -> tuple[Float64[np.ndarray, "l j"], Float64[np.ndarray, "l j"]]:
-        """Between which steps each image's label leads all other classes; the first beyond the last: nowhere."""
-        offset, slope = point @ self.lead, directions @ self.lead
-        slope[slope == 0] = _TINY
-        with np.errstate(over="ignore"):
-            crossing = -offset / slope
-        rising = slope > 0
-        if not len(self.starts):
-            return np.empty((len(directions), 0)), np.empty((len(directions), 0))
-        first = np.maximum.reduceat(np.where(rising, crossing, -np.inf), self.starts, axis=1)
-        return first, np.minimum.reduceat(np.where(rising, np.inf, crossing), self.starts, axis=1)
+        """Between which steps each image's label leads all its rivals; the first beyond the last: nowhere."""
+        at, along = torch.from_numpy(point), torch.from_numpy(directions.T)
+        ends = [torch.empty(2, 0, len(directions), dtype=torch.float64)]
+        for lead in self.leads:
+            slope = lead @ along  # (g, s, l)
+            ends.append(torch.stack(bounds((lead @ at).unsqueeze(2).expand_as(slope), slope)))
+        first, last = torch.cat(ends, dim=1).mT.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).numpy()
+        return first, last
 
     @staticmethod
     def _ends(

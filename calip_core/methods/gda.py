@@ -164,7 +164,7 @@ def best_ratio(
 ) -> LinePlateau:
     """The weight t from ``low`` to ``high`` with the best accuracy of ``base + t * direction``, where t has no scale.
 
-    All t are known exactly (``blend.landscape.line_landscape``). Of the stretches with the best accuracy it takes the
+    All t are known exactly (``blend.line.line_landscape``). Of the stretches with the best accuracy it takes the
     one whose ends have the largest ratio, and the geometric mean of its ends.
 
     Raises:

@@ -1,22 +1,20 @@
 """Tip-Adapter: zero-shot CLIP plus a vote of the support images, each weighted by its similarity. Nothing is trained.
 
-Its two numbers are the weight alpha of the vote and its sharpness beta. The published search evaluates a grid of both.
-For a fixed beta the logits are linear in alpha, so the accuracy at all alphas follows from one pass
-(``blend.line.line_landscape``): only the sharpnesses are tried one by one.
+Its two numbers are the weight alpha of the vote and its sharpness beta (``blend.tip_adapter`` searches them).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int, Int64
-from numpy.typing import ArrayLike
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from calip_core.blend.line import LineLandscape, LinePlateau, line_landscape
+from calip_core.blend.line import line_landscape
+from calip_core.blend.tip_adapter import middle_of_longest_run, tip_search
 from calip_core.methods.base import Head, Recipe, identity
 from calip_core.methods.inputs import (
     PUBLISHED_SCALE,
@@ -30,16 +28,11 @@ from calip_core.methods.inputs import (
     check_width,
     single,
 )
-from calip_core.metrics import checked_labels
 from calip_core.published import published_tip
 from calip_core.tokens import ImageTokens
 
 BETA_STEPS = 200
 """The published search tries so many sharpnesses, and 20 weights for each."""
-
-_BLOCK = 5  # neighbouring sharpnesses whose extremes decide together which images are worth a closer look
-# A sum of rounded products errs by less than this many units in the last place.
-_ROUNDING = 16
 
 
 class TipAdapter(Head):
@@ -170,7 +163,7 @@ def searched_blend(
     whole = head.fuse(clip)
     votes = (head.fuse(((affinity - 1) * beta).exp() @ values) for beta in betas.tolist())
     plateaus = [line_landscape(whole, vote, labels, low=0.0, high=alpha_max).best() for vote in votes]
-    i = _middle_of_longest_run(np.array([plateau.accuracy for plateau in plateaus]))
+    i = middle_of_longest_run(np.array([plateau.accuracy for plateau in plateaus]))
     return plateaus[i].t, float(betas[i])
 
 
@@ -248,153 +241,3 @@ def mean_of_views(
 def searched_betas(beta_max: float, steps: int = BETA_STEPS) -> Float64[np.ndarray, "b"]:
     """The sharpnesses of the published search: 0.1 + i (beta_max - 0.1) / steps, i < steps."""
     return 0.1 + np.arange(steps) * (beta_max - 0.1) / steps
-
-
-@dataclass(frozen=True)
-class TipChoice:
-    """Weight and sharpness of the cache, and how well they did where they were chosen.
-
-    Attributes:
-        alpha: middle of the widest stretch of best weights at ``beta``.
-        beta: middle of the longest run of sharpnesses that reach the best accuracy.
-        accuracy: on the labelled images, from 0 to 1.
-        images: how many they were.
-        low: start of the stretch that alpha is the middle of.
-        high: end of it.
-    """
-
-    alpha: float
-    beta: float
-    accuracy: float
-    images: int
-    low: float
-    high: float
-
-
-@torch.no_grad()
-def tip_search(
-    clip: Float[Tensor, "n k"],
-    affinity: Float[Tensor, "n s"],
-    key_labels: ArrayLike,
-    labels: ArrayLike,
-    *,
-    betas: Sequence[float] | Float64[np.ndarray, "b"],
-    alpha_max: float,
-) -> TipChoice:
-    """The best weight and sharpness on labelled images: exactly, all weights from 0 to ``alpha_max`` at each sharpness.
-
-    Args:
-        clip: zero-shot logits, float32 or float64.
-        affinity: products of the images and the keys: cosines, unless keys have learned to be longer.
-        key_labels: "s" class numbers of the keys.
-        labels: "n" class numbers of *these* images. Give a validation split: on test labels the accuracy is an
-            oracle's.
-        betas: sharpnesses to try, all above 0.
-        alpha_max: the largest weight.
-
-    Raises:
-        ValueError: labels that do not fit, no sharpness, one that is not above 0, or a weight that is not.
-    """
-    sharpness = np.unique(np.asarray(betas, dtype=np.float64))
-    if not len(sharpness) or not (np.isfinite(sharpness).all() and sharpness[0] > 0):
-        raise ValueError(f"betas are {sharpness[:3].tolist()}, expected at least one, all finite and above 0")
-    check_positive("alpha_max", alpha_max, "tip_search")
-    target = torch.from_numpy(checked_labels(clip, labels)).to(clip.device)
-    keys = torch.from_numpy(checked_labels(clip.new_zeros(affinity.shape[1], clip.shape[1]), key_labels))
-    nearness = _by_class(affinity - 1, keys.to(clip.device), clip.shape[1])
-    plateaus = list(_plateaus(clip, nearness, target, sharpness.tolist(), alpha_max))
-    i = _middle_of_longest_run(np.array([plateau.accuracy for plateau in plateaus]))
-    best = plateaus[i]
-    return TipChoice(best.t, float(sharpness[i]), best.accuracy, len(target), best.low, best.high)
-
-
-def _by_class(
-    nearness: Float[Tensor, "n s"], key_labels: Int64[Tensor, "s"], classes: int
-) -> Float[Tensor, "m n k"]:
-    """Cosine minus 1 to the keys of each class; a class with fewer keys than others gets some infinitely far away."""
-    counts = torch.bincount(key_labels, minlength=classes)
-    order = key_labels.argsort(stable=True)
-    place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[key_labels[order]]
-    grouped = nearness.new_full((int(counts.max()), classes, len(nearness)), -torch.inf)
-    grouped[place, key_labels[order]] = nearness.T[order]
-    # The keys of a class come first: their votes are added image by image and class by class, without a stride.
-    return grouped.transpose(1, 2).contiguous()
-
-
-def _votes(nearness: Float[Tensor, "m n k"], beta: float) -> Float[Tensor, "n k"]:
-    """exp(-beta (1 - F_v K^T)) V."""
-    return (nearness * beta).exp_().sum(dim=0)
-
-
-def _extremes(
-    nearness: Float[Tensor, "m n k"], low: float, high: float
-) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-    """Above and below which the votes cannot come from one sharpness to the other: each key's vote rises or falls."""
-    ends = (nearness * low).exp_(), (nearness * high).exp_()
-    return torch.maximum(*ends).sum(dim=0), torch.minimum(*ends).sum(dim=0)
-
-
-def _plateaus(
-    clip: Float[Tensor, "n k"],
-    nearness: Float[Tensor, "m n k"],
-    target: Int64[Tensor, "n"],
-    betas: list[float],
-    alpha_max: float,
-) -> Iterator[LinePlateau]:
-    """The best stretch of alpha at every sharpness. Most images need one look for a whole block of sharpnesses."""
-    falls = not (nearness > 0).any()  # so it is for keys of unit length
-    soft = _votes(nearness, betas[0])
-    for start in range(0, len(betas), _BLOCK):
-        block = betas[start : start + _BLOCK]
-        if falls:
-            sharp = _votes(nearness, block[-1])
-        else:
-            soft, sharp = _extremes(nearness, block[0], block[-1])
-        sure, contested = _verdicts(clip, soft, sharp, target, alpha_max)
-        images = contested.nonzero().flatten()
-        logits, near, own = clip[images], nearness[:, images], target[images]
-        for beta in block:
-            yield _landscape(logits, _votes(near, beta), own, sure, len(target), alpha_max).best()
-        soft = sharp  # where votes fall with the sharpness, this block's last are above all of the next
-
-
-def _verdicts(
-    clip: Float[Tensor, "n k"],
-    soft: Float[Tensor, "n k"],
-    sharp: Float[Tensor, "n k"],
-    target: Int64[Tensor, "n"],
-    alpha_max: float,
-) -> tuple[int, Bool[Tensor, "n"]]:
-    """How many images are right at every alpha of every sharpness of a block, and which are neither that nor lost.
-
-    Each vote lies between its values at the block's ends, so the lead of the label over a class is at least
-    offset + min(0, alpha_max (sharp_own - soft)) and at most offset + max(0, alpha_max (soft_own - sharp)).
-    """
-    own = target.unsqueeze(1)
-    offset = clip.gather(1, own) - clip
-    least = offset + (alpha_max * (sharp.gather(1, own) - soft)).clamp_max_(0)
-    most = offset + (alpha_max * (soft.gather(1, own) - sharp)).clamp_min_(0)
-    least.scatter_(1, own, torch.inf)
-    size = clip.abs().amax(dim=1, keepdim=True) + alpha_max * soft.amax(dim=1, keepdim=True)
-    slack = _ROUNDING * torch.finfo(clip.dtype).eps * size
-    sure = (least > slack).all(dim=1)
-    lost = (most < -slack).any(dim=1)
-    return int(sure.sum()), ~(sure | lost)
-
-
-def _landscape(
-    clip: Float[Tensor, "i k"], votes: Float[Tensor, "i k"], target: Int64[Tensor, "i"],
-    sure: int, images: int, alpha_max: float,
-) -> LineLandscape:  # fmt: skip
-    if not len(target):
-        return LineLandscape(np.array([0.0, alpha_max]), np.array([sure]), images)
-    contested = line_landscape(clip, votes, target, low=0.0, high=alpha_max)
-    return LineLandscape(contested.edges, contested.correct + sure, images)
-
-
-def _middle_of_longest_run(scores: Float64[np.ndarray, "b"]) -> int:
-    """Where, among the entries that are the largest, the longest run of neighbours has its middle."""
-    best = np.concatenate([[False], scores == scores.max(), [False]])
-    starts, ends = np.flatnonzero(~best[:-1] & best[1:]), np.flatnonzero(best[:-1] & ~best[1:])
-    longest = int((ends - starts).argmax())
-    return int((starts[longest] + ends[longest] - 1) // 2)

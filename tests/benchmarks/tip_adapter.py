@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from calip_core.analysis.speed_records import Measurement
-from calip_core.methods.tip_adapter import BETA_STEPS, searched_betas, tip_search
+from calip_core.blend.tip_adapter import tip_search
+from calip_core.methods.tip_adapter import BETA_STEPS, searched_betas
 from calip_core.published import published_tip
 
 IMAGES, CLASSES, SHOTS, WIDTH = 1000, 100, 16, 1024

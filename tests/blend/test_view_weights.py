@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calip_core import metrics
-from calip_core.blend import view_weights
 from calip_core.blend.view_weights import ViewWeights, fuse, fuse_terms, published, search, uniform
 from calip_core.pointclouds.views import available_view_sets, view_set
 from calip_core.published import published_view_weights
@@ -48,9 +47,9 @@ def test_four_views_too():
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**31), st.integers(1, 20), st.integers(1, 4), st.integers(1, 5), st.booleans())
-def test_what_is_found_is_what_it_says(seed, n, v, k, ties):
-    logits, labels = random_logits(n, v, k, seed, torch.float64)
+@given(st.integers(0, 2**31), st.integers(1, 20), st.integers(1, 4), st.integers(1, 5), st.booleans(), st.booleans())
+def test_what_is_found_is_what_it_says(seed, n, v, k, ties, single):
+    logits, labels = random_logits(n, v, k, seed, torch.float32 if single else torch.float64)
     if ties:
         logits = logits.round()
     found = search(logits, labels, restarts=1)
@@ -86,24 +85,6 @@ def test_a_class_equal_in_every_view_is_decided_by_its_number():
 def test_a_step_that_nothing_gains_leaves_uniform_weights_a_choice():
     logits = torch.nn.functional.one_hot(torch.tensor([0, 1, 2]), 3).float().unsqueeze(1).repeat(1, 4, 1)
     assert search(logits, [0, 1, 2]).accuracy == 1.0
-
-
-def test_a_line_in_a_neighbourhood_is_evaluation_at_any_step():
-    logits, labels = random_logits(60, 3, 5, 3, torch.float64)
-    margins = view_weights._open_margins(logits, labels.numpy())
-    nearby = view_weights._Neighbourhood.of(margins, np.array([1.0, 0.5, 0.8]))
-    direction = np.array([[0.3, -0.2, 1.0], [0.0, 1.0, 0.0]])
-    steps, counts, widths = nearby.search(np.ones(3), direction)
-    decided = 60 - margins.shape[1]
-    sure = sum(bool((logits[i, :, labels[i], None] >= logits[i]).all()) for i in range(60))
-    assert decided >= sure
-    for step, count, width, along in zip(steps, counts, widths, direction, strict=True):
-        for t in (step, step + 0.4 * width, step - 0.4 * width):
-            right = metrics.correct_predictions(fuse(logits, (np.ones(3) + t * along) * [1.0, 0.5, 0.8]), labels)
-            assert right.sum() == count + sure
-        grid = np.linspace(-0.3, 0.3, 101)
-        others = [fuse(logits, (np.ones(3) + t * along) * [1.0, 0.5, 0.8]) for t in grid]
-        assert max(metrics.correct_predictions(other, labels).sum() for other in others) <= count + sure
 
 
 def test_every_published_row_fits_its_view_set():

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from calip_core.blend.line import line_landscape
+from calip_core.blend.margins import bounds, without_ties
+from calip_core.blend.tip_adapter import middle_of_longest_run, tip_search
 from calip_core.datasets.cards import available_cards
 from calip_core.methods import make_method
 from calip_core.methods.tip_adapter import (
-    _middle_of_longest_run,
     mean_of_views,
     searched_betas,
-    tip_search,
 )
 from calip_core.metrics import accuracy, correct_predictions
 from calip_core.published import published_tip, published_tips
@@ -70,9 +70,7 @@ def exhaustive(clip, affinity, key_labels, labels, betas, alpha_max):
             meets = (-offset / slope).ravel()
         ends = np.unique(np.concatenate([[0, alpha_max], meets[(meets > 0) & (meets < alpha_max)]]))
         middles = ((ends[1:] + ends[:-1]) / 2)[np.diff(ends) > 1e-9]
-        best[beta] = max(
-            correct_predictions(torch.from_numpy(clip + alpha * votes), labels).sum() for alpha in middles
-        )
+        best[beta] = max(correct_predictions(torch.from_numpy(clip + alpha * votes), labels).sum() for alpha in middles)
     return best
 
 
@@ -92,6 +90,26 @@ def test_the_exact_search_equals_brute_force(seed, classes, images, betas, singl
     expected = exhaustive(clip.astype(float), affinity.astype(float), key_labels, labels, tried, alpha_max)
     assert round(choice.accuracy * images) == max(expected.values()) == expected[choice.beta]
     assert choice.low <= choice.alpha <= choice.high and choice.images == images
+
+
+@given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 9), st.sampled_from([0.0, 1e-40, 1.0]))
+def test_what_the_search_claims_is_what_the_logits_do(seed, classes, images, size):
+    """Also where classes tie, where votes vanish, and where logits are zero or denormal."""
+    rng = np.random.default_rng(seed)
+    keys, labels = rng.integers(0, classes, 5), rng.integers(0, classes, images)
+    clip = size * torch.from_numpy(rng.integers(-2, 3, (images, classes))).float()
+    affinity = torch.from_numpy(rng.choice([1.0, -1e4], (images, 5))).float()  # votes of exactly 1 and 0
+    found = tip_search(clip, affinity, keys, labels, betas=[0.5, 1.0, 2.0], alpha_max=3.0)
+    votes = ((affinity - 1) * found.beta).exp() @ torch.eye(classes)[torch.from_numpy(keys)]
+    assert found.accuracy == accuracy(clip + found.alpha * votes, labels)
+
+
+def test_a_lead_of_nothing_goes_by_the_number_of_the_class():
+    """Logits are equal and the votes, from keys at different distances, both vanish."""
+    offset, classes = torch.zeros(2, 1, dtype=torch.float64), torch.tensor([[1], [0]])
+    lead = without_ties(offset, torch.tensor([0, 1]), classes)
+    low, high = bounds(lead.unsqueeze(2), torch.zeros(2, 1, 1, dtype=torch.float64))
+    assert (low < high).flatten().tolist() == [True, False]
 
 
 def test_the_search_is_at_least_as_good_as_the_published_grid():
@@ -131,7 +149,7 @@ def test_the_published_ladder():
 
 @pytest.mark.parametrize(("scores", "middle"), [([1, 3, 3, 1, 3, 3, 3], 5), ([2], 0), ([2, 2, 1], 0), ([1, 1, 2], 2)])
 def test_the_middle_of_the_longest_run(scores, middle):
-    assert _middle_of_longest_run(np.array(scores, dtype=float)) == middle
+    assert middle_of_longest_run(np.array(scores, dtype=float)) == middle
 
 
 def test_without_validation_it_is_the_published_start_in_proportion():
