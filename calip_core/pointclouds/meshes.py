@@ -7,7 +7,7 @@ what is left of a truncated file for a whole one. Readers get a file's bytes: no
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +21,18 @@ _OFF_HEADER = re.compile(r"((?:ST)?C?N?)OFF\s*(.*)", re.IGNORECASE)
 _OFF_EXTRA = {"st": 2, "c": 4, "n": 3}
 _STL_FACE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _STL_START = 84  # a comment of 80 bytes and the number of faces
-_STL_VERTEX = re.compile(r"^\s*vertex\s+(\S+)\s+(\S+)\s+(\S+)\s*$", re.MULTILINE)
+_STL_VERTEX = re.compile(r"^[ \t]*vertex[ \t]+(\S+)[ \t]+(\S+)[ \t]+(\S+)[ \t\r]*$", re.MULTILINE)
 
 Words = Sequence[str]
 Table = tuple[list[Words], list[Words]]
 """The vertices, and the corners of every polygon, as they are written."""
 
 
-def surface(vertices: Shaped[np.ndarray, "v 3"], polygons: Iterable[Sequence[int]]) -> trimesh.Trimesh:
+def surface(vertices: Shaped[np.ndarray, "v 3"], polygons: Sequence[list[int]]) -> trimesh.Trimesh:
     """The mesh of some polygons, each as a fan of triangles about its first corner; fewer than 3 corners give none."""
-    fans = [(face[0], *face[i : i + 2]) for face in polygons for i in range(1, len(face) - 1)]
-    return trimesh.Trimesh(vertices, np.array(fans, dtype=np.int64).reshape(-1, 3), process=False)
+    if any(len(face) != 3 for face in polygons):
+        polygons = [[face[0], *face[i : i + 2]] for face in polygons for i in range(1, len(face) - 1)]
+    return trimesh.Trimesh(vertices, np.array(polygons, dtype=np.int64).reshape(-1, 3), process=False)
 
 
 def _coordinates(rows: Sequence[Words]) -> Shaped[np.ndarray, "v 3"]:
@@ -64,7 +65,7 @@ def read_off(content: bytes, path: Path) -> trimesh.Trimesh:
             f"{path} is cut off: it declares {vertices} vertices and {faces} faces, and {len(rows)} lines follow, with "
             "fewer, more or other numbers; unpack or fetch it again"
         )
-    return surface(_coordinates(table[0]), ([int(corner) for corner in face] for face in table[1]))
+    return surface(_coordinates(table[0]), [list(map(int, face)) for face in table[1]])
 
 
 def _off_counts(rows: list[list[str]], path: Path) -> tuple[int, int]:
@@ -166,7 +167,7 @@ def read_stl(content: bytes, path: Path) -> trimesh.Trimesh:
 
 def _read_stl_text(content: bytes, path: Path) -> trimesh.Trimesh:
     text = content.decode("utf-8", "replace").lower()
-    solids, ends, facets = (len(re.findall(rf"^\s*{word}\b", text, re.M)) for word in ("solid", "endsolid", "facet"))
+    solids, ends, facets = (len(re.findall(rf"^[ \t]*{word}\b", text, re.M)) for word in ("solid", "endsolid", "facet"))
     corners = _coordinates(_STL_VERTEX.findall(text))
     if not solids:
         raise ValueError(f"{path} is neither a whole binary STL file nor a text one: it is cut off or of another kind")

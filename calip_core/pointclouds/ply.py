@@ -22,7 +22,7 @@ _TYPES = {
     "int64": "i8", "uint64": "u8", "float16": "f2", "float32": "f4", "float64": "f8",
 }  # fmt: skip
 _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
-_HEADER = re.compile(rb"\s*ply[ \t]*(\r\n|\n|\r).*?^end_header[ \t]*\1", re.DOTALL | re.MULTILINE)
+_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?ply[ \t]*(\r\n|\n|\r).*?[\r\n]end_header[ \t]*(?:\1|\r\n)", re.DOTALL)
 _CORNERS = ("vertex_indices", "vertex_index")
 
 Numbers = Shaped[np.ndarray, " n"]
@@ -122,7 +122,7 @@ def _header(content: bytes, path: Path) -> tuple[str, list[_Element], bytes]:
     order, elements = "", list[_Element]()
     for line in found[0].decode("latin-1").splitlines():
         match line.split():
-            case ["format", name, "1.0"]:
+            case ["format", name, _]:
                 order = _ORDERS[name]
             case ["element", name, count]:
                 elements.append(_Element(name, int(count), []))
@@ -130,6 +130,8 @@ def _header(content: bytes, path: Path) -> tuple[str, list[_Element], bytes]:
                 elements[-1].properties.append(_Property(name, _dtype(order, kind), _dtype(order, length)))
             case ["property", kind, name]:
                 elements[-1].properties.append(_Property(name, _dtype(order, kind)))
+    if not order:
+        raise ValueError(f"{path} does not say its format, expected one of {', '.join(_ORDERS)}")
     return order, elements, content[found.end() :]
 
 
