@@ -43,7 +43,7 @@ def read_off(content: bytes, path: Path) -> trimesh.Trimesh:
     """An OFF file. Many of ModelNet's have header and counts on one line, as in ``OFF1234 567 0``.
 
     Raises:
-        ValueError: it is damaged, or has more or less content than its header declares.
+        ValueError: it is damaged, or has less content than its header declares. More lines give a warning.
     """
     text = content.decode("utf-8-sig", "replace")
     lines = [line for raw in text.splitlines() if (line := raw.partition("#")[0].strip())]
@@ -58,13 +58,7 @@ def read_off(content: bytes, path: Path) -> trimesh.Trimesh:
         if dimensions != "3":
             raise ValueError(f"{path} has vertices of {dimensions} dimensions, expected 3")
     vertices, faces = _off_counts(rows, path)
-    table = _off_lines(rows, vertices, faces)
-    table = table or _off_words(rows, vertices, faces, 3 + sum(_OFF_EXTRA[name] for name in extra))
-    if table is None:
-        raise ValueError(
-            f"{path} is cut off: it declares {vertices} vertices and {faces} faces, and {len(rows)} lines follow, with "
-            "fewer, more or other numbers; unpack or fetch it again"
-        )
+    table = _off_table(rows, vertices, faces, 3 + sum(_OFF_EXTRA[name] for name in extra), path)
     return surface(_coordinates(table[0]), [list(map(int, face)) for face in table[1]])
 
 
@@ -78,11 +72,30 @@ def _off_counts(rows: list[list[str]], path: Path) -> tuple[int, int]:
     return int(counts[0]), int(counts[1])
 
 
+def _off_table(rows: list[list[str]], vertices: int, faces: int, width: int, path: Path) -> Table:
+    more = len(rows) - vertices - faces
+    table = _off_lines(rows, vertices, faces) if more == 0 else None
+    table = table or _off_words(rows, vertices, faces, width)
+    if table is None and more > 0 and (table := _off_lines(rows, vertices, faces)):
+        warnings.warn(
+            f"{path} declares {vertices} vertices and {faces} faces, and {more} lines follow them: compare it with its "
+            "source",
+            UserWarning,
+            stacklevel=2,
+        )
+    if table is None:
+        raise ValueError(
+            f"{path} is cut off: it declares {vertices} vertices and {faces} faces, and {len(rows)} lines follow, with "
+            "fewer, more or other numbers; unpack or fetch it again"
+        )
+    return table
+
+
 def _off_lines(rows: list[list[str]], vertices: int, faces: int) -> Table | None:
     """A line per vertex and face, each with any more columns; None where the lines are not that."""
-    if len(rows) != vertices + faces or any(len(row) < 3 for row in rows[:vertices]):
+    if len(rows) < vertices + faces or any(len(row) < 3 for row in rows[:vertices]):
         return None
-    listed = rows[vertices:]
+    listed = rows[vertices : vertices + faces]
     if not all(row[0].isdecimal() and 1 <= int(row[0]) < len(row) for row in listed):
         return None
     return [row[:3] for row in rows[:vertices]], [row[1 : int(row[0]) + 1] for row in listed]

@@ -94,6 +94,12 @@ def test_a_damaged_off_file_is_named(text, message, tmp_path):
         read_mesh(write(tmp_path / "a.off", text))
 
 
+def test_lines_that_an_off_file_does_not_declare_give_a_warning(tmp_path):
+    path = write(tmp_path / "a.off", "OFF\n4 1 0\n" + SQUARE + "4 0 1 2 3\nmade by\na program\n")
+    with pytest.warns(UserWarning, match=r"a\.off declares 4 vertices and 1 faces, and 2 lines follow them"):
+        assert read_mesh(path).area == pytest.approx(4)
+
+
 @pytest.mark.parametrize("cut", range(5, 200, 13))
 def test_an_off_file_cut_off_anywhere_is_refused(cut, tmp_path):
     content = exported("off")
