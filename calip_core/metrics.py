@@ -232,7 +232,11 @@ def checked_labels(logits: Float[Tensor, "n k"], labels: ArrayLike) -> NDArray[n
     Raises:
         ValueError: the lengths differ, there are no images, a label is not a class, or a logit is NaN.
     """
-    target = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels).astype(np.int64)
+    given = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    with np.errstate(invalid="ignore"):
+        target = given.astype(np.int64)
+    if (target != given).any():
+        raise ValueError(f"labels have the value {given[target != given][0]}, expected whole numbers")
     n, k = logits.shape
     if target.shape != (n,) or n == 0:
         raise ValueError(f"logits of {n} images and labels of shape {target.shape}: expected one label per image")

@@ -121,6 +121,10 @@ def test_bad_input_is_named():
         metrics.accuracy(logits, labels[:-1])
     with pytest.raises(ValueError, match="labels run from"):
         metrics.accuracy(logits, labels + 1)
+    assert metrics.accuracy(logits, labels.astype(float)) == metrics.accuracy(logits, labels)
+    for wrong in (0.5, float("nan")):
+        with pytest.raises(ValueError, match=f"labels have the value {wrong}, expected whole numbers"):
+            metrics.accuracy(logits, np.full(len(labels), wrong))
     with pytest.raises(ValueError, match="NaN"):
         metrics.accuracy(logits * float("nan"), labels)
     with pytest.raises(ValueError, match="k is 7"):

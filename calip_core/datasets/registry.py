@@ -97,7 +97,10 @@ def _cloud_loader(name: str, base: Path | None) -> Callable[..., CloudTask]:
 
 
 def _own_path(name: str, prefix: str, base: Path | None) -> Path:
-    path = Path(name.removeprefix(prefix)).expanduser()
+    try:
+        path = Path(name.removeprefix(prefix)).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ValueError(f"{name} begins with a user who is not known here, expected the path of a folder") from error
     return (base / path) if base else path
 
 

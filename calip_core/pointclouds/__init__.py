@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from calip_core.pointclouds.projection import depth_maps, encoder_input
     from calip_core.pointclouds.views import ViewSet, view_set
 
-VERSION = 1
+VERSION = 2
 """Of the rules from a stored cloud to what an encoder takes: a change that moves a point or a pixel raises it."""
 
 __all__ = [

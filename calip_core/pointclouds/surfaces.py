@@ -7,7 +7,7 @@ import numpy as np
 import trimesh
 from trimesh.sample import sample_surface
 
-from calip_core.pointclouds.clouds import Cloud
+from calip_core.pointclouds.clouds import Cloud, in_single_precision
 
 
 def check_mesh(mesh: trimesh.Trimesh, origin: Path | str) -> None:
@@ -47,7 +47,7 @@ def sample_mesh(mesh: trimesh.Trimesh, count: int, seed: int, origin: Path | str
         origin: where the mesh comes from, for error messages.
 
     Returns:
-        ``count`` points, in the mesh's own coordinates.
+        ``count`` points, in the mesh's own coordinates, but for one that lies far from its origin (``Cloud``).
 
     Raises:
         ValueError: ``count`` is below 1, or the mesh has no surface to sample (``check_mesh``).
@@ -55,8 +55,7 @@ def sample_mesh(mesh: trimesh.Trimesh, count: int, seed: int, origin: Path | str
     if count < 1:
         raise ValueError(f"{origin}: the number of points to sample is {count}, expected at least 1")
     check_mesh(mesh, origin)
-    points: Cloud = np.asarray(sample_surface(mesh, count, seed=seed)[0], dtype=np.float32)
-    return points
+    return in_single_precision(sample_surface(mesh, count, seed=seed)[0], origin)
 
 
 def seed_for(name: str, seed: int) -> int:
@@ -66,4 +65,5 @@ def seed_for(name: str, seed: int) -> int:
         name: the file's name below its dataset's folder, with ``/`` between the parts.
         seed: seed of the whole dataset.
     """
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big")
+    stated = f"{seed} {name}".encode(errors="surrogateescape")  # file names may hold bytes that are not UTF-8
+    return int.from_bytes(hashlib.sha256(stated).digest()[:8], "big")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from calip_core.pointclouds.clouds import check_cloud
+from calip_core.pointclouds.clouds import check_cloud, check_columns
 
 COORDINATES = st.floats(-1e6, 1e6, width=32)
 
@@ -41,3 +41,32 @@ def test_every_kind_of_number_becomes_single_precision(dtype):
 def test_what_is_no_cloud_is_refused(points, message):
     with pytest.raises(ValueError, match=message):
         check_cloud(points, "here")
+
+
+OFFSET = np.array([500_000, 4_649_776, 100])  # of a place in UTM coordinates
+
+
+def test_a_cloud_far_from_its_origin_is_centred_before_it_is_rounded():
+    points = np.random.default_rng(0).random((64, 3))
+    assert np.array_equal(check_cloud(points + 50, "here"), (points + 50).astype(np.float32))  # near enough
+    far = points + OFFSET
+    assert np.allclose(check_cloud(far, "here"), points - points.mean(axis=0), atol=1e-6)
+    whole = np.array([[4_000_000, 0, 0], [4_000_001, 5, 0]])
+    assert check_cloud(whole, "here").tolist() == [[-0.5, -2.5, 0], [0.5, 2.5, 0]]
+
+
+def test_what_was_rounded_far_from_its_origin_is_refused():
+    far = np.random.default_rng(0).random((64, 3)) + OFFSET
+    with pytest.raises(ValueError, match=r"here: coordinates lie at 4.65e\+06 with an extent of 1, where float32"):
+        check_cloud(far.astype(np.float32), "here")
+
+
+@pytest.mark.parametrize("shape", [(3, 1024), (6, 7), (4, 9), (5,), (5, 2), (5, 4, 3)])
+def test_a_table_of_another_layout_is_refused(shape):
+    with pytest.raises(ValueError, match="here h"):
+        check_columns(shape, "here")
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 3), (6, 6), (1024, 6), (5, 6), (0, 3)])
+def test_a_row_per_point_is_taken(shape):
+    check_columns(shape, "here")

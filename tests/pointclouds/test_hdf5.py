@@ -53,6 +53,7 @@ def test_another_file_in_its_place_is_read_anew(tmp_path):
         ({"data": CLOUDS[0], "label": LABELS}, r"data is float32 \(5, 3\), expected numbers \(clouds, points, 3\)"),
         ({"data": CLOUDS[..., :2], "label": LABELS}, r"data is float32 \(7, 5, 2\)"),
         ({"data": CLOUDS.astype("S9"), "label": LABELS}, r"data is \|S9"),
+        ({"data": CLOUDS.mT, "label": LABELS}, "a cloud in data has 3 rows of 5 numbers.*: transpose it"),
         ({"data": CLOUDS, "label": LABELS[:4]}, r"label is int64 \(4,\), expected one whole number for each of the 7"),
         ({"data": CLOUDS, "label": LABELS.astype(float)}, "label is float64"),
         ({"data": CLOUDS, "label": np.eye(7, 4, dtype=int)}, r"label is int64 \(7, 4\)"),
@@ -68,7 +69,7 @@ def test_another_layout_is_named(arrays, message, tmp_path):
 def test_a_file_that_is_cut_off_is_named(cut, tmp_path):
     path = table(tmp_path / "a.h5", data=CLOUDS, label=LABELS)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match="a.h5 is not a whole HDF5 file"):
+    with pytest.raises(ValueError, match="a.h5 cannot be read as HDF5"):
         read_labels(path)
 
 
@@ -117,3 +118,25 @@ def test_a_link_to_another_file_is_refused(link, tmp_path):
     for read in (read_labels, lambda path: read_row(path, 0)):
         with pytest.raises(ValueError, match=r"a\.h5: data is no array of this file's own"):
             read(tmp_path / "a.h5")
+
+
+def test_a_filter_that_nobody_publishes_with_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", data=CLOUDS, scaleoffset=3, chunks=True)
+        file["label"] = LABELS
+    with pytest.raises(ValueError, match=r"a\.h5: data is stored through filter 6, expected gzip or LZF"):
+        read_labels(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("shape", [(7, 10**9, 3), (10**12, 5, 3)])
+def test_sizes_that_were_not_stored_are_refused(shape, tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", shape, "f4", chunks=(1, 5, 3))
+        file["label"] = LABELS
+    with pytest.raises(ValueError, match=r"a\.h5: data declares \d+ bytes and stores 0"):
+        read_row(tmp_path / "a.h5", 0)
+
+
+def test_clouds_in_map_coordinates_keep_their_shape(tmp_path):
+    path = table(tmp_path / "a.h5", data=CLOUDS + np.array([500_000.0, 4_649_776, 100]), label=LABELS)
+    assert np.allclose(read_row(path, 3), CLOUDS[3] - CLOUDS[3].mean(axis=0), atol=1e-6)

@@ -25,7 +25,8 @@ def in_hash_order(items: Iterable[Item], path: Callable[[Item], PurePath]) -> li
 
     def rank(item: Item) -> tuple[bytes, str]:
         file = path(item)
-        return hashlib.sha256(file.name.encode()).digest(), file.as_posix()
+        # The name as it is stored: it need not be UTF-8.
+        return hashlib.sha256(file.name.encode(errors="surrogateescape")).digest(), file.as_posix()
 
     return sorted(items, key=rank)
 

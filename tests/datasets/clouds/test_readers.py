@@ -1,6 +1,7 @@
 """ModelNet, ScanObjectNN and anyone's own folder as tasks of clouds, through the real loader; what is refused."""
 
 import json
+import os
 import pickle
 import shutil
 import socket
@@ -397,6 +398,24 @@ def test_hidden_files_and_notes_are_ignored(shapes):
         (shapes / name).write_text("words")
     (shapes / ".git").mkdir()
     assert clouds_of(load_cloud_folder(shapes, "x")) == expected
+
+
+def test_a_file_name_that_is_not_utf_8_is_as_good_as_another(shapes):
+    before = len(clouds_of(load_cloud_folder(shapes, "x")))
+    name = os.fsdecode(b"caf\xe9.off")
+    shutil.copy(shapes / "a_box/0.off", shapes / "a_box" / name)
+    task = load_cloud_folder(shapes, "x")
+    assert len(clouds_of(task)) == before + 1
+    assert any(file.endswith(name) for file in files(task))
+    assert make_texts(task) == make_texts(load_cloud_folder(shapes, "x"))
+    (shapes / "a_box" / name).write_text("words")
+    with pytest.raises(ValueError, match="caf.*begins with 'words'"):
+        load_cloud_folder(shapes, "x")
+
+
+def test_the_home_of_nobody_is_no_folder():
+    with pytest.raises(ValueError, match="points:~nobody-at-all/x begins with a user who is not known here"):
+        load_task("points:~nobody-at-all/x")
 
 
 def test_some_classes_of_modelnet_keep_their_split(copied):
