@@ -1,5 +1,6 @@
 """Loading a backbone by its name or its file."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -81,16 +82,21 @@ def _checkpoint(name: str | Path, download_root: str | Path | None) -> Path:
     if name in OPENAI:
         return download(str(name), download_root)
     check_backbone_name(name)
-    return Path(name).expanduser()
+    return Path(os.path.expanduser(name))  # Path's own raises RuntimeError for ~nobody; so there is no such file
 
 
 def _choose_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(device, str | torch.device):
+        raise ValueError(f"device is {device!r}, expected 'auto', 'cpu', 'cuda' or another that torch knows")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}: choose 'auto', 'cpu' or 'cuda'") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here: choose 'auto' or 'cpu'")
+        torch.ones(1, device=chosen).item()
+    except Exception as error:  # each kind of device has its own for a missing driver, build or number
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"device is {str(device)!r}, but torch cannot compute there ({type(error).__name__}: {reason}): choose "
+            "'auto', 'cpu', or a device that this machine has"
+        ) from error
     return chosen

@@ -1,5 +1,6 @@
 """Names of backbones, token spaces and precisions, known without loading one."""
 
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,8 +30,7 @@ def check_backbone_name(name: str | Path) -> None:
     """
     if name in available_backbones() or str(name).startswith(OPEN_CLIP) or isinstance(name, Path):
         return
-    path = Path(name).expanduser()
-    if not (path.is_file() or path.suffix):
+    if not isinstance(name, str) or not (Path(name).suffix or Path(os.path.expanduser(name)).is_file()):
         raise ValueError(
             f"unknown backbone {name!r}: choose one of {', '.join(available_backbones())}, "
             "'open_clip:MODEL/PRETRAINED', or the path of a checkpoint"

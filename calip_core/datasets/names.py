@@ -82,6 +82,8 @@ def check_task_name(name: str) -> None:
     Raises:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}")
     own_files = any(name.startswith(prefix) and name != prefix for prefix in (FOLDER, POINTS))
     base, template_set = split_template_set(name)
     base = task_aliases().get(base, base)

@@ -87,8 +87,8 @@ def test_the_home_folder_may_be_a_tilde(checkpoint, monkeypatch):
     assert load_backbone(f"~/{checkpoint.name}", device="cpu").embed_dim == WIDTH
 
 
-@pytest.mark.parametrize("name", ["RN51", "ViT-B/17", "mini-resnet", ""])
-def test_an_unknown_name_lists_the_choices(name):
+@pytest.mark.parametrize("name", ["RN51", "ViT-B/17", "mini-resnet", "", "~no_such_user/weights", None, 50])
+def test_an_unknown_name_lists_the_choices(name, shapes_unchecked):
     with pytest.raises(ValueError, match=r"unknown backbone .*mini-rn, mini-vit, RN50, .*ViT-L/14@336px"):
         load_backbone(name)
 
@@ -98,6 +98,8 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
         load_backbone(str(tmp_path / "weights.pt"))
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load_backbone(tmp_path / "weights")
+    with pytest.raises(FileNotFoundError, match="no checkpoint at ~no_such_user"):
+        load_backbone("~no_such_user/weights.pt")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
     [
         ("precision", "fp8", "precision is 'fp8', expected one of"),
         ("tokens", "pooled", "tokens is 'pooled', expected one of joint, pre_pool"),
-        ("device", "abacus", "unknown device 'abacus'"),
+        ("device", "abacus", "device is 'abacus', but torch cannot compute there"),
     ],
 )
 def test_options_are_checked_before_anything_is_fetched(option, value, message, monkeypatch, shapes_unchecked):
@@ -114,10 +116,10 @@ def test_options_are_checked_before_anything_is_fetched(option, value, message, 
         load_backbone("RN50", **{option: value})
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_missing_gpu_is_named():
-    with pytest.raises(ValueError, match="torch finds no GPU here"):
-        load_backbone("RN50", device="cuda")
+@pytest.mark.parametrize("device", ["cuda:99", "mps:7", "xpu:9", "hpu", "meta", None, 3.0])
+def test_a_device_that_is_not_there_is_named(device, shapes_unchecked):
+    with pytest.raises(ValueError, match=rf"device is {device!r}, (but torch cannot compute there|expected 'auto')"):
+        load_backbone("mini-rn", device=device)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("open_clip") is not None, reason="open_clip is installed")
