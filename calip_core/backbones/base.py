@@ -1,7 +1,7 @@
 """A backbone: pictures and sentences in, unit vectors of one joint space out."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from hashlib import sha256
 from typing import ClassVar, Protocol, runtime_checkable
@@ -126,14 +126,16 @@ class Backbone:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 of the image encoder's parameters and buffers as they compute: names, types, shapes and bytes."""
-        return _state_digest(self.model.visual.state_dict())
+        """SHA-256 of the image encoder's parameters and buffers as they compute: names, types, shapes and bytes.
+
+        Where it has the exact GELU in place of CLIP's own, that is part of it.
+        """
+        return _digest(self.model.visual)
 
     @cached_property
     def text_weights_sha256(self) -> str:
         """The same of everything but the image encoder."""
-        state = self.model.state_dict()
-        return _state_digest({name: value for name, value in state.items() if not name.startswith("visual.")})
+        return _digest(self.model, leave_out="visual.")
 
     # Results may feed heads that are trained: inference_mode would forbid that, no_grad does not.
     @torch.no_grad()
@@ -226,11 +228,14 @@ class Backbone:
         )
 
 
-def _state_digest(state: Mapping[str, Tensor]) -> str:
+def _digest(model: ClipModule, leave_out: str | None = None) -> str:
     digest = sha256()
-    for name, tensor in state.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, tensor in model.state_dict().items():
+        if leave_out is None or not name.startswith(leave_out):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if any(isinstance(module, nn.GELU) for module in model.modules()):
+        digest.update(b"exact GELU\n")
     return digest.hexdigest()
 
 

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 TokenSpace = Literal["joint", "pre_pool"]
 """Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Gelu = Literal["quick", "exact"]
+"""The nonlinearity of CLIP's transformers: OpenAI's x * sigmoid(1.702 x), or GELU as it is defined."""
 
 MINIATURES = ("mini-rn", "mini-vit")
 """The models that this repository trains and ships."""

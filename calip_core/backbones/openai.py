@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
+from torch import nn
 
 from calip_core.backbones.checkpoint import clip_weights
 from calip_core.backbones.clip_import import ClipModule, clip
+from calip_core.backbones.names import Gelu
 from calip_core.paths import check_writable
 from calip_core.reading import reading
 
@@ -49,11 +51,13 @@ def download(name: str, root: str | Path | None = None) -> Path:
         ) from error
 
 
-def load_clip(path: str | Path) -> ClipModule:
+def load_clip(path: str | Path, gelu: Gelu = "quick") -> ClipModule:
     """Build the CLIP whose weights a file holds, in float32 on the CPU, equal to what ``clip.load`` builds.
 
     Args:
         path: a TorchScript archive, as OpenAI publishes, or a saved state dict (``checkpoint.clip_weights``).
+        gelu: "exact" for weights that were trained with the exact GELU, which ``clip.load`` cannot build; nothing in
+            a file says so.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,4 +71,13 @@ def load_clip(path: str | Path) -> ClipModule:
         with torch.device("meta"):  # shapes are compared before the memory for them is taken
             clip.model.build_model({name: value.to("meta") for name, value in weights.items()})
         model: ClipModule = clip.model.build_model(weights)
+    if gelu == "exact":
+        _use_exact_gelu(model)
     return model.float()
+
+
+def _use_exact_gelu(model: ClipModule) -> None:
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, clip.model.QuickGELU):
+                setattr(module, name, nn.GELU())

@@ -6,6 +6,8 @@ import torch
 
 from calip_core.backbones import available_backbones, load_backbone
 from calip_core.backbones.clip_import import clip
+from calip_core.backbones.model_card import checkpoint_path
+from calip_core.backbones.openai import load_clip
 from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images, save_as_shipped
 
 
@@ -82,6 +84,36 @@ def test_pre_pool_changes_the_spatial_tokens_alone(checkpoint, family):
     assert not torch.allclose(joint.spatial, pre_pool.spatial, atol=0.1)
 
 
+def test_a_checkpoint_with_the_exact_gelu(checkpoint, family):
+    """QuickGELU in the two towers' blocks is replaced, and caches and records know it."""
+    quick = load_backbone(checkpoint, device="cpu", precision="fp32")
+    exact = load_backbone(checkpoint, device="cpu", precision="fp32", gelu="exact")
+    expected = load_clip(checkpoint)
+    for block in expected.modules():
+        if isinstance(block, clip.model.ResidualAttentionBlock):
+            block.mlp.gelu = torch.nn.GELU()
+    images, prompt = random_images(family), clip.tokenize("a dog", context_length=16)
+    with torch.no_grad():
+        pooled, text = (
+            torch.nn.functional.normalize(features, dim=-1)
+            for features in (expected.encode_image(images), expected.encode_text(prompt))
+        )
+    torch.testing.assert_close(exact.encode_image(images).pooled, pooled, rtol=0, atol=1e-5)
+    torch.testing.assert_close(exact.encode_text(["a dog"]), text, rtol=0, atol=1e-5)
+    assert not torch.allclose(exact.encode_text(["a dog"]), quick.encode_text(["a dog"]), atol=1e-4)
+    assert exact.text_weights_sha256 != quick.text_weights_sha256
+    assert (exact.weights_sha256 == quick.weights_sha256) == (family == "rn")  # a ResNet has no GELU
+    assert exact.published_name == f"{checkpoint} (exact GELU)"
+
+
+@pytest.mark.parametrize("name", ["mini-rn", "RN50", "open_clip:RN50/openai"])
+def test_published_models_have_their_own_gelu(name):
+    with pytest.raises(ValueError, match=rf"gelu is 'exact', but {name} has its own"):
+        load_backbone(name, gelu="exact")
+    with pytest.raises(ValueError, match=r"mini-rn.pt is the published mini-rn, which has 'quick'"):
+        load_backbone(checkpoint_path("mini-rn"), gelu="exact")
+
+
 def test_the_home_folder_may_be_a_tilde(checkpoint, monkeypatch):
     monkeypatch.setenv("HOME", str(checkpoint.parent))
     assert load_backbone(f"~/{checkpoint.name}", device="cpu").embed_dim == WIDTH
@@ -107,6 +139,7 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
     [
         ("precision", "fp8", "precision is 'fp8', expected one of"),
         ("tokens", "pooled", "tokens is 'pooled', expected one of joint, pre_pool"),
+        ("gelu", "new", "gelu is 'new', expected one of quick, exact"),
         ("device", "abacus", "device is 'abacus', but torch cannot compute there"),
     ],
 )
