@@ -1,6 +1,7 @@
 """Heads on disk come back as they were, and are not believed when they do not fit."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -147,3 +148,27 @@ def test_class_numbers_that_are_no_classes_are_refused(classes, tmp_path):
     rewritten(tmp_path / "head.safetensors", {"classes": torch.tensor(classes)})
     with pytest.raises(ValueError, match=r"head.safetensors cannot be read as a tip_adapter .*class"):
         load_method(tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+
+
+class Intruder:
+    def __reduce__(self):
+        return (fail, ())
+
+
+def fail():
+    pytest.fail("code in a saved head was run")
+
+
+def test_nothing_in_a_saved_head_runs(saved):
+    """Neither a pickle in the file's place, nor one in its header, nor a name of code as its method or an option."""
+    fits = {"backbone": "RN50", "classnames": NAMES}
+    whole = saved.read_bytes()
+    for content in (pickle.dumps(Intruder()), whole.replace(b'"calip_head"', pickle.dumps(Intruder(), 0)[:12])):
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as a saved head"):
+            load_method(saved, **fits)
+    saved.write_bytes(whole)
+    for changes in ({"method": "builtins.eval"}, {"options": {"config": "__import__('os').abort()"}}):
+        rewritten(saved, **{"method": "calip", "options": {}, **changes})
+        with pytest.raises(ValueError, match="cannot be read as a"):
+            load_method(saved, **fits)
