@@ -8,6 +8,7 @@ Source: CALIP (Guo et al., AAAI 2023, arXiv 2209.14169), as released in ``run_im
 body of the paper was not available: statements about it rely on the ports by SuS-X and for Dassl.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -156,9 +157,13 @@ def calip_logits(
         tokens and classes.
 
     Raises:
-        ValueError: the feature widths differ, there are no classes, or a feature is NaN or infinite.
+        ValueError: the feature widths, precisions or devices differ, there are no classes, a feature is NaN or
+            infinite, or the logit scale is not positive and finite.
     """
     config = config or CalipConfig.official()
+    if not 0 < logit_scale < math.inf:
+        raise ValueError(f"logit_scale is {logit_scale}, expected a positive finite number such as 100")
+    _check_alike(tokens, text)
     _check_width("image tokens", tokens.pooled, text)
     if len(text) == 0:
         raise ValueError("text has no rows: CALIP needs the features of at least one class")
@@ -239,6 +244,17 @@ def _no_logits(tokens: ImageTokens, text: Tensor) -> CalipLogits:
 def _check_temperature(name: str, alpha: float) -> None:
     if not 0 < alpha < float("inf"):
         raise ValueError(f"{name} is {alpha}, expected a positive finite temperature such as 0.5")
+
+
+def _check_alike(tokens: ImageTokens, text: Tensor) -> None:
+    if not isinstance(text, Tensor):
+        raise ValueError(f"text is a {type(text).__name__}, expected a tensor: torch.as_tensor(text) makes it")
+    image = tokens.pooled
+    if (text.dtype, text.device) != (image.dtype, image.device):
+        raise ValueError(
+            f"text features are {text.dtype} on {text.device}, image tokens {image.dtype} on {image.device}, expected "
+            "the same: text.to(tokens.pooled) makes it so"
+        )
 
 
 def _check_width(what: str, features: Tensor, text: Tensor) -> None:

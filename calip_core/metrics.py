@@ -47,7 +47,7 @@ def correct_predictions(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int 
     ``topk``, which agrees for 64 classes or more; with fewer classes, ``topk`` breaks ties arbitrarily.
 
     Raises:
-        ValueError: the lengths differ, a label is not a class, a logit is NaN, or k is out of range.
+        ValueError: the lengths differ, a label is not a class, a logit is NaN or infinite, or k is out of range.
     """
     target = torch.from_numpy(checked_labels(logits, labels)).to(logits.device).unsqueeze(1)
     if not 1 <= k <= logits.shape[1]:
@@ -230,8 +230,12 @@ def checked_labels(logits: Float[Tensor, "n k"], labels: ArrayLike) -> NDArray[n
     """Labels as class indices, after a check against the logits.
 
     Raises:
-        ValueError: the lengths differ, there are no images, a label is not a class, or a logit is NaN.
+        ValueError: the lengths differ, there are no images, a label is not a class, a logit is NaN or infinite, or
+            the logits are no tensor of two dimensions.
     """
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        found = f"have shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"are a {type(logits).__name__}"
+        raise ValueError(f"logits {found}, expected a tensor with one row per image and one column per class")
     given = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     with np.errstate(invalid="ignore"):
         target = given.astype(np.int64)
@@ -242,8 +246,8 @@ def checked_labels(logits: Float[Tensor, "n k"], labels: ArrayLike) -> NDArray[n
         raise ValueError(f"logits of {n} images and labels of shape {target.shape}: expected one label per image")
     if target.min() < 0 or target.max() >= k:
         raise ValueError(f"labels run from {target.min()} to {target.max()}, expected 0 to {k - 1} for {k} classes")
-    if logits.isnan().any():
-        raise ValueError("logits contain NaN: they have no largest class")
+    if not logits.isfinite().all():
+        raise ValueError("logits contain NaN or infinity: they have no largest class")
     return target
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -22,7 +22,7 @@ class TextEncoder(Protocol):
 
 
 def zero_shot_classifier(
-    backbone: TextEncoder, classnames: Sequence[str], templates: Sequence[str], *, batch_size: int = 256
+    backbone: TextEncoder, classnames: Iterable[str], templates: Iterable[str], *, batch_size: int = 256
 ) -> Float[Tensor, "k c"]:
     """F_t: for each class the mean of its prompts' unit vectors, made unit length again.
 
@@ -41,9 +41,10 @@ def zero_shot_classifier(
         UserWarning: names that occur twice; no classifier by text can tell such classes apart.
 
     Raises:
-        ValueError: no class names, no templates, a template without exactly one ``{}``, or a batch size below 1.
+        ValueError: no class names, no templates, one that is no text, a blank name, a template without exactly one
+            ``{}``, or a batch size below 1.
     """
-    check_prompts(classnames, templates)
+    classnames, templates = check_prompts(classnames, templates)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, expected at least 1")
     prompts = [template.replace("{}", name) for name in classnames for template in templates]
@@ -52,22 +53,39 @@ def zero_shot_classifier(
     return normalize(features.view(len(classnames), len(templates), -1).mean(dim=1), dim=-1)
 
 
-def check_prompts(classnames: Sequence[str], templates: Sequence[str]) -> None:
-    """Refuse names and templates that no classifier can be made of.
+def check_prompts(classnames: Iterable[str], templates: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Class names and templates as lists, unless no classifier can be made of them.
 
     Warns:
         UserWarning: names that occur twice.
 
     Raises:
-        ValueError: no class names, no templates, or a template without exactly one ``{}``.
+        ValueError: no class names, no templates, one that is no text, a blank name, or a template without exactly one
+            ``{}``.
     """
-    for argument, values in (("classnames", classnames), ("templates", templates)):
-        if isinstance(values, str) or not values:
-            raise ValueError(f"{argument} is {values!r}, expected a list of at least one text")
-    for template in templates:
+    names, forms = listed_texts("classnames", classnames), listed_texts("templates", templates)
+    for template in forms:
         check_template(template)
-    repeated = [name for name, count in Counter(classnames).items() if count > 1]
+    blank = [i for i, name in enumerate(names) if not name.strip()]
+    if blank:
+        raise ValueError(f"classnames[{blank[0]}] is {names[blank[0]]!r}, expected a name that can be read")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         warnings.warn(
             f"class names occur more than once and cannot be told apart by text: {', '.join(repeated)}", stacklevel=3
         )
+    return names, forms
+
+
+def listed_texts(argument: str, texts: Iterable[str]) -> list[str]:
+    """Texts as a list: of a tuple, an array, a column of a table or a generator as well.
+
+    Raises:
+        ValueError: it is a single text, there is none in it, or one of them is no text.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable) or not (listed := list(texts)):
+        raise ValueError(f"{argument} is {texts!r}, expected a list of at least one text")
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise ValueError(f"{argument}[{i}] is {text!r}, expected a text")
+    return listed

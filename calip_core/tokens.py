@@ -1,5 +1,6 @@
 """The two containers that flow through the library: image features from a backbone, and the three logits of CALIP."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -101,7 +102,13 @@ class CalipLogits:
         return CalipLogits(self.clip[index], self.text_attended[index], self.visual_attended[index])
 
     def combine(self, beta1: float = 1.0, *, beta2: float, beta3: float) -> Float[Tensor, "n k"]:
-        """beta1 * clip + beta2 * text_attended + beta3 * visual_attended: CALIP's blend, as released."""
+        """beta1 * clip + beta2 * text_attended + beta3 * visual_attended: CALIP's blend, as released.
+
+        Raises:
+            ValueError: a weight is infinite or NaN.
+        """
+        if not all(map(math.isfinite, (beta1, beta2, beta3))):
+            raise ValueError(f"beta1, beta2, beta3 are {beta1}, {beta2}, {beta3}, expected finite numbers")
         return beta1 * self.clip + beta2 * self.text_attended + beta3 * self.visual_attended
 
     @staticmethod

@@ -204,6 +204,20 @@ def test_bad_temperatures_are_named(alpha):
         CalipConfig(alpha_t=1.0, alpha_s=alpha)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_bad_logit_scales_are_named(scale):
+    with pytest.raises(ValueError, match="logit_scale is .*, expected a positive finite number"):
+        calip_logits(*random_features(), logit_scale=scale)
+
+
+def test_text_of_another_kind_or_precision_is_named(shapes_unchecked):
+    tokens, text = random_features()
+    with pytest.raises(ValueError, match="text is a ndarray, expected a tensor"):
+        calip_logits(tokens, text.numpy())
+    with pytest.raises(ValueError, match=r"torch.float64 on cpu, image tokens torch.float16 on cpu.*text.to"):
+        calip_logits(tokens.to(torch.float16), text)
+
+
 def test_unknown_pooling_lists_the_choices(shapes_unchecked):
     with pytest.raises(ValueError, match="'mean', 'mean\\+max'"):
         CalipConfig(alpha_t=1.0, alpha_s=1.0, pooling="median")

@@ -125,8 +125,9 @@ def test_bad_input_is_named():
     for wrong in (0.5, float("nan")):
         with pytest.raises(ValueError, match=f"labels have the value {wrong}, expected whole numbers"):
             metrics.accuracy(logits, np.full(len(labels), wrong))
-    with pytest.raises(ValueError, match="NaN"):
-        metrics.accuracy(logits * float("nan"), labels)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="logits contain NaN or infinity"):
+            metrics.accuracy(logits * value, labels)
     with pytest.raises(ValueError, match="k is 7"):
         metrics.top_k_accuracy(logits, labels, k=7)
     with pytest.raises(ValueError, match="5 correct of 4"):
@@ -146,3 +147,17 @@ def test_the_t_interval_of_three_draws_by_hand():
     assert mean == 0.5 and np.isnan(half)
     with pytest.raises(ValueError, match="expected at least one number"):
         metrics.mean_interval([])
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "said"),
+    [
+        (np.zeros((2, 3), "f4"), [0, 1], "logits are a ndarray, expected a tensor with one row per image"),
+        (torch.zeros(3), [0], r"logits have shape \(3,\), expected a tensor"),
+        (torch.zeros(2, 3), [0, 1.5], "labels have the value 1.5, expected whole numbers"),
+        (torch.zeros(2, 3), [0, np.nan], "labels have the value nan, expected whole numbers"),
+    ],
+)
+def test_logits_and_labels_of_another_kind_are_named(logits, labels, said, shapes_unchecked):
+    with pytest.raises(ValueError, match=said):
+        metrics.accuracy(logits, labels)

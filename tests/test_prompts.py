@@ -1,6 +1,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,9 +73,19 @@ def test_a_template_without_exactly_one_place_is_named(template):
         ({"classnames": []}, "classnames is \\[\\], expected a list of at least one text"),
         ({"templates": []}, "templates is \\[\\]"),
         ({"classnames": "cat"}, "classnames is 'cat', expected a list"),
+        ({"classnames": None}, "classnames is None, expected a list"),
+        ({"classnames": ["cat", 1]}, "classnames.1. is 1, expected a text"),
+        ({"classnames": [math.nan, "cat"]}, "classnames.0. is nan, expected a text"),
+        ({"classnames": ["cat", " "]}, "classnames.1. is ' ', expected a name"),
+        ({"templates": [lambda name: f"a {name}"]}, "templates.0. is <function .*, expected a text"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
-def test_empty_or_senseless_arguments(arguments, message):
+def test_empty_or_senseless_arguments(arguments, message, shapes_unchecked):
     with pytest.raises(ValueError, match=message):
         classify(**arguments)
+
+
+def test_names_may_be_an_array_or_a_generator(shapes_unchecked):
+    for names in (np.array(["cat", "dog"]), (name for name in ("cat", "dog"))):
+        assert torch.equal(classify(names), classify())

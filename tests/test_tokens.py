@@ -42,3 +42,10 @@ def test_combine_is_the_weighted_sum():
     logits = CalipLogits(*(torch.full((2, 3), float(v)) for v in (1, 10, 100)))
     assert torch.equal(logits.combine(2.0, beta2=0.5, beta3=0.25), torch.full((2, 3), 32.0))
     assert len(logits[:1]) == 1 and len(CalipLogits.cat([logits, logits])) == 4
+
+
+@pytest.mark.parametrize("weight", [float("inf"), float("nan")])
+def test_combine_refuses_weights_that_are_no_numbers(weight):
+    logits = CalipLogits(*(torch.ones(2, 3) for _ in range(3)))
+    with pytest.raises(ValueError, match="beta1, beta2, beta3 are 1.0, .*, expected finite numbers"):
+        logits.combine(beta2=weight, beta3=0.0)

@@ -1,6 +1,7 @@
 """A backbone: pictures and sentences in, unit vectors of one joint space out."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable
 from functools import cache, cached_property
 from hashlib import sha256
 from typing import ClassVar, Protocol, runtime_checkable
@@ -15,6 +16,7 @@ from calip_core.backbones.clip_import import ClipModule, clip, reads_short_texts
 from calip_core.backbones.dense import DenseTower, dense_tower
 from calip_core.backbones.names import Precision, TokenSpace
 from calip_core.backbones.precision import choose_dtype, prepare
+from calip_core.prompts import listed_texts
 from calip_core.tokens import ImageTokens
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
@@ -70,6 +72,11 @@ class Backbone:
     ) -> None:
         self.published_name = published_name or name
         self.name, self.model, self.preprocess, self.resolution = name, model, preprocess, resolution
+        if not 0 < logit_scale < math.inf:
+            raise ValueError(
+                f"{name} has the logit scale {logit_scale}, expected a finite number above 0: CLIP's weights hold its "
+                "logarithm, such as 4.6 for 100"
+            )
         self.grid, self.embed_dim, self.token_space = tower.grid, tower.embed_dim, tower.tokens
         self.logit_scale = logit_scale
         self.context_length: int = model.context_length
@@ -95,7 +102,7 @@ class Backbone:
         ``copy.deepcopy`` of a model that is still being trained.
 
         Raises:
-            ValueError: precision or kind of tokens is unknown.
+            ValueError: precision or kind of tokens is unknown, or the logit scale is infinite, NaN or 0.
         """
         device = torch.device(device)
         logit_scale: float = model.logit_scale.detach().exp().item()
@@ -119,14 +126,16 @@ class Backbone:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 of the image encoder's parameters and buffers as they compute: names, types, shapes and bytes."""
-        return _state_digest(self.model.visual.state_dict())
+        """SHA-256 of the image encoder's parameters and buffers as they compute: names, types, shapes and bytes.
+
+        Where it has the exact GELU in place of CLIP's own, that is part of it.
+        """
+        return _digest(self.model.visual)
 
     @cached_property
     def text_weights_sha256(self) -> str:
         """The same of everything but the image encoder."""
-        state = self.model.state_dict()
-        return _state_digest({name: value for name, value in state.items() if not name.startswith("visual.")})
+        return _digest(self.model, leave_out="visual.")
 
     # Results may feed heads that are trained: inference_mode would forbid that, no_grad does not.
     @torch.no_grad()
@@ -148,28 +157,30 @@ class Backbone:
         return tokens
 
     @torch.no_grad()
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "p c"]:
+    def encode_text(self, prompts: Iterable[str]) -> Float[Tensor, "p c"]:
         """Features of texts: float32 rows of unit length, on ``device``.
 
         Raises:
-            TypeError: ``prompts`` is a single text.
-            ValueError: there are no prompts, or one is longer than the context.
+            ValueError: ``prompts`` is a single text, or empty; one of them is no text, is longer than the context, or
+                holds one of the vocabulary's marks.
         """
-        if isinstance(prompts, str):
-            raise TypeError(f"prompts is the single text {prompts!r}, expected a list of texts")
-        if not prompts:
-            raise ValueError("prompts is empty, expected at least one text")
         features = self._text_features(self.tokenize(prompts).to(self.device))
         return normalize(features.float(), dim=-1)
 
-    def tokenize(self, prompts: Sequence[str]) -> Int[Tensor, "p length"]:
+    def tokenize(self, prompts: Iterable[str]) -> Int[Tensor, "p length"]:
         """Numbers of the byte pairs between the marks of start and end, zeros after; as long as the longest prompt.
 
         Raises:
-            ValueError: a prompt is longer than the context; it is named, with its length.
+            ValueError: as ``encode_text``; the prompt is named.
         """
-        rows = [[VOCABULARY - 2, *self._tokenizer.encode(prompt), VOCABULARY - 1] for prompt in prompts]
-        for prompt, row in zip(prompts, rows, strict=True):
+        texts = listed_texts("prompts", prompts)
+        rows = [[VOCABULARY - 2, *self._tokenizer.encode(text), VOCABULARY - 1] for text in texts]
+        for prompt, row in zip(texts, rows, strict=True):
+            if max(row[1:-1], default=0) >= VOCABULARY - 2:  # CLIP would stop reading at the first end
+                raise ValueError(
+                    f"the prompt {prompt!r} holds a mark of CLIP's vocabulary, <|startoftext|> or <|endoftext|>, which "
+                    "is expected at the ends alone: take it out"
+                )
             if len(row) > self.context_length:
                 raise ValueError(
                     f"the prompt {prompt!r} has {len(row)} tokens, both end marks counted, and {self.name} reads "
@@ -193,6 +204,8 @@ class Backbone:
         return reads_short_texts(self.model)
 
     def _check_images(self, images: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise ValueError(f"images is a {type(images).__name__}, expected one tensor: torch.stack(images) makes it")
         if len(images) == 0:
             raise ValueError("images is an empty batch, expected at least one image")
         expected = (3, self.resolution, self.resolution)
@@ -215,11 +228,14 @@ class Backbone:
         )
 
 
-def _state_digest(state: Mapping[str, Tensor]) -> str:
+def _digest(model: ClipModule, leave_out: str | None = None) -> str:
     digest = sha256()
-    for name, tensor in state.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, tensor in model.state_dict().items():
+        if leave_out is None or not name.startswith(leave_out):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if any(isinstance(module, nn.GELU) for module in model.modules()):
+        digest.update(b"exact GELU\n")
     return digest.hexdigest()
 
 

@@ -1,6 +1,8 @@
 """Loading a backbone by its name or its file."""
 
+import os
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -10,6 +12,7 @@ from calip_core.backbones.names import (
     MINIATURES,
     OPEN_CLIP,
     OPENAI,
+    Gelu,
     Precision,
     TokenSpace,
     available_backbones,
@@ -27,6 +30,7 @@ def load_backbone(
     precision: Precision = "auto",
     tokens: TokenSpace = "joint",
     download_root: str | Path | None = None,
+    gelu: Gelu = "quick",
 ) -> Backbone:
     """Load a CLIP that gives spatial tokens.
 
@@ -38,6 +42,9 @@ def load_backbone(
         precision: "fp32", "bf16" or "fp16"; "auto" takes what is fast on the device (``precision.choose_dtype``).
         tokens: "joint" for spatial tokens in the space of the text, "pre_pool" for the exhibit (``dense.TokenSpace``).
         download_root: where downloaded weights lie; ``~/.cache/clip`` when left out.
+        gelu: of a checkpoint by its path. OpenAI's models have "quick", and so has every file in their layout unless
+            you say "exact": many later CLIPs were trained with the exact GELU, and their files do not say so. The wrong
+            one costs accuracy without a word.
 
     Raises:
         ValueError: the name or an option is unknown (the message lists the choices), or the checkpoint is damaged, not
@@ -48,13 +55,21 @@ def load_backbone(
     chosen = _choose_device(device)
     choose_dtype(precision, chosen)  # every option is checked before anything is fetched
     check_token_space(tokens)
+    if gelu not in get_args(Gelu):
+        raise ValueError(f"gelu is {gelu!r}, expected one of {', '.join(get_args(Gelu))}")
+    if gelu == "exact" and (name in available_backbones() or str(name).startswith(OPEN_CLIP)):
+        raise ValueError(f"gelu is 'exact', but {name} has its own: it is for a checkpoint by its path")
     if str(name).startswith(OPEN_CLIP):
         from calip_core.backbones.open_clip import load_open_clip  # an extra: not everyone has the package
 
         return load_open_clip(str(name), device=chosen, precision=precision, tokens=tokens, cache_dir=download_root)
     path = _checkpoint(name, download_root)
-    model = load_clip(path)
+    model = load_clip(path, gelu)
     published = str(name) if name in available_backbones() else published_model(path)
+    if gelu == "exact":
+        if published:
+            raise ValueError(f"gelu is 'exact', but {path} is the published {published}, which has 'quick'")
+        published = f"{name} (exact GELU)"  # so that its records are not those of the same file with the other
     return Backbone.from_clip(
         str(name), model, device=chosen, precision=precision, tokens=tokens, published_name=published
     )
@@ -81,16 +96,21 @@ def _checkpoint(name: str | Path, download_root: str | Path | None) -> Path:
     if name in OPENAI:
         return download(str(name), download_root)
     check_backbone_name(name)
-    return Path(name).expanduser()
+    return Path(os.path.expanduser(name))  # Path's own raises RuntimeError for ~nobody; so there is no such file
 
 
 def _choose_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(device, str | torch.device):
+        raise ValueError(f"device is {device!r}, expected 'auto', 'cpu', 'cuda' or another that torch knows")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}: choose 'auto', 'cpu' or 'cuda'") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {str(device)!r}, but torch finds no GPU here: choose 'auto' or 'cpu'")
+        torch.ones(1, device=chosen).item()
+    except Exception as error:  # each kind of device has its own for a missing driver, build or number
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"device is {str(device)!r}, but torch cannot compute there ({type(error).__name__}: {reason}): choose "
+            "'auto', 'cpu', or a device that this machine has"
+        ) from error
     return chosen

@@ -1,11 +1,14 @@
 """Names of backbones, token spaces and precisions, known without loading one."""
 
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
 TokenSpace = Literal["joint", "pre_pool"]
 """Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Gelu = Literal["quick", "exact"]
+"""The nonlinearity of CLIP's transformers: OpenAI's x * sigmoid(1.702 x), or GELU as it is defined."""
 
 MINIATURES = ("mini-rn", "mini-vit")
 """The models that this repository trains and ships."""
@@ -29,8 +32,7 @@ def check_backbone_name(name: str | Path) -> None:
     """
     if name in available_backbones() or str(name).startswith(OPEN_CLIP) or isinstance(name, Path):
         return
-    path = Path(name).expanduser()
-    if not (path.is_file() or path.suffix):
+    if not isinstance(name, str) or not (Path(name).suffix or Path(os.path.expanduser(name)).is_file()):
         raise ValueError(
             f"unknown backbone {name!r}: choose one of {', '.join(available_backbones())}, "
             "'open_clip:MODEL/PRETRAINED', or the path of a checkpoint"

@@ -1,7 +1,10 @@
 """Models of the ``open_clip`` package (extra ``openclip``) that have the shape of OpenAI's CLIP."""
 
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -47,9 +50,15 @@ def load_open_clip(
 ) -> Backbone:
     """Load ``open_clip:MODEL/PRETRAINED``; without ``/PRETRAINED`` the weights are random.
 
+    Names and shapes are checked before anything is fetched, as far as the model's configuration tells.
+
+    Warns:
+        UserWarning: the weights are random.
+
     Raises:
         ImportError: the package is not installed.
         ValueError: open_clip does not know the name, or the model has another shape than OpenAI's CLIP.
+        ConnectionError: the weights cannot be fetched.
     """
     try:
         import open_clip
@@ -58,9 +67,12 @@ def load_open_clip(
     model_name, _, pretrained = name.partition(":")[2].partition("/")
     if model_name not in open_clip.list_models():
         raise ValueError(f"open_clip has no model {model_name!r}: choose one of {', '.join(open_clip.list_models())}")
-    model, _, preprocess = open_clip.create_model_and_transforms(
-        model_name, pretrained=pretrained or None, cache_dir=cache_dir and str(cache_dir)
-    )
+    _check_shape(name, open_clip.get_model_config(model_name))
+    _check_weights(name, model_name, pretrained)
+    with _fetching(name):
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            model_name, pretrained=pretrained or None, cache_dir=cache_dir and str(cache_dir)
+        )
     tokenizer = open_clip.get_tokenizer(model_name)
     if not isinstance(model, open_clip.CLIP) or not isinstance(tokenizer, open_clip.SimpleTokenizer):
         raise ValueError(f"{name!r} has another text encoder than OpenAI's CLIP: choose a model that has the same")
@@ -75,6 +87,47 @@ def load_open_clip(
         resolution=_side(model.visual.image_size),
         logit_scale=logit_scale,
     )
+
+
+def _check_shape(name: str, config: Mapping[str, Any]) -> None:
+    """SigLIP, CoCa, EVA, ConvNeXt, MobileCLIP and texts read by Hugging Face's models say so in their configuration."""
+    text = [key for key in config["text_cfg"] if key.startswith("hf_")]
+    image = [key for key in config["vision_cfg"] if key.startswith("timm_")]
+    whole = [key for key in ("custom_text", "multimodal_cfg") if config.get(key)]
+    if text or image or whole:
+        kind = "image" if image else "text"
+        raise ValueError(
+            f"{name!r} has another {kind} encoder than OpenAI's CLIP ({', '.join(image + text + whole)} in open_clip's "
+            "configuration): choose a model that has the same, such as ViT-B-32 or RN50"
+        )
+
+
+def _check_weights(name: str, model_name: str, pretrained: str) -> None:
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    if not pretrained:
+        warnings.warn(
+            f"{name!r} names no weights, so they are random and measure nothing: choose {name}/TAG with one of "
+            f"{', '.join(tags) or 'no tags'}",
+            stacklevel=4,
+        )
+    elif not open_clip.pretrained.is_pretrained_cfg(model_name, pretrained) and not Path(pretrained).is_file():
+        raise ValueError(f"open_clip has no weights {pretrained!r} of {model_name}: choose one of {', '.join(tags)}")
+
+
+@contextmanager
+def _fetching(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, OSError) as error:  # open_clip turns what its download raises into a RuntimeError
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise ConnectionError(
+            f"the weights of {name!r} cannot be fetched or are damaged ({type(error).__name__}: {reason}): check the "
+            "network and the file in the cache, or choose a miniature such as 'mini-rn', which needs no download"
+        ) from error
 
 
 def _tower(name: str, visual: ClipModule, tokens: TokenSpace) -> DenseTower:

@@ -1,28 +1,22 @@
 """OpenAI's checkpoints, and anyone's in their layout: fetched by name or read from a file, checked, built.
 
-Files are read as weights only: a checkpoint from a stranger cannot run code here.
+Files are read by ``archive``, which runs nothing: a checkpoint from a stranger cannot run code here.
 """
 
 import os
-import pickle
 import ssl
-import zipfile
-from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from calip_core.backbones.base import VOCABULARY
+from calip_core.backbones.checkpoint import clip_weights
 from calip_core.backbones.clip_import import ClipModule, clip
+from calip_core.backbones.names import Gelu
 from calip_core.paths import check_writable
-
-_ALWAYS = ("visual.conv1.weight", "text_projection", "positional_embedding", "token_embedding.weight",
-           "ln_final.weight", "logit_scale", "transformer.resblocks.0.attn.in_proj_weight")
-_VIT = ("visual.positional_embedding", "visual.proj")
-_RESNET = ("visual.layer4.0.conv1.weight", "visual.attnpool.positional_embedding")
+from calip_core.reading import reading
 
 
 def download(name: str, root: str | Path | None = None) -> Path:
@@ -57,67 +51,33 @@ def download(name: str, root: str | Path | None = None) -> Path:
         ) from error
 
 
-def load_clip(path: str | Path) -> ClipModule:
+def load_clip(path: str | Path, gelu: Gelu = "quick") -> ClipModule:
     """Build the CLIP whose weights a file holds, in float32 on the CPU, equal to what ``clip.load`` builds.
 
     Args:
-        path: a TorchScript archive, as OpenAI publishes, or a saved state dict.
+        path: a TorchScript archive, as OpenAI publishes, or a saved state dict (``checkpoint.clip_weights``).
+        gelu: "exact" for weights that were trained with the exact GELU, which ``clip.load`` cannot build; nothing in
+            a file says so.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, holds more than weights, or is not a CLIP.
+        ValueError: the file is damaged, or is not one CLIP.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: check the path")
-    weights = _read_weights(path)
-    _check_is_clip(path, weights)
-    try:
+    weights = clip_weights(path)
+    with reading(path, "the weights of one CLIP"):
+        with torch.device("meta"):  # shapes are compared before the memory for them is taken
+            clip.model.build_model({name: value.to("meta") for name, value in weights.items()})
         model: ClipModule = clip.model.build_model(weights)
-    except (RuntimeError, KeyError, AssertionError, IndexError) as error:
-        raise ValueError(f"{path} has the names of a CLIP but not its shapes: {error}") from error
+    if gelu == "exact":
+        _use_exact_gelu(model)
     return model.float()
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if _is_torchscript(path):
-            return dict(torch.jit.load(path, map_location="cpu").state_dict())
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) cannot be read as weights: it is truncated, damaged, or holds other "
-            f"things than tensors ({reason}). Fetch or save it again"
-        ) from error
-    if not isinstance(weights, Mapping):
-        raise ValueError(f"{path} holds a {type(weights).__name__}, expected the state dict of a CLIP")
-    return dict(weights)
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Both kinds of file are zip archives; a program's constants are in TorchScript's alone. Also finds damaged bytes.
-
-    Raises:
-        BadZipFile: a member of the archive fails its own checksum.
-    """
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} fails its checksum")
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _check_is_clip(path: Path, weights: Mapping[str, object]) -> None:
-    family = _VIT if "visual.proj" in weights else _RESNET
-    missing = [key for key in (*_ALWAYS, *family) if not isinstance(weights.get(key), Tensor)]
-    if missing:
-        raise ValueError(
-            f"{path} is not a CLIP in OpenAI's layout: {', '.join(missing)} missing among its {len(weights)} entries "
-            f"({', '.join(map(str, list(weights)[:3]))}, ...)"
-        )
-    entries = len(weights["token_embedding.weight"])  # type: ignore[arg-type]
-    if entries != VOCABULARY:
-        raise ValueError(f"{path} has a vocabulary of {entries} entries, expected the {VOCABULARY} of CLIP's tokenizer")
+def _use_exact_gelu(model: ClipModule) -> None:
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, clip.model.QuickGELU):
+                setattr(module, name, nn.GELU())

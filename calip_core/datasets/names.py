@@ -82,8 +82,9 @@ def check_task_name(name: str) -> None:
     Raises:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
     """
-    own_files = any(name.startswith(prefix) and name != prefix for prefix in (FOLDER, POINTS))
-    base, template_set = split_template_set(name)
+    text = name if isinstance(name, str) else ""  # None is as unknown as no name
+    own_files = any(text.startswith(prefix) and text != prefix for prefix in (FOLDER, POINTS))
+    base, template_set = split_template_set(text)
     base = task_aliases().get(base, base)
     if template_set is not None and base in disk_datasets():
         load_card(base).choose_templates(template_set)

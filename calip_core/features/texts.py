@@ -45,7 +45,7 @@ def text_features(
         ValueError: as ``zero_shot_classifier``.
         OSError: the folder cannot be written.
     """
-    check_prompts(classnames, templates)
+    classnames, templates = check_prompts(classnames, templates)
     path = (root or cache_dir() / "texts") / f"{_key(backbone, classnames, templates)}.safetensors"
     kept = _read(path, (len(classnames), backbone.embed_dim))
     if kept is None:

@@ -1,17 +1,19 @@
 """Heads on disk: one safetensors file with the learned tensors, and in its header all that makes the head again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from calip_core.methods.base import Head, check_state
 from calip_core.methods.registry import make_method
 from calip_core.paths import atomic_path
+from calip_core.reading import reading
 
 _KEY = "calip_head"
 
@@ -76,27 +78,34 @@ def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> Save
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or no saved head, its tensors do not fit its head, or it was fitted for another
-            backbone or other classes. Of a backbone the name is compared, and of bare tokens the width: equally wide
-            tokens of another backbone than the one that was said cannot be told apart.
+        ValueError: the file is damaged or no saved head, its tensors do not fit its head or its classes, or it was
+            fitted for another backbone or other classes. Of a backbone the name is compared, and of bare tokens the
+            width: equally wide tokens of another backbone than the one that was said cannot be told apart.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no saved head {path}: check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = Header.model_validate(json.loads((file.metadata() or {})[_KEY]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
-    except (SafetensorError, KeyError, json.JSONDecodeError, ValidationError) as error:
-        raise ValueError(f"{path} is no saved head, or damaged ({error}): fit the head again and save it") from error
+    with reading(path, "a saved head"), safe_open(path, framework="pt") as file:
+        header = Header.model_validate(json.loads((file.metadata() or {})[_KEY]))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
     _check_fits(path, header, backbone, tuple(classnames))
-    try:
+    with reading(path, f"a {header.method} of this version"):
         head = make_method(header.method, **header.options)
-        check_state(tensors, head.shapes(), str(path), len(classnames))
+        check_state(tensors, head.shapes(), "the head", len(classnames))
+        _check_values(tensors, len(classnames))
         head.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no {header.method} of this version ({error}): fit the head again") from error
     head.features_of = header.backbone
     return SavedHead(head, header)
+
+
+def _check_values(tensors: Mapping[str, Tensor], classes: int) -> None:
+    """Numbers that no fit gives; the tensor of class numbers is called ``classes`` in every head that has one."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"tensor {name} holds NaN or infinity")
+        if tensor.is_floating_point() == (name == "classes"):
+            raise ValueError(f"tensor {name} is of {tensor.dtype}")
+        if name == "classes" and not bool(((tensor >= 0) & (tensor < classes)).all()):
+            raise ValueError(f"class numbers run to {tensor.abs().max()}, expected 0 to {classes - 1}")
 
 
 def _check_fits(path: Path, header: Header, backbone: str, classnames: tuple[str, ...]) -> None:

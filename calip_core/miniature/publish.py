@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from calip_core.backbones.clip_import import clip
 from calip_core.backbones.model_card import Accuracy, ModelCard, Training, save_card
@@ -36,13 +37,18 @@ def publish(trainer: Trainer, out: Path, images: int = CARD_IMAGES) -> ModelCard
         out: where the weights go, ``NAME.pt``.
         images: number of pictures per accuracy (at most 899 for the digits).
     """
-    with atomic_path(out) as temporary:
-        torch.save(half_state_dict(trainer.model), temporary)
+    save_weights(half_state_dict(trainer.model), out)
     with atomic_path(out.with_suffix(".curve.json")) as temporary:
         temporary.write_text(json.dumps(trainer.progress.curve, indent=1) + "\n", encoding="utf-8")
     card = _card(trainer, out, measure_accuracy(out, images))
     save_card(card, out.with_suffix(".yaml"))
     return card
+
+
+def save_weights(weights: dict[str, Tensor], out: Path) -> None:
+    """Write a state dict, the same bytes for the same weights: to a path, torch would write the path's name as well."""
+    with atomic_path(out) as temporary, temporary.open("wb") as file:
+        torch.save(weights, file)
 
 
 def measure_accuracy(weights: Path, images: int = CARD_IMAGES, seed: int = _CARD_SEED) -> dict[str, Accuracy]:

@@ -4,10 +4,13 @@ A vision transformer has to learn from data what a convolution has built in, and
 little. Each of the three initialisations replaces a part of that learning; mini-rn needs none of them.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from calip_core.backbones.archive import read_torch
 from calip_core.backbones.model_card import checkpoint_path
 from calip_core.miniature.architecture import ClipModel
 from calip_core.miniature.batches import make_batch
@@ -62,7 +65,7 @@ def borrow_text_tower(model: ClipModel) -> None:
         FileNotFoundError: there is no mini-rn.
         ValueError: its weights do not match its card, or have other sizes.
     """
-    weights = torch.load(checkpoint_path(TEXT_TOWER), map_location="cpu", weights_only=True)
+    weights: Any = read_torch(checkpoint_path(TEXT_TOWER))
     borrowed = {name: weight.float() for name, weight in weights.items() if not name.startswith("visual.")}
     try:
         missing = model.load_state_dict(borrowed, strict=False).missing_keys

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calip_core.backbones.archive import read_torch
 from calip_core.backbones.clip_import import reads_short_texts
 from calip_core.backbones.model_card import Architecture
 from calip_core.miniature.architecture import ClipModel, build_miniature
@@ -17,6 +18,7 @@ from calip_core.miniature.evaluation import answer, make_question
 from calip_core.miniature.objective import choice_loss, contrastive_loss
 from calip_core.miniature.start import start_vit
 from calip_core.paths import atomic_path
+from calip_core.reading import reading
 
 _LOGIT_SCALE = (math.log(1 / 0.07), math.log(100))  # from CLIP's initial value to its upper bound
 _CURVE_IMAGES = 250  # per question and point of the curve
@@ -168,18 +170,12 @@ class Trainer:
         """
         if not path.exists():
             raise FileNotFoundError(f"no checkpoint at {path}: start without --resume")
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path, "the state of a training run, with which --resume goes on (.checkpoint, not weights alone)"):
+            state: Any = read_torch(path)
             trainer = cls(Recipe(**state["recipe"]), Length(**state["length"]))
             trainer.progress = Progress(**state["progress"])
             trainer.model.load_state_dict(state["model"])
             trainer.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # torch and pickle raise many types for damaged or unrelated files
-            reason = str(error).splitlines()[0] if str(error) else "no reason given"
-            raise ValueError(
-                f"{path} is not a usable state of a training run ({type(error).__name__}: {reason}): it is damaged, "
-                "from another version, or holds weights alone. Start without --resume, or give the .checkpoint file"
-            ) from error
         return trainer
 
 

@@ -1,4 +1,5 @@
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -134,6 +135,11 @@ def test_images_that_were_not_preprocessed(images, shapes_unchecked):
         backbone_of("vit").encode_image(images)
 
 
+def test_images_in_a_list_are_named(shapes_unchecked):
+    with pytest.raises(ValueError, match="images is a list, expected one tensor: torch.stack"):
+        backbone_of("vit").encode_image([torch.zeros(3, 48, 48)])
+
+
 def test_an_empty_batch_is_named():
     with pytest.raises(ValueError, match="empty batch"):
         backbone_of("vit").encode_image(torch.zeros(0, 3, 48, 48))
@@ -163,7 +169,30 @@ def test_a_prompt_too_long_is_named_with_its_length():
 
 
 def test_prompts_are_a_list_of_at_least_one(shapes_unchecked):
-    with pytest.raises(ValueError, match="prompts is empty"):
-        backbone_of("vit").encode_text([])
-    with pytest.raises(TypeError, match="single text 'a dog'"):
-        backbone_of("vit").encode_text("a dog")
+    for prompts in ([], "a dog", None):
+        with pytest.raises(ValueError, match=rf"prompts is {re.escape(repr(prompts))}, expected a list of at least"):
+            backbone_of("vit").encode_text(prompts)
+    with pytest.raises(ValueError, match="prompts.1. is 7, expected a text"):
+        backbone_of("vit").encode_text(["a dog", 7])
+
+
+def test_prompts_may_be_an_array_or_a_generator(shapes_unchecked):
+    prompts = ["a dog", "two"]
+    expected = backbone_of("vit").encode_text(prompts)
+    for given in (np.array(prompts), (prompt for prompt in prompts)):
+        assert torch.equal(backbone_of("vit").encode_text(given), expected)
+
+
+@pytest.mark.parametrize("mark", ["<|startoftext|>", "<|endoftext|>"])
+def test_a_mark_inside_a_prompt_is_refused(mark):
+    """CLIP takes its feature at the first end mark, so the rest would be cut off without a word."""
+    with pytest.raises(ValueError, match=r"the prompt 'a cat<.*dog' holds a mark of CLIP's vocabulary"):
+        backbone_of("vit").encode_text([f"a cat{mark} dog"])
+
+
+@pytest.mark.parametrize("logarithm", [100.0, float("nan"), float("-inf")])
+def test_a_logit_scale_that_is_no_positive_number_is_refused(logarithm):
+    model = copy.deepcopy(MODELS["vit"])
+    model.logit_scale.data.fill_(logarithm)
+    with pytest.raises(ValueError, match=r"scaled has the logit scale (inf|nan|0.0), expected a finite number above 0"):
+        Backbone.from_clip("scaled", model)

@@ -6,6 +6,8 @@ import torch
 
 from calip_core.backbones import available_backbones, load_backbone
 from calip_core.backbones.clip_import import clip
+from calip_core.backbones.model_card import checkpoint_path
+from calip_core.backbones.openai import load_clip
 from tests.backbones.clips import FAMILIES, GRIDS, RESOLUTIONS, WIDTH, random_clip, random_images, save_as_shipped
 
 
@@ -82,13 +84,43 @@ def test_pre_pool_changes_the_spatial_tokens_alone(checkpoint, family):
     assert not torch.allclose(joint.spatial, pre_pool.spatial, atol=0.1)
 
 
+def test_a_checkpoint_with_the_exact_gelu(checkpoint, family):
+    """QuickGELU in the two towers' blocks is replaced, and caches and records know it."""
+    quick = load_backbone(checkpoint, device="cpu", precision="fp32")
+    exact = load_backbone(checkpoint, device="cpu", precision="fp32", gelu="exact")
+    expected = load_clip(checkpoint)
+    for block in expected.modules():
+        if isinstance(block, clip.model.ResidualAttentionBlock):
+            block.mlp.gelu = torch.nn.GELU()
+    images, prompt = random_images(family), clip.tokenize("a dog", context_length=16)
+    with torch.no_grad():
+        pooled, text = (
+            torch.nn.functional.normalize(features, dim=-1)
+            for features in (expected.encode_image(images), expected.encode_text(prompt))
+        )
+    torch.testing.assert_close(exact.encode_image(images).pooled, pooled, rtol=0, atol=1e-5)
+    torch.testing.assert_close(exact.encode_text(["a dog"]), text, rtol=0, atol=1e-5)
+    assert not torch.allclose(exact.encode_text(["a dog"]), quick.encode_text(["a dog"]), atol=1e-4)
+    assert exact.text_weights_sha256 != quick.text_weights_sha256
+    assert (exact.weights_sha256 == quick.weights_sha256) == (family == "rn")  # a ResNet has no GELU
+    assert exact.published_name == f"{checkpoint} (exact GELU)"
+
+
+@pytest.mark.parametrize("name", ["mini-rn", "RN50", "open_clip:RN50/openai"])
+def test_published_models_have_their_own_gelu(name):
+    with pytest.raises(ValueError, match=rf"gelu is 'exact', but {name} has its own"):
+        load_backbone(name, gelu="exact")
+    with pytest.raises(ValueError, match=r"mini-rn.pt is the published mini-rn, which has 'quick'"):
+        load_backbone(checkpoint_path("mini-rn"), gelu="exact")
+
+
 def test_the_home_folder_may_be_a_tilde(checkpoint, monkeypatch):
     monkeypatch.setenv("HOME", str(checkpoint.parent))
     assert load_backbone(f"~/{checkpoint.name}", device="cpu").embed_dim == WIDTH
 
 
-@pytest.mark.parametrize("name", ["RN51", "ViT-B/17", "mini-resnet", ""])
-def test_an_unknown_name_lists_the_choices(name):
+@pytest.mark.parametrize("name", ["RN51", "ViT-B/17", "mini-resnet", "", "~no_such_user/weights", None, 50])
+def test_an_unknown_name_lists_the_choices(name, shapes_unchecked):
     with pytest.raises(ValueError, match=r"unknown backbone .*mini-rn, mini-vit, RN50, .*ViT-L/14@336px"):
         load_backbone(name)
 
@@ -98,6 +130,8 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
         load_backbone(str(tmp_path / "weights.pt"))
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         load_backbone(tmp_path / "weights")
+    with pytest.raises(FileNotFoundError, match="no checkpoint at ~no_such_user"):
+        load_backbone("~no_such_user/weights.pt")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +139,8 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
     [
         ("precision", "fp8", "precision is 'fp8', expected one of"),
         ("tokens", "pooled", "tokens is 'pooled', expected one of joint, pre_pool"),
-        ("device", "abacus", "unknown device 'abacus'"),
+        ("gelu", "new", "gelu is 'new', expected one of quick, exact"),
+        ("device", "abacus", "device is 'abacus', but torch cannot compute there"),
     ],
 )
 def test_options_are_checked_before_anything_is_fetched(option, value, message, monkeypatch, shapes_unchecked):
@@ -114,10 +149,10 @@ def test_options_are_checked_before_anything_is_fetched(option, value, message, 
         load_backbone("RN50", **{option: value})
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_missing_gpu_is_named():
-    with pytest.raises(ValueError, match="torch finds no GPU here"):
-        load_backbone("RN50", device="cuda")
+@pytest.mark.parametrize("device", ["cuda:99", "mps:7", "xpu:9", "hpu", "meta", None, 3.0])
+def test_a_device_that_is_not_there_is_named(device, shapes_unchecked):
+    with pytest.raises(ValueError, match=rf"device is {device!r}, (but torch cannot compute there|expected 'auto')"):
+        load_backbone("mini-rn", device=device)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("open_clip") is not None, reason="open_clip is installed")

@@ -5,6 +5,7 @@ from torch.nn.functional import normalize
 from calip_core.backbones import load_backbone
 from calip_core.backbones.dense import dense_tower  # noqa: F401  (OpenAI's package is imported before open_clip)
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*names no weights")
 open_clip = pytest.importorskip("open_clip", reason="the openclip extra is not installed")
 
 VISION = {
@@ -71,3 +72,44 @@ def test_other_shapes_and_names_are_refused():
         load_pair("test-vit-mean")
     with pytest.raises(ValueError, match="open_clip has no model 'RN51': choose one of"):
         load_backbone("open_clip:RN51/openai", device="cpu")
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", lambda *_, **__: pytest.fail("a download began"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ViT-B-32/no_such_tag", "open_clip has no weights 'no_such_tag' of ViT-B-32: choose one of .*openai"),
+        ("ViT-B-16-SigLIP/webli", "another image encoder .*timm_model_name"),
+        ("coca_ViT-B-32/laion2b_s13b_b90k", "another text encoder .*multimodal_cfg"),
+        ("EVA02-B-16/merged2b_s8b_b131k", "another image encoder"),
+        ("convnext_base/laion400m_s13b_b51k", "another image encoder"),
+        ("xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k", "another text encoder .*hf_model_name"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_download(name, said, no_download):
+    with pytest.raises(ValueError, match=said):
+        load_backbone(f"open_clip:{name}", device="cpu")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Failed to download"), OSError("no route to host")])
+def test_no_network_is_a_connection_error(error, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", fails)
+    with pytest.raises(ConnectionError, match=f"weights of 'open_clip:ViT-B-32/openai' cannot be fetched .*{error}"):
+        load_backbone("open_clip:ViT-B-32/openai", device="cpu")
+
+
+def test_tags_are_written_as_open_clip_takes_them(no_download):
+    with pytest.raises(pytest.fail.Exception, match="a download began"):
+        load_backbone("open_clip:ViT-B-32/LAION2B-s34b-b79k", device="cpu")
+
+
+def test_random_weights_are_said():
+    with pytest.warns(UserWarning, match="'open_clip:test-rn' names no weights, so they are random"):
+        load_backbone("open_clip:test-rn", device="cpu")

@@ -61,10 +61,10 @@ def test_every_task_has_the_same_face(name, tmp_path):
     assert not list(tmp_path.iterdir())  # nothing was rendered for that
 
 
-@pytest.mark.parametrize("name", ["mini-shape", "", "folder", "folder:", "Photos"])
-def test_an_unknown_name_lists_the_choices(name):
+@pytest.mark.parametrize("name", ["mini-shape", "", "folder", "folder:", "Photos", None, 3])
+def test_an_unknown_name_lists_the_choices(name, shapes_unchecked):
     for refuse in (load_task, check_task_name):
-        with pytest.raises(ValueError, match=f"unknown dataset '{name}'.*photos, mini-shapes.*folder:PATH"):
+        with pytest.raises(ValueError, match=f"unknown dataset {name!r}.*photos, mini-shapes.*folder:PATH"):
             refuse(name)
 
 

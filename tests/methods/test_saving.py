@@ -1,6 +1,7 @@
 """Heads on disk come back as they were, and are not believed when they do not fit."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -93,10 +94,10 @@ def test_damaged_and_foreign_files_are_named(saved, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no saved head .*absent"):
         load_method(tmp_path / "absent", **fits)
     saved.write_bytes(saved.read_bytes()[:50])
-    with pytest.raises(ValueError, match="no saved head, or damaged"):
+    with pytest.raises(ValueError, match="cannot be read as a saved head"):
         load_method(saved, **fits)
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="no saved head, or damaged"):
+    with pytest.raises(ValueError, match="cannot be read as a saved head"):
         load_method(tmp_path / "other.safetensors", **fits)
 
 
@@ -128,10 +129,46 @@ def rewritten(path, tensors=(), **changes):
         ({"more": torch.zeros(1)}, {}, r"has tensors .'beta2', 'beta3', 'more', 'text'."),
         ({"beta2": torch.zeros(3)}, {}, r"tensor beta2 has shape .3,., expected .."),
         ({}, {"options": {"gamma": 1}}, "unexpected keyword argument 'gamma'"),
+        ({"beta2": torch.tensor(torch.nan)}, {}, "tensor beta2 holds NaN or infinity"),
+        ({"beta2": torch.tensor(1)}, {}, "tensor beta2 is of torch.int64"),
         ({}, {"method": "clip"}, "method is 'clip', expected one of"),
     ],
 )
 def test_a_file_that_does_not_fit_its_head_is_named(saved, tensors, changes, said):
     rewritten(saved, tensors, **changes)
-    with pytest.raises(ValueError, match=rf"head.safetensors holds no \w+ of this version .*{said}"):
+    with pytest.raises(ValueError, match=rf"head.safetensors cannot be read as a \w+ of this version .*{said}"):
         load_method(saved, backbone="RN50", classnames=NAMES)
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 3], [0, -1, 2], [0.0, 1.0, 2.0]])
+def test_class_numbers_that_are_no_classes_are_refused(classes, tmp_path):
+    tokens, text = random_features(n=3, k=3)
+    head = make_method("tip_adapter", alpha=1.0, beta=1.0).fit(tokens, np.arange(3), text)
+    save_method(head, tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+    rewritten(tmp_path / "head.safetensors", {"classes": torch.tensor(classes)})
+    with pytest.raises(ValueError, match=r"head.safetensors cannot be read as a tip_adapter .*class"):
+        load_method(tmp_path / "head.safetensors", backbone="RN50", classnames=NAMES)
+
+
+class Intruder:
+    def __reduce__(self):
+        return (fail, ())
+
+
+def fail():
+    pytest.fail("code in a saved head was run")
+
+
+def test_nothing_in_a_saved_head_runs(saved):
+    """Neither a pickle in the file's place, nor one in its header, nor a name of code as its method or an option."""
+    fits = {"backbone": "RN50", "classnames": NAMES}
+    whole = saved.read_bytes()
+    for content in (pickle.dumps(Intruder()), whole.replace(b'"calip_head"', pickle.dumps(Intruder(), 0)[:12])):
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as a saved head"):
+            load_method(saved, **fits)
+    saved.write_bytes(whole)
+    for changes in ({"method": "builtins.eval"}, {"options": {"config": "__import__('os').abort()"}}):
+        rewritten(saved, **{"method": "calip", "options": {}, **changes})
+        with pytest.raises(ValueError, match="cannot be read as a"):
+            load_method(saved, **fits)
