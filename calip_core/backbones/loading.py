@@ -36,7 +36,7 @@ def load_backbone(
             OpenAI's layout.
         device: "auto" takes a GPU where there is one; else a name that torch knows.
         precision: "fp32", "bf16" or "fp16"; "auto" takes what is fast on the device (``precision.choose_dtype``).
-        tokens: "joint" for spatial tokens in the space of the text, "pre_pool" for the exhibit (``dense.TokenSpace``).
+        tokens: which spatial tokens: "joint", "value" or "pre_pool" (``names.TokenSpace``).
         download_root: where downloaded weights lie; ``~/.cache/clip`` when left out.
 
     Raises:

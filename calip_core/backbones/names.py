@@ -3,8 +3,13 @@
 from pathlib import Path
 from typing import Literal, get_args
 
-TokenSpace = Literal["joint", "pre_pool"]
-"""Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""
+TokenSpace = Literal["joint", "value", "pre_pool"]
+"""Which spatial tokens an encoder gives.
+
+"joint": what CLIP's last attention answers at each place, as CALIP's code takes it. "value": what each place would
+contribute if it alone were attended to, after MaskCLIP (arXiv 2112.01071); in the joint space, too. "pre_pool": the
+features before they get there, as two ports of CALIP take them.
+"""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MINIATURES = ("mini-rn", "mini-vit")

@@ -35,7 +35,7 @@ class Sweep(BaseModel):
     Attributes:
         datasets: names of tasks; ``folder:PATH`` and ``points:PATH`` for your own, relative to the YAML file.
         backbones: names, or paths of checkpoints relative to the YAML file.
-        tokens: which spatial tokens: "joint" or "pre_pool".
+        tokens: which spatial tokens: "joint", "value" or "pre_pool".
         methods: heads.
         configs: versions of CALIP; other heads have none.
         protocols: how hyperparameters are chosen.

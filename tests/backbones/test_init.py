@@ -104,7 +104,7 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
     ("option", "value", "message"),
     [
         ("precision", "fp8", "precision is 'fp8', expected one of"),
-        ("tokens", "pooled", "tokens is 'pooled', expected one of joint, pre_pool"),
+        ("tokens", "pooled", "tokens is 'pooled', expected one of joint, value, pre_pool"),
         ("device", "abacus", "unknown device 'abacus'"),
     ],
 )
