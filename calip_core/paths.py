@@ -69,16 +69,23 @@ def check_results(path: Path) -> Path:
 def _from_variable(name: str) -> Path | None:
     """The path that an environment variable names, ``~`` resolved; None where it is not set."""
     text = os.environ.get(name)
-    if not text:
-        return None
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"${name} is {text!r}, a home folder that does not exist: give another path") from error
+    return expanded(text) if text else None
 
 
 def _user_data() -> Path:
     return Path(platformdirs.user_data_dir("calip"))
+
+
+def expanded(path: Path | str) -> Path:
+    """The path with the home folder that ``~`` or ``~user`` stands for.
+
+    Raises:
+        ValueError: no such user is known here, or the user has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} begins with a home folder that is not known here: give the path in full") from error
 
 
 def printable(text: str) -> str:

@@ -49,6 +49,11 @@ IMAGE_GOLD = {
     "mini-vit": ([0.01935, 0.00553, -0.03686, -0.02679], [0.27247, 0.00478, 0.00614, 0.04278]),
 }
 """Of pooled and of spatial features."""
+VALUE_GOLD = {
+    "mini-rn": [-0.12993, 0.00281, -0.01725, -0.0644],
+    "mini-vit": [0.14715, 0.00435, -0.00786, 0.11549],
+}
+"""Of value tokens."""
 TEXT_GOLD = [0.13155, 0.06403, -0.03764, 0.00648]
 """Both miniatures have one text tower."""
 
@@ -60,6 +65,13 @@ def test_image_features(backbone):
     what = f"{tower.__name__}.VERSION (of the tower) or Backbone.VERSION (of what is around it)"
     check(tokens.pooled, IMAGE_GOLD[backbone.name][0], what, within=FEATURES)
     check(tokens.spatial, IMAGE_GOLD[backbone.name][1], what, within=FEATURES)
+
+
+def test_value_tokens(backbone):
+    values = load_backbone(backbone.name, device="cpu", precision="fp32", tokens="value")
+    tokens = values.encode_image(torch.stack([backbone.preprocess(picture) for picture in pictures()]))
+    tower = ENCODERS[backbone.name]
+    check(tokens.spatial, VALUE_GOLD[backbone.name], f"{tower.__name__}.VERSION", within=FEATURES)
 
 
 def test_text_features(backbone):
@@ -77,6 +89,11 @@ class OpenClipsLayout(nn.Module):
         self.conv = nn.Conv2d(3, 8, 4, stride=4)
         self.ln_post = nn.LayerNorm(8)
         self.proj = nn.Parameter(torch.empty(8, 6))
+        self.transformer = nn.Module()
+        self.transformer.batch_first = True
+        block = nn.Module()
+        block.ln_1, block.attn, block.ls_1 = nn.LayerNorm(8), nn.MultiheadAttention(8, 2), nn.Identity()
+        self.transformer.resblocks = nn.ModuleList([block])
         for number, parameter in enumerate(self.parameters(), start=1):
             steps = torch.arange(parameter.numel(), dtype=torch.float32)
             parameter.data = (steps * number).sin().reshape(parameter.shape)
@@ -84,11 +101,13 @@ class OpenClipsLayout(nn.Module):
     def forward(self, images):
         places = self.conv(images).flatten(2).mT
         tokens = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
+        self.transformer.resblocks[-1].ln_1(tokens)
         return self.ln_post(tokens)[:, 0] @ self.proj
 
 
 OPEN_CLIP_GOLD = {
     "joint": [0.26783, -0.67213, 4.5308, -0.01414],
+    "value": [0.26553, -0.24709, 0.11969, 0.31045],
     "pre_pool": [0.24034, -0.2521, 1.16535, 0.171],
 }
 

@@ -50,8 +50,11 @@ class DenseResNet:
         """Pooled and spatial features, not of unit length."""
         places = self.trunk(images).flatten(2).mT  # n, m, width of the last layer
         outputs = attention_pool_outputs(self.pool, places)
-        spatial = outputs[:, 1:] if self.tokens == "joint" else average_channels(places, self.embed_dim)
-        return outputs[:, 0], spatial
+        if self.tokens == "joint":
+            return outputs[:, 0], outputs[:, 1:]
+        if self.tokens == "value":
+            return outputs[:, 0], attention_pool_values(self.pool, places)[:, 1:]
+        return outputs[:, 0], average_channels(places, self.embed_dim)
 
 
 class DenseViT:
@@ -67,8 +70,10 @@ class DenseViT:
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
         """Pooled and spatial features, not of unit length."""
+        block = self.visual.transformer.resblocks[-1]
         kept: list[Tensor] = []
-        hook = self.visual.transformer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        module = block.ln_1 if self.tokens == "value" else self.visual.transformer
+        hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
         try:
             pooled = self.visual(images)
         finally:
@@ -76,6 +81,8 @@ class DenseViT:
         patches = kept[0][1:].transpose(0, 1)  # the transformer's layout is token, image, channel; token 0 is the class
         if self.tokens == "pre_pool":
             return pooled, average_channels(patches, self.embed_dim)
+        if self.tokens == "value":
+            patches = attention_values(block.attn, patches)
         return pooled, self.visual.ln_post(patches) @ self.visual.proj
 
 
@@ -84,10 +91,11 @@ def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
 
     Args:
         visual: ``model.visual``.
-        tokens: "joint" for CALIP's spatial features; "pre_pool" for the features of the last layer before the pool
-            (ResNet) or before ``ln_post`` and ``proj`` (ViT), averaged over neighbouring channels to the joint width.
-            Those are *not* in the joint space: no loss ever compared them with text, so what such a comparison says
-            has to be measured. They are an exhibit.
+        tokens: "joint" for CALIP's spatial features; "value" for what each place contributes to the pool (ResNet) or to
+            the class token in the last attention (ViT), in the joint space as well; "pre_pool" for the features of the
+            last layer before the pool (ResNet) or before ``ln_post`` and ``proj`` (ViT), averaged over neighbouring
+            channels to the joint width. Those are *not* in the joint space: no loss ever compared them with text, so
+            what such a comparison says has to be measured. They are an exhibit.
 
     Raises:
         ValueError: unknown ``tokens``, or an encoder of another class.
@@ -114,6 +122,31 @@ def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> 
     attended = F.scaled_dot_product_attention(query, key, value)
     outputs: Tensor = pool.c_proj(attended.transpose(1, 2).flatten(2))
     return outputs
+
+
+def attention_pool_values(pool: ClipModule, places: Float[Tensor, "n m d"]) -> Float[Tensor, "n m+1 c"]:
+    """What CLIP's attention pool would give if every head looked at one token alone: the mean token, then each place.
+
+    With head h's weights a_hm over the tokens, the pool's output is b + sum_h sum_m a_hm W_h v_hm, where W_h are the
+    head's columns of the output projection, b its bias and v_hm the head's value of token m. One token alone gives
+    z_m = b + sum_h W_h v_hm, so where all heads agree (a_hm = a_m) the output is the mean of the z_m weighted by a_m.
+    After MaskCLIP (Zhou et al., ECCV 2022, arXiv 2112.01071), whose ResNet adds no position to the tokens.
+    """
+    tokens = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
+    values: Tensor = pool.c_proj(pool.v_proj(tokens + pool.positional_embedding.to(tokens.dtype)))
+    return values
+
+
+def attention_values(attention: nn.MultiheadAttention, tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "n m d"]:
+    """What an attention layer would give each token if every head looked at that token alone.
+
+    In the last block of a ViT this leaves out the residual and the MLP (as ClearCLIP does, arXiv 2407.12442; MaskCLIP
+    keeps both).
+    """
+    _, _, weight = attention.in_proj_weight.chunk(3)
+    bias = None if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)[2]
+    values: Tensor = attention.out_proj(F.linear(tokens, weight, bias))
+    return values
 
 
 def attention_pooling(pool: ClipModule) -> Callable[[Float[Tensor, "n m c"]], Float[Tensor, "n c"]]:

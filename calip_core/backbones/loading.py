@@ -1,6 +1,5 @@
 """Loading a backbone by its name or its file."""
 
-import os
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +21,7 @@ from calip_core.backbones.names import (
 from calip_core.backbones.openai import download, load_clip
 from calip_core.backbones.precision import choose_dtype
 from calip_core.digests import file_digest
+from calip_core.paths import expanded
 
 
 def load_backbone(
@@ -40,7 +40,7 @@ def load_backbone(
             OpenAI's layout.
         device: "auto" takes a GPU where there is one; else a name that torch knows.
         precision: "fp32", "bf16" or "fp16"; "auto" takes what is fast on the device (``precision.choose_dtype``).
-        tokens: "joint" for spatial tokens in the space of the text, "pre_pool" for the exhibit (``dense.TokenSpace``).
+        tokens: which spatial tokens: "joint", "value" or "pre_pool" (``names.TokenSpace``).
         download_root: where downloaded weights lie; ``~/.cache/clip`` when left out.
         gelu: of a checkpoint by its path. OpenAI's models have "quick", and so has every file in their layout unless
             you say "exact": many later CLIPs were trained with the exact GELU, and their files do not say so. The wrong
@@ -96,7 +96,7 @@ def _checkpoint(name: str | Path, download_root: str | Path | None) -> Path:
     if name in OPENAI:
         return download(str(name), download_root)
     check_backbone_name(name)
-    return Path(os.path.expanduser(name))  # Path's own raises RuntimeError for ~nobody; so there is no such file
+    return expanded(name)
 
 
 def _choose_device(device: str | torch.device) -> torch.device:

@@ -1,11 +1,17 @@
 """Names of backbones, token spaces and precisions, known without loading one."""
 
-import os
 from pathlib import Path
 from typing import Literal, get_args
 
-TokenSpace = Literal["joint", "pre_pool"]
-"""Where the spatial tokens live: in CLIP's joint space, or (as in two ports of CALIP) before they get there."""
+from calip_core.paths import expanded
+
+TokenSpace = Literal["joint", "value", "pre_pool"]
+"""Which spatial tokens an encoder gives.
+
+"joint": what CLIP's last attention answers at each place, as CALIP's code takes it. "value": what each place would
+contribute if it alone were attended to, after MaskCLIP (arXiv 2112.01071); in the joint space, too. "pre_pool": the
+features before they get there, as two ports of CALIP take them.
+"""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Gelu = Literal["quick", "exact"]
 """The nonlinearity of CLIP's transformers: OpenAI's x * sigmoid(1.702 x), or GELU as it is defined."""
@@ -32,7 +38,7 @@ def check_backbone_name(name: str | Path) -> None:
     """
     if name in available_backbones() or str(name).startswith(OPEN_CLIP) or isinstance(name, Path):
         return
-    if not isinstance(name, str) or not (Path(name).suffix or Path(os.path.expanduser(name)).is_file()):
+    if not isinstance(name, str) or not (Path(name).suffix or expanded(name).is_file()):
         raise ValueError(
             f"unknown backbone {name!r}: choose one of {', '.join(available_backbones())}, "
             "'open_clip:MODEL/PRETRAINED', or the path of a checkpoint"

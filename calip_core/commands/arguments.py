@@ -1,16 +1,15 @@
 """Arguments that several sub-commands share."""
 
 import argparse
-from pathlib import Path
 
-from calip_core.paths import data_root
+from calip_core.paths import data_root, expanded
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
     """Add ``--root``."""
     parser.add_argument(
         "--root",
-        type=lambda text: Path(text).expanduser(),
+        type=expanded,
         default=data_root(),
         help="folder above the datasets' folders (default: $CALIP_DATA, else data/datasets here: %(default)s)",
     )

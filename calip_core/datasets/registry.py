@@ -19,6 +19,7 @@ from calip_core.datasets.names import FOLDER, POINTS, resolve_name, split_templa
 from calip_core.datasets.readers.coop import load_benchmark, load_with_template_sets
 from calip_core.datasets.readers.folder import load_folder
 from calip_core.datasets.task import Task
+from calip_core.paths import expanded
 
 _OFFLINE: dict[str, Callable[..., Task]] = {
     "photos": load_photos,
@@ -50,7 +51,7 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
         OSError: files are missing or cannot be read.
     """
     name = resolve_name(name)
-    base = None if root is None else Path(root).expanduser()
+    base = None if root is None else expanded(root)
     load = _load_cloud_views if task_kind(name) == "clouds" else _load_images
     return load(name, base, options)
 
@@ -97,10 +98,7 @@ def _cloud_loader(name: str, base: Path | None) -> Callable[..., CloudTask]:
 
 
 def _own_path(name: str, prefix: str, base: Path | None) -> Path:
-    try:
-        path = Path(name.removeprefix(prefix)).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise ValueError(f"{name} begins with a user who is not known here, expected the path of a folder") from error
+    path = expanded(name.removeprefix(prefix))
     return (base / path) if base else path
 
 

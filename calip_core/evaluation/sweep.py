@@ -18,7 +18,7 @@ from calip_core.datasets.names import resolve_name, task_kind
 from calip_core.evaluation.seeds import Seed
 from calip_core.methods.configs import CONFIG_NAMES
 from calip_core.methods.registry import HEADS
-from calip_core.paths import data_root
+from calip_core.paths import data_root, expanded
 from calip_core.pointclouds.names import available_view_sets
 from calip_core.yaml_model import describe_faults, read_model
 
@@ -35,7 +35,7 @@ class Sweep(BaseModel):
     Attributes:
         datasets: names of tasks; ``folder:PATH`` and ``points:PATH`` for your own, relative to the YAML file.
         backbones: names, or paths of checkpoints relative to the YAML file.
-        tokens: which spatial tokens: "joint" or "pre_pool".
+        tokens: which spatial tokens: "joint", "value" or "pre_pool".
         methods: heads.
         configs: versions of CALIP; other heads have none.
         protocols: how hyperparameters are chosen.
@@ -192,7 +192,7 @@ def _placed(sweep: Sweep, folder: Path) -> Sweep:
         update={
             "datasets": [_absolute(name, folder) for name in sweep.datasets],
             "backbones": [_checkpoint(name, folder) for name in sweep.backbones],
-            "root": None if sweep.root is None else folder / sweep.root.expanduser(),
+            "root": None if sweep.root is None else folder / expanded(sweep.root),
         }
     )
     _check_names(placed)
@@ -220,11 +220,11 @@ def _check_names(sweep: Sweep) -> None:
 def _absolute(name: str, folder: Path) -> str:
     """A path of the reader's as it can be found from anywhere; other names stay."""
     kind, separator, path = name.partition(":")
-    return f"{kind}:{(folder / Path(path).expanduser()).resolve()}" if separator else name
+    return f"{kind}:{(folder / expanded(path)).resolve()}" if separator else name
 
 
 def _checkpoint(name: str, folder: Path) -> str:
-    path = (folder / Path(name).expanduser()).resolve()
+    path = (folder / expanded(name)).resolve()
     return str(path) if path.is_file() else name
 
 

@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, MutableMapping
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from calip_core.evaluation.seeds import Seed as Seed
+from calip_core.paths import expanded
 
 _PLAIN = (str, int, float, bool, type(None), list, dict, tuple)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit"})
@@ -31,7 +31,7 @@ def _backbone(name: str) -> str:
     from calip_core.backbones import available_backbones
 
     names = tuple(available_backbones())
-    if name in names or _OPEN_CLIP.fullmatch(name) or Path(name).expanduser().is_file():
+    if name in names or _OPEN_CLIP.fullmatch(name) or expanded(name).is_file():
         return name
     raise ValueError(
         f"is neither a backbone nor a checkpoint's file.{_suggest(name, names)} "
@@ -50,7 +50,7 @@ def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
             check_task_name(name)
         return name
     if name.startswith(own):
-        folder = Path(name.removeprefix(own)).expanduser()
+        folder = expanded(name.removeprefix(own))
         if folder.is_dir():
             return name
         raise ValueError(f"names a folder that does not exist: {folder}. Give {own}PATH an existing folder.")

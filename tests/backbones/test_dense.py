@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from calip_core.backbones.dense import attention_pool_outputs, average_channels, dense_tower
+from calip_core.backbones.dense import attention_pool_outputs, attention_pool_values, average_channels, dense_tower
 from tests.backbones.clips import FAMILIES, GRIDS, WIDTH, random_clip, random_images
 
 
@@ -55,7 +55,7 @@ def test_the_pooled_feature_is_that_of_the_package(family):
     model, images = random_clip(family), random_images(family)
     with torch.no_grad():
         expected = model.encode_image(images)
-    for tokens in ("joint", "pre_pool"):
+    for tokens in ("joint", "value", "pre_pool"):
         pooled, spatial = run_tower(model, images, tokens)
         torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
         assert spatial.shape == (len(images), math.prod(GRIDS[family]), WIDTH)
@@ -67,6 +67,62 @@ def test_resnet_tokens_are_every_output_of_the_attention_pool():
     pooled, spatial = run_tower(model, images)
     reference = reference_pool_outputs(model.visual.attnpool, feature_map)
     torch.testing.assert_close(torch.cat([pooled[:, None], spatial], dim=1).double(), reference, rtol=0, atol=1e-5)
+
+
+def reference_values(weights, token, heads, out):
+    """What one attention layer gives for a token that every head looks at alone: float64, head by head."""
+    value = weights["value"] @ token + weights["value_bias"]
+    size = len(value) // heads
+    parts = (weights[out][:, h * size : (h + 1) * size] @ value[h * size : (h + 1) * size] for h in range(heads))
+    return sum(parts) + weights[f"{out}_bias"]
+
+
+def test_resnet_value_tokens_are_the_pool_looking_at_one_place():
+    model, images = random_clip("rn"), random_images("rn")
+    pool = model.visual.attnpool
+    feature_map = output_of(model.visual.layer4, lambda: model.encode_image(images)).flatten(2)  # n, d, m
+    _, spatial = run_tower(model, images, "value")
+    weights = {
+        "value": pool.v_proj.weight, "value_bias": pool.v_proj.bias,
+        "c": pool.c_proj.weight, "c_bias": pool.c_proj.bias,
+    }  # fmt: skip
+    weights = {name: value.detach().double() for name, value in weights.items()}
+    positions = pool.positional_embedding.detach().double()
+    expected = [
+        [reference_values(weights, image[:, m] + positions[m + 1], pool.num_heads, "c") for m in range(image.shape[1])]
+        for image in feature_map
+    ]
+    reference = torch.stack([torch.stack(rows) for rows in expected])
+    torch.testing.assert_close(spatial.double(), reference, rtol=0, atol=1e-5)
+
+
+def test_a_pool_that_looks_at_one_token_gives_its_value():
+    pool = random_clip("rn", seed=3).visual.attnpool.double()
+    places = torch.randn(2, math.prod(GRIDS["rn"]), 256, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        pool.k_proj.weight.zero_()
+        pool.k_proj.bias.zero_()  # equal weights in all heads: the output is the mean of the values
+        outputs, values = attention_pool_outputs(pool, places), attention_pool_values(pool, places)
+    torch.testing.assert_close(outputs, values.mean(dim=1, keepdim=True).expand_as(outputs), rtol=0, atol=1e-9)
+
+
+def test_vit_value_tokens_are_the_last_attention_looking_at_one_patch():
+    model, images = random_clip("vit"), random_images("vit")
+    block = model.visual.transformer.resblocks[-1]
+    normed = output_of(block.ln_1, lambda: model.encode_image(images))  # token, image, channel
+    _, spatial = run_tower(model, images, "value")
+    width = block.attn.embed_dim
+    weights = {
+        "value": block.attn.in_proj_weight[2 * width :], "value_bias": block.attn.in_proj_bias[2 * width :],
+        "out": block.attn.out_proj.weight, "out_bias": block.attn.out_proj.bias,
+    }  # fmt: skip
+    weights = {name: value.detach().double() for name, value in weights.items()}
+    for image in range(len(images)):
+        for m in range(spatial.shape[1]):
+            out = reference_values(weights, normed[m + 1, image], block.attn.num_heads, "out")
+            with torch.no_grad():
+                expected = model.visual.ln_post(out.float()).double() @ model.visual.proj.double()
+            torch.testing.assert_close(spatial[image, m].double(), expected, rtol=0, atol=1e-5)
 
 
 def test_a_pool_of_several_heads_in_float64():
@@ -137,7 +193,7 @@ def test_a_failing_image_leaves_no_hook_behind(shapes_unchecked):
 
 
 def test_bad_requests_are_named(shapes_unchecked):
-    with pytest.raises(ValueError, match="tokens is 'pooled', expected one of joint, pre_pool"):
+    with pytest.raises(ValueError, match="tokens is 'pooled', expected one of joint, value, pre_pool"):
         dense_tower(random_clip("rn").visual, "pooled")
     with pytest.raises(ValueError, match="class Linear"):
         dense_tower(nn.Linear(2, 2))

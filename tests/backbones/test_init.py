@@ -138,7 +138,7 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
     ("option", "value", "message"),
     [
         ("precision", "fp8", "precision is 'fp8', expected one of"),
-        ("tokens", "pooled", "tokens is 'pooled', expected one of joint, pre_pool"),
+        ("tokens", "pooled", "tokens is 'pooled', expected one of joint, value, pre_pool"),
         ("gelu", "new", "gelu is 'new', expected one of quick, exact"),
         ("device", "abacus", "device is 'abacus', but torch cannot compute there"),
     ],

@@ -54,8 +54,9 @@ def test_vit_tokens_take_the_class_tokens_way():
         _, normed = plain.visual(images)
     expected = normalize(normed @ plain.visual.proj.detach(), dim=-1)
     torch.testing.assert_close(backbone.encode_image(images).spatial, expected, rtol=0, atol=1e-5)
-    pre_pool, _ = load_pair("test-vit", tokens="pre_pool")
-    assert pre_pool.encode_image(images).spatial.shape == expected.shape
+    for tokens in ("value", "pre_pool"):
+        other, _ = load_pair("test-vit", tokens=tokens)
+        assert other.encode_image(images).spatial.shape == expected.shape
 
 
 @pytest.mark.parametrize("name", ["test-rn", "test-vit"])

@@ -414,7 +414,7 @@ def test_a_file_name_that_is_not_utf_8_is_as_good_as_another(shapes):
 
 
 def test_the_home_of_nobody_is_no_folder():
-    with pytest.raises(ValueError, match="points:~nobody-at-all/x begins with a user who is not known here"):
+    with pytest.raises(ValueError, match="~nobody-at-all/x begins with a home folder that is not known here"):
         load_task("points:~nobody-at-all/x")
 
 
