@@ -23,7 +23,7 @@ book: $(FOR_BOOK)  ## install, execute the chapters that changed, render book/_b
 test: $(FOR_TESTS)  ## install, then all tests: derived files, lint, types, the book, the library, the notebooks
 	$(BIN)/python -m book.tools.sync --check
 	$(MAKE) lint book
-	$(BIN)/python -m pytest --cov --cov-report=term --nbmake tests notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=term --nbmake -n 2 --dist loadfile notebooks tests
 
 lint: $(FOR_TESTS)  ## ruff, a strict type check, and the layers of the library
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Shapes and dtypes in the library's signatures are checked while the tests run; two threads keep timings sane."""
+"""Shapes and dtypes in the library's signatures are checked while the tests run, each in one thread."""
 
 import jaxtyping
 import pytest
@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 from tests import typechecker
 
 install_import_hook("calip_core", f"{typechecker.__name__}.check")
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 settings.register_profile("book", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("book")
 
