@@ -1,10 +1,12 @@
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from calip_core.reading import reading
+from calip_core.reading import read_in_child, reading
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,39 @@ def test_errors_that_name_the_file_are_passed_on(tmp_path: Path) -> None:
 def test_an_interruption_is_no_damage() -> None:
     with pytest.raises(KeyboardInterrupt), reading("a", "b"):
         raise KeyboardInterrupt
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Callable[[str], Any]:
+    """Reads a file by a script with the given lines."""
+    (tmp_path / "file.bin").write_bytes(b"content")
+
+    def read(lines: str, **options: Any) -> Any:
+        (tmp_path / "script.py").write_text(f"import os, sys, time\n{lines}\n")
+        return read_in_child(tmp_path / "script.py", tmp_path / "file.bin", "a test", "word", **options)
+
+    return read
+
+
+def test_a_child_reads_the_file_and_prints_json(child: Callable[[str], Any]) -> None:
+    assert child("print(f'[\"{sys.stdin.read()}\", \"{sys.argv[1]}\"]')") == ["content", "word"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("os.kill(os.getpid(), 11)", "ended by SIGSEGV"),
+        ("raise KeyError('x')", "KeyError: 'x'"),
+        ("sys.exit(3)", "its reader failed"),
+        ("print('{')", "JSONDecodeError"),
+        ("time.sleep(30)", "timed out after 0.5 seconds"),
+    ],
+)
+def test_what_ends_a_child_names_the_file(child: Callable[..., Any], lines: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"file\.bin cannot be read as a test .*{reason}"):
+        child(lines, seconds=0.5 if "sleep" in lines else 60)
+
+
+def test_a_child_is_not_asked_for_a_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_in_child(tmp_path / "script.py", tmp_path / "none", "a test")

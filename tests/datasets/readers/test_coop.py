@@ -416,8 +416,8 @@ def test_an_absent_list_is_named(name, file, message, copied):
     [
         ("oxford_pets", "annotations/test.txt", "Abyssinian_1 one 1 1", "has the line 'Abyssinian_1 one 1 1'"),
         ("oxford_pets", "annotations/test.txt", "../Abyssinian_1 1 1 1", "leads out"),
-        ("stanford_cars", "devkit/cars_meta.mat", "x", "is not a readable MATLAB file"),
-        ("oxford_flowers", "imagelabels.mat", "x", "is not a readable MATLAB file"),
+        ("stanford_cars", "devkit/cars_meta.mat", "x", "cannot be read as a MATLAB file"),
+        ("oxford_flowers", "imagelabels.mat", "x", "cannot be read as a MATLAB file"),
         ("oxford_flowers", "cat_to_name.json", "x", "is not valid JSON"),
         ("oxford_flowers", "cat_to_name.json", '{"a": "b"}', "does not name classes"),
         ("oxford_flowers", "cat_to_name.json", '{"1": "b"}', "labels from 1 to 3, expected 1 to 1"),
