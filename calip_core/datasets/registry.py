@@ -50,7 +50,7 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
         OSError: files are missing or cannot be read.
     """
     name = resolve_name(name)
-    base = None if root is None else Path(root).expanduser()
+    base = None if root is None else _expanded(root, f"root {root}")
     load = _load_cloud_views if task_kind(name) == "clouds" else _load_images
     return load(name, base, options)
 
@@ -97,8 +97,15 @@ def _cloud_loader(name: str, base: Path | None) -> Callable[..., CloudTask]:
 
 
 def _own_path(name: str, prefix: str, base: Path | None) -> Path:
-    path = Path(name.removeprefix(prefix)).expanduser()
+    path = _expanded(name.removeprefix(prefix), name)
     return (base / path) if base else path
+
+
+def _expanded(path: str | Path, owner: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{owner}: that user has no home folder here ({error}); write the whole path") from error
 
 
 def _check_options(name: str, options: dict[str, Any], accepted: Iterable[str]) -> None:

@@ -25,7 +25,8 @@ def in_hash_order(items: Iterable[Item], path: Callable[[Item], PurePath]) -> li
 
     def rank(item: Item) -> tuple[bytes, str]:
         file = path(item)
-        return hashlib.sha256(file.name.encode()).digest(), file.as_posix()
+        # Names that are not UTF-8 come with surrogates in their place.
+        return hashlib.sha256(file.name.encode(errors="surrogatepass")).digest(), file.as_posix()
 
     return sorted(items, key=rank)
 

@@ -69,7 +69,7 @@ def test_what_is_not_there_is_named(path):
 @pytest.mark.parametrize("damage", [b"", b"x", b"\0" * 2000])
 def test_a_damaged_file_is_named(damage, path):
     path.write_bytes(damage + path.read_bytes()[: 700 if damage else 200])
-    with pytest.raises(ValueError, match=rf"{path} cannot be read as a MATLAB file"):
+    with pytest.raises(ValueError, match=rf"{path} (cannot be read as a MATLAB file|has .*expected labels)"):
         read_mat(path, "labels")
 
 
