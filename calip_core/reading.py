@@ -1,10 +1,12 @@
 """One rule for damaged files: whatever a library raises while it reads one becomes a ValueError that names the file."""
 
+import codecs
 import json
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,30 @@ def reading(path: Path | str, kind: str) -> Iterator[None]:
             f"{path} cannot be read as {kind} ({type(error).__name__}: {reason[:300]}): the file is damaged or of "
             "another kind; fetch or write it again"
         ) from error
+
+
+def read_text(path: Path) -> str:
+    """A text as people's editors save it: in UTF-8 or UTF-16 with its mark, else in UTF-8 or Windows-1252.
+
+    Windows-1252 is Latin-1 with a few more signs. A warning says so, since almost every file can be read as that.
+
+    Raises:
+        ValueError: the file is no text in any of them.
+        OSError: the file cannot be opened.
+    """
+    with reading(path, "text"):
+        content = path.read_bytes()
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            text = content.decode("utf-16" if marked else "utf-8-sig")
+        except UnicodeDecodeError:
+            if marked:
+                raise
+            text = content.decode("cp1252")
+            warnings.warn(f"{path} is not in UTF-8: read as Latin-1 (Windows-1252)", UserWarning, stacklevel=4)
+        if binary := next((letter for letter in text if letter < " " and letter not in "\t\n\r\f"), None):
+            raise ValueError(f"it holds the character {binary!r}")
+        return text
 
 
 def read_in_child(script: Path, path: Path, kind: str, *arguments: str, seconds: float = 60.0) -> Any:
