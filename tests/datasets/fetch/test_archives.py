@@ -231,6 +231,16 @@ def test_a_header_longer_than_any_name_is_not_read(tmp_path):
         unpack(tmp_path / "x.tar", tmp_path / "into")
 
 
+def test_headers_within_headers_are_named(tmp_path):
+    """As many long names in a row as Python nests calls."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2
+    header = info.tobuf(tarfile.GNU_FORMAT) + b"a\0".ljust(tarfile.BLOCKSIZE, b"\0")
+    (tmp_path / "x.tar").write_bytes(header * 2000 + bytes(1024))
+    with pytest.raises(ValueError, match=r"x\.tar cannot be read .*RecursionError"):
+        unpack(tmp_path / "x.tar", tmp_path / "into")
+
+
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.tar"])
 def test_a_cut_off_archive_leaves_nothing(name, tmp_path):
     archive = tmp_path / name

@@ -362,6 +362,7 @@ ROW = ["banded/banded_0001.jpg", 0, "banded"]
     ("split", "message"),
     [
         ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON .*RecursionError"),
         ([], "is not a split: it holds list, expected the lists train, val, test"),
         ({"train": []}, r"it holds \['train'\]"),
         ({"train": {}, "val": [], "test": []}, "train is dict, expected a list of images"),
