@@ -1,8 +1,16 @@
 """One rule for damaged files: whatever a library raises while it reads one becomes a ValueError that names the file."""
 
+import codecs
+import json
+import os
+import signal
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -30,3 +38,54 @@ def reading(path: Path | str, kind: str) -> Iterator[None]:
             f"{path} cannot be read as {kind} ({type(error).__name__}: {reason[:300]}): the file is damaged or of "
             "another kind; fetch or write it again"
         ) from error
+
+
+def read_text(path: Path) -> str:
+    """A text as people's editors save it: in UTF-8 or UTF-16 with its mark, else in UTF-8 or Windows-1252.
+
+    Windows-1252 is Latin-1 with a few more signs. A warning says so, since almost every file can be read as that.
+
+    Raises:
+        ValueError: the file is no text in any of them.
+        OSError: the file cannot be opened.
+    """
+    with reading(path, "text"):
+        content = path.read_bytes()
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            text = content.decode("utf-16" if marked else "utf-8-sig")
+        except UnicodeDecodeError:
+            if marked:
+                raise
+            text = content.decode("cp1252")
+            warnings.warn(f"{path} is not in UTF-8: read as Latin-1 (Windows-1252)", UserWarning, stacklevel=4)
+        if binary := next((letter for letter in text if letter < " " and letter not in "\t\n\r\f"), None):
+            raise ValueError(f"it holds the character {binary!r}")
+        return text
+
+
+def read_in_child(script: Path, path: Path, kind: str, *arguments: str, seconds: float = 60.0) -> Any:
+    """What a script finds in a file, read in a process of its own: some libraries in C crash at damaged files.
+
+    Args:
+        script: a Python file that imports little, reads the file from its standard input, and prints JSON.
+        path: the file.
+        kind: what it is read as, such as "an image" or "HDF5".
+        arguments: for the script.
+        seconds: after which the process is ended.
+
+    Raises:
+        ValueError: the process failed, crashed or took too long; the message names the file.
+        OSError: the file cannot be opened.
+    """
+    command = [sys.executable, "-P", str(script), *arguments]  # -P: modules beside the script hide no others
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    with path.open("rb") as file, reading(path, kind):
+        done = subprocess.run(
+            command, stdin=file, capture_output=True, timeout=seconds, env=os.environ | quiet, check=False
+        )
+        if done.returncode < 0:
+            raise ValueError(f"its reader was ended by {signal.Signals(-done.returncode).name}")
+        if done.returncode:
+            raise ValueError((done.stderr.decode(errors="replace").strip().splitlines() or ["its reader failed"])[-1])
+        return json.loads(done.stdout)

@@ -8,6 +8,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from calip_core.reading import reading
+
+MOST_NODES = 100_000
+"""Values in one file. A kilobyte whose aliases stand for lists of aliases could mean more than fits into memory."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -23,10 +28,8 @@ def read_model(path: Path, model: type[Model], what: str) -> Model:
         OSError: the file is missing or cannot be read.
         ValueError: it is no YAML, gives a key twice, or does not fit the model; the message names file and field.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    with reading(path, "YAML"):
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Strict)
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -40,6 +43,15 @@ def describe_faults(error: ValidationError) -> str:
 
 def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) or "the file"
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values that a node means, where an alias counts for all of what it stands for."""
+    if id(node) not in known:
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        below = [part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = 1 + sum(_count(part, known) for part in below)
+    return known[id(node)]
 
 
 _INTEGER = "tag:yaml.org,2002:int"
@@ -56,6 +68,11 @@ class _Strict(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _INTEGER]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        if (count := _count(node, {})) > MOST_NODES:
+            raise yaml.constructor.ConstructorError(None, None, f"it means {count} values", node.start_mark)
+        return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from calip_core.paths import atomic_path
+from calip_core.reading import reading
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -78,9 +79,10 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Shaped[np
         DamagedCacheError: the file is truncated or was changed.
     """
     try:
-        array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError) as error:
-        raise DamagedCacheError(f"{path} is no array ({error})") from error
+        with reading(path, "an array"):
+            array: np.memmap[Any, np.dtype[Any]] = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise DamagedCacheError(str(error)) from error
     if array.shape != shape or array.dtype != dtype:
         raise DamagedCacheError(f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}")
     with path.open("rb") as file:

@@ -46,9 +46,9 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
             ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
-        ValueError: the name is unknown, the images do not make a task, or a dataset is incomplete.
+        ValueError: the name is unknown, the images do not make a task or are damaged, or a dataset is incomplete.
         TypeError: this task has no such option.
-        OSError: files are missing or cannot be read.
+        OSError: files are missing or cannot be opened.
     """
     name = resolve_name(name)
     base = None if root is None else expanded(root)

@@ -37,4 +37,4 @@ def test_a_half_there_dataset_says_why(damage, copied):
         (root / "dtd" / damage).write_text("{")
     entry = status("dtd", root)
     assert (entry.state, entry.found) == ("incomplete", None)
-    assert "is incomplete" in entry.note or "not valid JSON" in entry.note
+    assert "is incomplete" in entry.note or "cannot be read as JSON" in entry.note

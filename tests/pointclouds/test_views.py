@@ -90,7 +90,7 @@ def test_a_file_that_describes_none_is_named(tmp_path, monkeypatch):
     (tmp_path / "short.yaml").write_text("name: short")
     text = (DATA_DIR / "views" / "pointclip.yaml").read_text()
     (tmp_path / "copy.yaml").write_text(text)
-    faults = ("torn", "torn.yaml is not valid YAML"), ("short", "style"), ("copy", "is the view set 'poin")
+    faults = ("torn", "torn.yaml cannot be read as YAML"), ("short", "style"), ("copy", "is the view set 'poin")
     for name, message in faults:
         with pytest.raises(ValueError, match=message):
             view_set(name)

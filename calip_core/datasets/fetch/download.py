@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException
 from io import FileIO
@@ -16,6 +18,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from calip_core.paths import atomic_path
+from calip_core.reading import reading
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
@@ -38,11 +41,15 @@ def download(url: str, path: Path, checksum: str | None = None, *, progress: boo
     it would be unsafe: one process could hold the removed file and another a new one, and both would write the same
     part.
 
+    With or without a checksum, a file is whole when it has the length that the server states, and all its parts are of
+    one version by their ETag or date. Where a server states neither, a broken download begins again.
+
     Returns:
         The file's SHA-256.
 
     Raises:
-        DownloadError: the server does not answer, refuses, or closes the connection too early.
+        DownloadError: the server does not answer, refuses, closes the connection too early, sends another part than the
+            one that was asked for, an empty file, a web page, or (without a checksum to tell) a compressed form.
         ChecksumError: the downloaded (or existing) file is not the published one. A bad download is removed.
         OSError: the file cannot be written.
     """
@@ -58,7 +65,7 @@ def download(url: str, path: Path, checksum: str | None = None, *, progress: boo
 
 def _fetch(url: str, path: Path, checksum: str | None, progress: bool) -> str:
     part = path.with_name(f"{path.name}.part")
-    _receive(url, part, progress)
+    _receive(url, part, checksum, progress)
     try:
         digest = _check(part, checksum, url, progress)
     except ChecksumError:
@@ -90,7 +97,8 @@ def verify(path: Path, checksum: str | None = None, *, progress: bool = False) -
     """
     record = path.with_name(f"{path.name}.sha256")
     if checksum is None and record.is_file():
-        checksum = f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
+        with reading(record, "a recorded checksum"):
+            checksum = f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
     digest = _check(path, checksum, str(path), progress)
     _remember(path, digest)
     return digest
@@ -121,9 +129,7 @@ def _digests(path: Path, kinds: set[str], progress: bool) -> dict[str, str]:
 
 
 def _bar(doing: str, total: int | None, initial: int, progress: bool) -> "tqdm[NoReturn]":
-    return tqdm(
-        desc=doing, total=total, initial=initial, unit="B", unit_scale=True, disable=not progress, leave=False
-    )
+    return tqdm(desc=doing, total=total, initial=initial, unit="B", unit_scale=True, disable=not progress, leave=False)
 
 
 def _remember(path: Path, digest: str) -> None:
@@ -136,69 +142,125 @@ def _version_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _receive(url: str, part: Path, progress: bool) -> None:
-    version = _known_version(url, part)
-    start = part.stat().st_size if version and part.is_file() else 0
+@dataclass(frozen=True)
+class _Version:
+    """Which version of a file it is: its ETag or date, and its length, each None where the server does not state it."""
+
+    tag: str | None
+    total: int | None
+
+
+def _receive(url: str, part: Path, checksum: str | None, progress: bool) -> None:
+    """Ask until the whole file is there: a server may send fewer bytes at a time than it was asked for."""
+    known = _kept_version(url, part) if part.is_file() else None
+    have = part.stat().st_size if known else 0
+    can_begin_again = have > 0
+    while (response := _open(url, have, known)) is not None:
+        with response:
+            _check_is_file(response, url, checksum)
+            first, size, version = _described(response, url)
+            continues = first == have and (known is None or _same(known, version))
+            if not continues and (first or not can_begin_again):
+                break
+            can_begin_again &= continues
+            have, known = _store(response, part, first, size, version, url, progress), version
+        if have == (version.total or have):
+            return
+        if not version.tag:
+            raise DownloadError(f"{url} sends parts without saying of which version: fetch it elsewhere")
+    if not can_begin_again:
+        raise DownloadError(f"{url} sends another part of the file than was asked for, or changes: try later")
+    part.unlink()
+    _receive(url, part, checksum, progress)
+
+
+def _same(known: _Version, version: _Version) -> bool:
+    return known.tag == version.tag and known.total in (None, version.total)
+
+
+def _described(response: Any, url: str) -> tuple[int, int | None, _Version]:
+    """Where an answer begins in the file, how many bytes it has if that is stated, and of which version it is."""
+    length = response.headers.get("Content-Length", "")
+    stated = int(length) if length.isdecimal() else None
+    if response.status != 206:
+        if stated == 0:
+            raise DownloadError(f"{url} answers with an empty file: try later, or fetch it elsewhere")
+        return 0, stated, _Version(_tag(response.headers), stated)
+    content = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", content)
+    first, last, total = map(int, match.groups()) if match else (0, -1, 0)
+    size = last - first + 1
+    if not first <= last < total or stated not in (None, size):
+        raise DownloadError(f"{url} answers with a part of the file, but its range is {content!r}: try later")
+    return first, size, _Version(_tag(response.headers), total)
+
+
+def _check_is_file(response: Any, url: str, checksum: str | None) -> None:
+    """Refuse HTML in place of an archive or list (a login page, an error page, a captive portal), and encoded bytes.
+
+    Some servers call a ``.tgz`` encoded and send it as it is: there a checksum decides.
+    """
+    if response.headers.get_content_type() == "text/html":
+        raise DownloadError(f"{url} answers with a web page, not with the file: open it in a browser, or try later")
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("", "identity") and checksum is None:
+        raise DownloadError(f"{url} answers in the encoding {encoding!r}, which nobody asked for: fetch it elsewhere")
+
+
+def _open(url: str, start: int, known: _Version | None) -> Any:
+    """The answer to a request for the bytes from ``start`` on, or None where the file has none."""
+    request = urllib.request.Request(url, headers={"User-Agent": "calip-core", "Accept-Encoding": "identity"})
+    if start and known and known.tag:
+        request.add_header("Range", f"bytes={start}-")
+        request.add_header("If-Range", known.tag)
     try:
-        response = _open(url, start, version)
+        return urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and start:  # the part is at least as long as the file: start over
-            part.unlink()
-            return _receive(url, part, progress)
+        if error.code == 416 and start:  # the part is at least as long as the file
+            return None
         raise DownloadError(f"{url} answers {error.code} {error.reason}: try later") from error
     except (OSError, HTTPException) as error:
         raise DownloadError(f"cannot fetch {url} ({error}): is there a network? Run the same command again") from error
-    with response:
-        _check_is_file(response, url)
-        continued = str(response.headers.get("Content-Range", "")).startswith(f"bytes {start}-")
-        _store(response, part, start if response.status == 206 and continued else 0, url, progress)
 
 
-def _check_is_file(response: Any, url: str) -> None:
-    """Refuse HTML in place of an archive or list: a login page, an error page, or a captive portal."""
-    if response.headers.get_content_type() == "text/html":
-        raise DownloadError(f"{url} answers with a web page, not with the file: open it in a browser, or try later")
-
-
-def _open(url: str, start: int, version: str | None) -> Any:
-    request = urllib.request.Request(url, headers={"User-Agent": "calip-core"})
-    if start and version:
-        request.add_header("Range", f"bytes={start}-")
-        request.add_header("If-Range", version)
-    return urllib.request.urlopen(request, timeout=TIMEOUT)
-
-
-def _known_version(url: str, part: Path) -> str | None:
+def _kept_version(url: str, part: Path) -> _Version | None:
     """The version of the file that the unfinished part belongs to, if it comes from this URL."""
     try:
         known = json.loads(_version_file(part).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return known["version"] if isinstance(known, dict) and known.get("url") == url else None
+    match known:
+        case {"url": str(origin), "version": str(tag), "total": int() | None as total} if origin == url:
+            return _Version(tag, total)
+    return None
 
 
-def _version(headers: Message) -> str | None:
+def _tag(headers: Message) -> str | None:
     """An identifier of the file's version; a weak ETag must not be used for this (RFC 9110, 13.1.5)."""
-    etag = headers.get("ETag")
-    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
+    etag = headers.get("ETag", "")
+    tag = headers.get("Last-Modified", "") if etag.startswith("W/") else etag or headers.get("Last-Modified", "")
+    return tag if tag and tag.isprintable() else None
 
 
-def _store(response: Any, part: Path, start: int, url: str, progress: bool) -> None:
+def _store(response: Any, part: Path, start: int, size: int | None, version: _Version, url: str, progress: bool) -> int:
+    """Append an answer to the part, or begin it; the length of the part afterwards."""
     if start == 0:
         part.unlink(missing_ok=True)
-        known = {"url": url, "version": _version(response.headers)}
+        known = {"url": url, "version": version.tag, "total": version.total}
         _version_file(part).write_text(json.dumps(known), encoding="utf-8")
-    length = response.headers.get("Content-Length")
-    total = start + int(length) if length else None
-    have = start
-    with _bar(part.stem, total, start, progress) as bar, part.open("ab", buffering=0) as file:
-        while chunk := _read(response, url, have):
+    have, end = start, None if size is None else start + size
+    with _bar(part.stem, version.total, start, progress) as bar, part.open("ab", buffering=0) as file:
+        while chunk := _read(response, CHUNK if end is None else min(CHUNK, end - have), url, have):
             _write(file, chunk, f"{have:,} bytes", part)
             have += len(chunk)
             bar.update(len(chunk))
-    if total is not None and have != total:
+    if have != (end or have):
+        total = version.total or end
         raise DownloadError(f"{url} ended after {have:,} of {total:,} bytes: run the same command to continue")
+    if have == 0:
+        raise DownloadError(f"{url} answers with an empty file: try later, or fetch it elsewhere")
+    return have
 
 
 def _write(file: FileIO, chunk: bytes, arrived: str, part: Path) -> None:
@@ -208,14 +270,15 @@ def _write(file: FileIO, chunk: bytes, arrived: str, part: Path) -> None:
             rest = rest[file.write(rest) :]
     except OSError as error:
         raise OSError(
-            error.errno, f"cannot write ({error.strerror}); {arrived} are safe: make room and run the same command",
+            error.errno,
+            f"cannot write ({error.strerror}); {arrived} are safe: make room and run the same command",
             str(part),
         ) from error
 
 
-def _read(response: Any, url: str, have: int) -> bytes:
+def _read(response: Any, size: int, url: str, have: int) -> bytes:
     try:
-        chunk: bytes = response.read(CHUNK)
+        chunk: bytes = response.read(size)
     except (OSError, HTTPException) as error:
         raise DownloadError(f"{url} broke off after {have:,} bytes ({error}): run the same command again") from error
     return chunk

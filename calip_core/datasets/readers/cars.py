@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from calip_core.datasets.readers.disk import Found, Listing, Row, check_path
-from calip_core.datasets.readers.matlab import read_mat
+from calip_core.datasets.readers.matlab import read_mat, read_structs, whole_numbers
 from calip_core.datasets.readers.own_splits import with_val
 
 META = "devkit/cars_meta.mat"
@@ -32,10 +32,8 @@ def year_first(name: str) -> str:
 
 
 def _rows(path: Path, folder: str) -> list[Row]:
-    annotations = read_mat(path, "annotations")
-    if not {"fname", "class"} <= set(annotations.dtype.names or ()):
-        raise ValueError(f"{path} has annotations without fname and class: is it the file with labels?")
+    files, labels = read_structs(path, "annotations", ("fname", "class"))
     return [
-        Row(check_path(f"{folder}/{file}", path), int(label) - 1)
-        for file, label in zip(annotations["fname"], annotations["class"], strict=True)
+        Row(check_path(f"{folder}/{file}", path), label - 1)
+        for file, label in zip(files, whole_numbers(labels, path), strict=True)
     ]

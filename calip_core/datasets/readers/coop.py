@@ -1,6 +1,7 @@
 """Datasets on disk: read by CoOp's split file if it is present, else by the dataset's own split."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from calip_core.datasets.cards import load_card
@@ -16,6 +17,7 @@ from calip_core.datasets.readers.disk import (
     find_dataset,
     make_task,
     read_json,
+    undoubled,
 )
 from calip_core.datasets.task import Task
 from calip_core.paths import data_root
@@ -73,11 +75,32 @@ def load_with_template_sets(name: str, root: Path | None = None, template_set: s
 
 
 def list_dataset(found: Found) -> Listing:
-    """The images or clouds by split: from CoOp's split file if present, else by the dataset's own split."""
-    layout = own_splits.layout_of(found)
-    if layout.split_file and (found.folder / layout.split_file).is_file():
-        return read_split_file(found, found.folder / layout.split_file)
-    return READERS[found.place.reader or layout.reader](found)
+    """The images or clouds by split: from CoOp's split file if present, else by the dataset's own split.
+
+    Images that lie in a folder within a folder of the same name are found there.
+    """
+    if split_file := found.split_file():
+        listing = read_split_file(found, split_file)
+    else:
+        listing = READERS[found.place.reader or own_splits.layout_of(found).reader](found)
+    return _where_they_lie(listing, found.images)
+
+
+def _where_they_lie(listing: Listing, images: Path) -> Listing:
+    tops = {row.path.partition("/")[0] for part in listing.rows.values() for row in part if "/" in row.path}
+    deeper = {top for top in tops if undoubled(images / top) != images / top}
+    if not deeper:
+        return listing
+    rows = {
+        split: [Row(_deeper(row.path, deeper, images), row.label) for row in part]
+        for split, part in listing.rows.items()
+    }
+    return replace(listing, rows=rows)
+
+
+def _deeper(path: str, doubled: set[str], images: Path) -> str:
+    top = path.partition("/")[0]
+    return f"{top}/{path}" if top in doubled and not (images / path).is_file() else path
 
 
 def read_split_file(found: Found, path: Path) -> Listing:

@@ -10,13 +10,14 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import NamedTuple, overload
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from calip_core.datasets.cards import Card, Place
 from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.folder import PhotoFiles
 from calip_core.datasets.task import Split, Task
 from calip_core.paths import atomic_path, cache_dir
+from calip_core.reading import read_text, reading
 
 MARKER = "STANDIN.json"
 """The file that marks a folder as a procedural stand-in and states its size."""
@@ -135,10 +136,16 @@ class Found:
             f"`calip fetch {self.card.name}` says where it comes from"
         )
 
+    def split_file(self) -> Path | None:
+        """CoOp's split file, if it is there; beside a folder within a folder of the same name, too."""
+        name = self.card.layout.split_file if self.card.layout else None
+        outer = self.folder.parent if self.folder.parent.name == self.folder.name else self.folder
+        places = [folder / name for folder in (self.folder, outer)] if name else []
+        return next((path for path in places if path.is_file()), None)
+
     def lines(self, name: str) -> list[str]:
         """The non-empty lines of a text file, stripped of surrounding white space."""
-        text = self.file(name).read_text(encoding="utf-8")
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return [line.strip() for line in read_text(self.file(name)).splitlines() if line.strip()]
 
 
 def find_dataset(card: Card, root: Path) -> Found:
@@ -153,11 +160,20 @@ def find_dataset(card: Card, root: Path) -> Found:
         raise ValueError(f"{card.name} is not a dataset on disk: load_task({card.name!r}) needs no files of yours")
     places = [card.layout.at(place) for place in card.layout.places]
     for place in places:
-        images = root / place.folder / place.images
+        folder = undoubled(root / place.folder)
+        images = undoubled(folder / place.images)
         if images.is_dir() and _is_its_own(place, images):
-            folder = root / place.folder
             return Found(card, folder, images, place, _read_marker(folder, card.name))
     raise _absent(card, root, places)
+
+
+def undoubled(folder: Path) -> Path:
+    """The only folder within a folder if it has the same name: some copies are packed one level too deep."""
+    inner = folder / folder.name
+    if not inner.is_dir():
+        return folder
+    inside = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return inner if inside == [folder.name] else folder
 
 
 def _is_its_own(place: Place, images: Path) -> bool:
@@ -194,10 +210,8 @@ def _read_marker(folder: Path, name: str) -> Standin | None:
     path = folder / MARKER
     if not path.is_file():
         return None
-    try:
-        marker = Standin.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} does not describe a stand-in ({error}): remove {folder} and make it again") from error
+    with reading(path, "the mark of a stand-in"):
+        marker = Standin.model_validate_json(path.read_bytes())
     if marker.dataset != name:
         raise ValueError(f"{path} belongs to a stand-in of {marker.dataset!r}, expected {name!r}: remove {folder}")
     return marker
@@ -207,12 +221,13 @@ def read_json(path: Path) -> object:
     """The content of a JSON file.
 
     Raises:
-        ValueError: it is not valid JSON.
+        ValueError: it is not valid JSON, or a web page in its place.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): fetch it again") from error
+    text = read_text(path)
+    with reading(path, "JSON"):
+        if text.lstrip().startswith("<"):
+            raise ValueError("it is a web page: open its address in a browser, which then saves the file")
+        return json.loads(text)
 
 
 def check_path(path: str, origin: Path | str) -> str:
@@ -256,10 +271,14 @@ def name_all(items: Sequence[str], what: str) -> str:
     if len(items) <= SHOWN:
         return text
     content = "\n".join(items) + "\n"
-    path = cache_dir() / "lists" / f"{what.replace(' ', '-')}-{hashlib.sha256(content.encode()).hexdigest()[:8]}.txt"
+    path = (
+        cache_dir()
+        / "lists"
+        / f"{what.replace(' ', '-')}-{hashlib.sha256(content.encode(errors='surrogatepass')).hexdigest()[:8]}.txt"
+    )
     try:
         with atomic_path(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+            temporary.write_text(content, encoding="utf-8", errors="surrogateescape")
     except OSError:  # the message matters more than the list
         return f"{text}, and {len(items) - SHOWN} more"
     return f"{text}, and {len(items) - SHOWN} more; all are listed in {path}"

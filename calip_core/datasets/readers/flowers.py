@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from calip_core.datasets.readers.cuts import BY_RULE
 from calip_core.datasets.readers.disk import ALL_TOGETHER, Found, Listing, Row, read_json
-from calip_core.datasets.readers.matlab import read_mat
+from calip_core.datasets.readers.matlab import read_mat, whole_numbers
 from calip_core.datasets.readers.own_splits import cut_in_three, with_val
 from calip_core.paths import DATA_DIR
 
@@ -25,12 +25,13 @@ def read_flowers(found: Found) -> Listing:
     Raises:
         ValueError: a file is missing, damaged, or not as expected.
     """
-    labels = [int(label) for label in read_mat(found.file(LABELS), "labels")]
+    path = found.file(LABELS)
+    labels = whole_numbers(read_mat(path, "labels"), path)
     rows = [Row(f"image_{number:05}.jpg", label - 1) for number, label in enumerate(labels, start=1)]
     names = _names(found)
     if not all(1 <= label <= len(names) for label in labels):
         raise ValueError(
-            f"{found.file(LABELS)} has labels from {min(labels)} to {max(labels)}, expected 1 to {len(names)}, the "
+            f"{path} has labels from {min(labels)} to {max(labels)}, expected 1 to {len(names)}, the "
             "number of class names"
         )
     if any((folder / OFFICIAL).is_file() for folder in (found.folder, found.images)):
@@ -40,7 +41,7 @@ def read_flowers(found: Found) -> Listing:
 
 def _official(found: Found, rows: Sequence[Row]) -> dict[str, list[Row]]:
     path = found.file(OFFICIAL)
-    numbers = {split: [int(number) for number in read_mat(path, part)] for split, part in PARTS.items()}
+    numbers = {split: whole_numbers(read_mat(path, part), path) for split, part in PARTS.items()}
     strange = [number for part in numbers.values() for number in part if not 1 <= number <= len(rows)]
     if strange:
         raise ValueError(f"{path} numbers the image {strange[0]}, expected 1 to {len(rows)}, the images of {LABELS}")

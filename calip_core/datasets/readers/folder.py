@@ -1,16 +1,18 @@
 """The user's own images as a task: ``folder:PATH`` with one sub-folder per class."""
 
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.cuts import BY_RULE, cut_class
+from calip_core.datasets.readers.pictures import NOT_READ, SUFFIXES, open_picture
 from calip_core.datasets.task import Split, Task
 
 TEMPLATES = ("a photo of a {}.",)
@@ -30,31 +32,7 @@ class PhotoFiles:
     upright: bool = True
 
     def __call__(self, index: int) -> Image.Image:
-        image = decode(self.paths[index])
-        return (ImageOps.exif_transpose(image) if self.upright else image).convert("RGB")
-
-
-def decode(path: Path, *, only_check: bool = False) -> Image.Image:
-    """Open an image and decode it completely.
-
-    Args:
-        path: the file.
-        only_check: allow a JPEG to be decoded at an eighth of its size, which is faster but still reads every byte.
-
-    Raises:
-        OSError: the file cannot be read; the message names the file.
-    """
-    try:
-        with Image.open(path) as image:
-            if only_check:
-                image.draft("RGB", (1, 1))
-            image.load()
-            return image
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise OSError(
-            f"cannot read the image {path} ({type(error).__name__}: {error}): repair it or fetch it again; a folder "
-            'of your own can be loaded with unreadable="skip"'
-        ) from error
+        return open_picture(self.paths[index], upright=self.upright)
 
 
 def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
@@ -63,8 +41,8 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
     Each class is named after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. Every class
     is cut into 50 % train, 20 % val and 30 % test by a hash of the file names. The same files therefore give the same
     splits on every machine, and an additional file moves few others. Hidden files and files without an image extension
-    are ignored. Every image is decoded once (at an eighth of its size if the format allows it), so that damaged images
-    are reported now and not hours later.
+    are ignored; images of kinds that are not read (such as HEIC) are counted in a warning. Every image is decoded once
+    (at an eighth of its size if the format allows it), so that damaged images are reported now and not hours later.
 
     Args:
         path: the folder.
@@ -74,16 +52,19 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
     Raises:
         FileNotFoundError: ``path`` does not exist.
         NotADirectoryError: ``path`` is a file.
-        ValueError: there are no sub-folders, one has no (readable) images, or ``unreadable`` is invalid.
-        OSError: some images cannot be read.
+        ValueError: there are no sub-folders, one has no (readable) images or a name that is not UTF-8, some images
+            cannot be read, or ``unreadable`` is invalid.
     """
     if unreadable not in ("error", "skip"):
         raise ValueError(f'unreadable={unreadable!r}, expected "error" or "skip"')
     folders = class_folders(path)
+    classnames = tuple(map(_class_name, folders))
     images = {folder: image_files(folder) for folder in folders}
     broken = unreadable_images([file for files in images.values() for file in files])
     if broken:
         _report(broken, unreadable)
+    if others := _not_read(file for folder in folders for file in folder.iterdir()):
+        warnings.warn(f"left out of {path}: {others}; convert them to JPEG or PNG", UserWarning, stacklevel=3)
     cuts = [cut_class(set(images[folder]) - set(broken), Path) for folder in folders]
     for folder, cut in zip(folders, cuts, strict=True):
         if not any(cut.values()):
@@ -92,13 +73,29 @@ def load_folder(path: Path, name: str, unreadable: str = "error") -> Task:
     return Task(
         name=name,
         title=f"Images in {path.name or path}",
-        classnames=tuple(folder.name.replace("_", " ").strip() for folder in folders),
+        classnames=classnames,
         templates=TEMPLATES,
         splits=splits,
         licence="that of the images' owner",
         source=str(path),
         split_source=BY_RULE,
     )
+
+
+def _class_name(folder: Path) -> str:
+    name = folder.name.replace("_", " ").strip()
+    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise ValueError(
+            f"the name of the folder {str(folder)!a} is not UTF-8, and no class can be called so: rename it"
+        )
+    return name
+
+
+def _not_read(files: Iterable[Path]) -> str:
+    """How many of the files are pictures of kinds that are not read, such as ``3 .heic``; empty if none is."""
+    counts = Counter(file.suffix.lower() for file in files if file.suffix.lower() in NOT_READ)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return f"images of kinds that are not read ({kinds})" if kinds else ""
 
 
 def class_folders(path: Path, content: str = "images") -> list[Path]:
@@ -129,39 +126,40 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: there are none.
     """
-    known = Image.registered_extensions()
     files = [
         entry
         for entry in folder.iterdir()
-        if entry.suffix.lower() in known and not entry.name.startswith(".") and entry.is_file()
+        if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     ]
     if not files:
+        others = _not_read(folder.iterdir())
         raise ValueError(
-            f"the sub-folder {folder} has no images of its own: add some (as in {folder / 'image.jpg'}), or remove it"
+            f"the sub-folder {folder} has no images of its own{f', only {others}' if others else ''}: add some (as in "
+            f"{folder / 'image.jpg'}), or remove it"
         )
     return sorted(files)
 
 
-def unreadable_images(paths: Sequence[Path]) -> dict[Path, OSError]:
+def unreadable_images(paths: Sequence[Path]) -> dict[Path, Exception]:
     """The images that cannot be decoded, each with its error."""
     with ThreadPoolExecutor() as pool:
         faults = list(tqdm(pool.map(_fault, paths), "checking images", len(paths), delay=2, leave=False))
     return {path: fault for path, fault in zip(paths, faults, strict=True) if fault is not None}
 
 
-def _fault(path: Path) -> OSError | None:
+def _fault(path: Path) -> Exception | None:
     try:
-        decode(path, only_check=True)
-    except OSError as error:
+        open_picture(path, only_check=True)
+    except (ValueError, OSError) as error:
         return error
     return None
 
 
-def _report(broken: dict[Path, OSError], unreadable: str) -> None:
-    shown = "\n".join(f"  {path} ({fault.__cause__})" for path, fault in list(broken.items())[:10])
+def _report(broken: dict[Path, Exception], unreadable: str) -> None:
+    shown = "\n".join(f"  {path} ({fault.__cause__ or fault})" for path, fault in list(broken.items())[:10])
     more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
     if unreadable == "error":
-        raise OSError(
+        raise ValueError(
             f'{len(broken)} image(s) cannot be read; repair or remove them, or load the task with unreadable="skip":\n'
             f"{shown}{more}"
         )
@@ -171,4 +169,4 @@ def _report(broken: dict[Path, OSError], unreadable: str) -> None:
 def _split(files_by_class: list[list[Path]]) -> Split:
     labels = [label for label, files in enumerate(files_by_class) for _ in files]
     paths = tuple(file for files in files_by_class for file in files)
-    return Split(PhotoFiles(paths), labels, paths=paths, identity="turned upright by EXIF")
+    return Split(PhotoFiles(paths), labels, paths=paths, identity="turned upright by EXIF, transparency on white")

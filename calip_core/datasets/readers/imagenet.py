@@ -6,6 +6,7 @@ from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDat
 from calip_core.datasets.readers.folder import class_folders
 from calip_core.datasets.readers.own_splits import cut_val_off, folder_rows
 from calip_core.paths import DATA_DIR
+from calip_core.reading import read_text
 
 CLASSNAMES = "classnames.txt"
 CURATED = DATA_DIR / "class_names" / "imagenet.txt"
@@ -65,7 +66,7 @@ def _class_names(found: Found) -> dict[str, str]:
     own = found.folder / CLASSNAMES
     path = own if own.is_file() else CURATED
     names = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         wordnet_id, _, name = line.strip().partition(" ")
         if line.strip() and not name:
             raise ValueError(f"{path} has the line {line!r}, expected a WordNet id and a name, as in 'n01440764 tench'")

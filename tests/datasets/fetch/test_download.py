@@ -24,15 +24,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(server.status)
             return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and server.ranges else 0
-        if start and self.headers.get("If-Range") != server.etag:
+        if start and server.obeys_if_range and self.headers.get("If-Range") != server.etag:
             start = 0
-        if start >= len(server.body):
+        if start and start >= len(server.body):
             self.send_error(416)
             return
-        body = server.body[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
+        body = server.body[start : start + (server.most or len(server.body))]
+        partial = start or server.always_partial
+        self.send_response(206 if partial else 200)
+        if partial:
+            stated = f"bytes {start}-{start + len(body) - 1}/{len(server.body)}"
+            self.send_header("Content-Range", server.stated or stated)
+        if server.encoding:
+            self.send_header("Content-Encoding", server.encoding)
         self.send_header("Content-Type", server.kind)
         if server.etag:
             self.send_header("ETag", server.etag)
@@ -49,7 +53,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.body, server.etag, server.cut, server.status, server.ranges, server.length = BODY, '"1"', None, 0, True, True
-    server.asked, server.kind = [], "application/octet-stream"
+    server.asked, server.kind, server.encoding = [], "application/octet-stream", ""
+    server.obeys_if_range, server.most, server.always_partial, server.stated = True, None, False, None
     server.url = f"http://127.0.0.1:{server.server_port}/data.bin"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -210,3 +215,101 @@ def test_receiving_and_checking_are_shown(server, tmp_path, capfd):
     assert "data.bin: " in text and "checking data.bin.part: " in text
     verify(tmp_path / "data.bin", progress=True)
     assert "checking data.bin: " in capfd.readouterr().err
+
+
+def begin(server, path):
+    """Leave the first 70,000 bytes of the file."""
+    server.cut = 70_000
+    with pytest.raises(DownloadError):
+        get(server, path)
+    server.cut = None
+    server.asked.clear()
+
+
+def test_a_rest_of_another_version_is_not_joined_on(server, tmp_path):
+    """The server pays no heed to If-Range, but says what it sends."""
+    begin(server, tmp_path / "data.bin")
+    server.body, server.etag, server.obeys_if_range = BODY[::-1], '"2"', False
+    get(server, tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == BODY[::-1]
+    assert server.asked == ["bytes=70000-", None]
+
+
+def test_a_rest_of_another_length_is_not_joined_on(server, tmp_path):
+    begin(server, tmp_path / "data.bin")
+    server.body = BODY * 2
+    get(server, tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == BODY * 2
+
+
+def test_a_part_of_another_place_is_not_joined_on(server, tmp_path):
+    begin(server, tmp_path / "data.bin")
+    server.stated, server.length = "bytes 5-104/102400", False
+    assert get(server, tmp_path / "data.bin") == SHA256
+    assert server.asked == ["bytes=70000-", None]
+
+
+@pytest.mark.parametrize("checksum", [None, MD5])
+@pytest.mark.parametrize("always_partial", [True, False])
+def test_a_server_that_sends_little_at_a_time_is_asked_until_all_is_there(server, checksum, always_partial, tmp_path):
+    begin(server, tmp_path / "data.bin")
+    server.most, server.always_partial = 10_000, always_partial
+    assert get(server, tmp_path / "data.bin", checksum) == SHA256
+    assert server.asked == [f"bytes={start}-" for start in (70_000, 80_000, 90_000, 100_000)]
+
+
+def test_a_part_that_nobody_asked_for_is_no_whole_file(server, tmp_path):
+    server.most, server.always_partial = 30_000, True
+    assert get(server, tmp_path / "data.bin") == SHA256
+    assert server.asked == [None, "bytes=30000-", "bytes=60000-", "bytes=90000-"]
+
+
+def test_parts_of_no_stated_version_are_not_joined(server, tmp_path):
+    server.most, server.always_partial, server.etag = 30_000, True, None
+    with pytest.raises(DownloadError, match="parts without saying of which version"):
+        get(server, tmp_path / "data.bin")
+
+
+@pytest.mark.parametrize("stated", ["bytes 0-102399/*", "bytes */102400", "bytes 5-4/3", "", "x"])
+def test_a_part_of_no_clear_place_is_not_joined_on(server, stated, tmp_path):
+    begin(server, tmp_path / "data.bin")
+    server.stated = stated or " "
+    server.length = False
+    with pytest.raises(DownloadError, match="part of the file"):
+        get(server, tmp_path / "data.bin")
+    server.stated = None
+    assert get(server, tmp_path / "data.bin") == SHA256
+
+
+def test_a_file_that_changes_with_every_answer_ends(server, tmp_path):
+    begin(server, tmp_path / "data.bin")
+    server.most, server.always_partial, server.stated, server.length = 100, True, "bytes 0-99/102400", False
+    with pytest.raises(DownloadError, match="another part"):
+        get(server, tmp_path / "data.bin")
+    assert len(server.asked) <= 3
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_an_empty_answer_is_no_file(server, length, tmp_path):
+    server.body, server.length = b"", length
+    with pytest.raises(DownloadError, match="answers with an empty file"):
+        get(server, tmp_path / "data.bin")
+    assert not (tmp_path / "data.bin").exists()
+
+
+def test_an_encoded_answer_is_taken_only_where_a_checksum_tells(server, tmp_path):
+    """Some servers call a .tgz encoded and send it as it is."""
+    server.encoding = "gzip"
+    with pytest.raises(DownloadError, match="in the encoding 'gzip'"):
+        get(server, tmp_path / "data.bin")
+    with pytest.raises(ChecksumError):
+        get(server, tmp_path / "data.bin", f"md5:{'0' * 32}")
+    assert get(server, tmp_path / "data.bin", MD5) == SHA256
+
+
+def test_a_damaged_record_of_a_checksum_is_named(server, tmp_path):
+    get(server, tmp_path / "data.bin")
+    for damaged in (b"", b"\xff"):
+        (tmp_path / "data.bin.sha256").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"data\.bin\.sha256 cannot be read as a recorded checksum"):
+            verify(tmp_path / "data.bin")

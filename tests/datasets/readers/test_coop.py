@@ -344,7 +344,7 @@ def test_sizes_are_counted_against_the_card(sizes, own_split, fault, copied, mon
 def test_a_damaged_marker_is_named(text, copied):
     root = copied("dtd")
     (root / "dtd" / MARKER).write_text(text)
-    with pytest.raises(ValueError, match="STANDIN.json does not describe a stand-in"):
+    with pytest.raises(ValueError, match="STANDIN.json cannot be read as the mark of a stand-in"):
         load_task("dtd", root)
 
 
@@ -361,7 +361,8 @@ ROW = ["banded/banded_0001.jpg", 0, "banded"]
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ("{", "is not valid JSON"),
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON .*RecursionError"),
         ([], "is not a split: it holds list, expected the lists train, val, test"),
         ({"train": []}, r"it holds \['train'\]"),
         ({"train": {}, "val": [], "test": []}, "train is dict, expected a list of images"),
@@ -388,7 +389,7 @@ def test_an_image_that_does_not_decode_is_named(copied):
     root = copied("dtd")
     task = load_task("dtd", root)
     task.splits["test"].paths[0].write_bytes(b"no image")
-    with pytest.raises(OSError, match=f"cannot read the image .*{task.splits['test'].paths[0].name}"):
+    with pytest.raises(ValueError, match=f"{task.splits['test'].paths[0].name} cannot be read as an image"):
         task.splits["test"][0]
 
 
@@ -416,9 +417,9 @@ def test_an_absent_list_is_named(name, file, message, copied):
     [
         ("oxford_pets", "annotations/test.txt", "Abyssinian_1 one 1 1", "has the line 'Abyssinian_1 one 1 1'"),
         ("oxford_pets", "annotations/test.txt", "../Abyssinian_1 1 1 1", "leads out"),
-        ("stanford_cars", "devkit/cars_meta.mat", "x", "is not a readable MATLAB file"),
-        ("oxford_flowers", "imagelabels.mat", "x", "is not a readable MATLAB file"),
-        ("oxford_flowers", "cat_to_name.json", "x", "is not valid JSON"),
+        ("stanford_cars", "devkit/cars_meta.mat", "x", "cannot be read as a MATLAB file"),
+        ("oxford_flowers", "imagelabels.mat", "x", "cannot be read as a MATLAB file"),
+        ("oxford_flowers", "cat_to_name.json", "x", "cannot be read as JSON"),
         ("oxford_flowers", "cat_to_name.json", '{"a": "b"}', "does not name classes"),
         ("oxford_flowers", "cat_to_name.json", '{"1": "b"}', "labels from 1 to 3, expected 1 to 1"),
         ("food101", "meta/test.txt", "apple_pie", "has the line 'apple_pie', expected class/image"),
@@ -452,3 +453,66 @@ def test_imagenet_with_a_class_in_train_alone_is_half_there(copied):
     shutil.rmtree(root / "imagenet/images/val")
     with pytest.raises(IncompleteDatasetError, match="no folder val"):
         load_task("imagenet", root)
+
+
+@pytest.mark.parametrize(
+    ("name", "doubled"),
+    [
+        ("stanford_cars", ["cars_train", "cars_test"]),
+        ("eurosat", ["2750"]),
+        ("food101", [""]),
+        ("food101", ["", "images"]),
+        ("caltech101", ["101_ObjectCategories"]),
+        ("imagenet", ["images"]),
+    ],
+)
+@pytest.mark.parametrize("with_split_file", [True, False])
+def test_a_copy_that_is_packed_one_level_too_deep_is_read(name, doubled, with_split_file, standins, copied):
+    """As Kaggle's copies of Stanford Cars (cars_train/cars_train) and of others are."""
+    root = copied(folder_of(name)) if with_split_file or name == "imagenet" else without_split_file(name, copied)
+    if with_split_file or name == "imagenet":
+        expected = [path.name for path in contents(load_task(name, standins))]
+    else:
+        expected = [path.name for path in contents(load_task(name, root))]
+    for part in sorted(doubled, reverse=True):
+        folder = root / folder_of(name) / part
+        folder.rename(root / "moved")
+        folder.mkdir()
+        (root / "moved").rename(folder / folder.name)
+    task = load_task(name, root)
+    assert [path.name for path in contents(task)] == expected
+    assert all(path.is_file() for path in contents(task))
+
+
+def test_a_split_file_beside_a_copy_that_is_packed_too_deep_is_followed(standins, copied):
+    root = copied("food-101")
+    (root / "food-101").rename(root / "moved")
+    (root / "food-101").mkdir()
+    (root / "moved").rename(root / "food-101/food-101")
+    (root / "food-101/food-101/split_zhou_Food101.json").rename(root / "food-101/split_zhou_Food101.json")
+    assert "split_zhou" in load_task("food101", root).split_source
+
+
+def test_a_class_that_is_called_like_its_folder_is_no_folder_too_many(copied):
+    root = without_split_file("eurosat", copied)
+    shutil.move(root / "eurosat/2750/Forest", root / "eurosat/2750/2750")
+    assert "2750" in load_task("eurosat", root).classnames
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "mark"),
+    [("food101", "meta/train.txt", "utf-8-sig"), ("food101", "meta/train.txt", "utf-16"), ("dtd", SPLIT, "utf-8-sig")],
+)
+def test_lists_are_read_as_windows_saves_them(name, file, mark, copied):
+    root = copied(folder_of(name)) if file == SPLIT else without_split_file(name, copied)
+    expected = contents(load_task(name, root))
+    path = root / folder_of(name) / file
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode(mark))
+    assert contents(load_task(name, root)) == expected
+
+
+def test_a_web_page_in_place_of_a_split_is_named(copied):
+    root = copied("dtd")
+    (root / "dtd" / SPLIT).write_text("<!DOCTYPE html><title>Google Drive - Virus scan warning</title>")
+    with pytest.raises(ValueError, match=rf"{SPLIT} cannot be read as JSON .*web page"):
+        load_task("dtd", root)

@@ -1,5 +1,6 @@
 """Anyone's own images: classes from sub-folders, stable splits, clear words for what is wrong."""
 
+import os
 import socket
 
 import pytest
@@ -99,7 +100,7 @@ def damaged(animals, request):
 
 
 def test_a_damaged_image_stops_and_is_named(animals, damaged):
-    with pytest.raises(OSError, match='1 image.* cannot be read.*unreadable="skip"') as caught:
+    with pytest.raises(ValueError, match='1 image.* cannot be read.*unreadable="skip"') as caught:
         load_task(f"folder:{animals}")
     assert str(damaged) in str(caught.value)
 
@@ -113,14 +114,14 @@ def test_a_damaged_image_can_be_skipped(animals, damaged):
 @pytest.mark.parametrize("content", [b"", b"words", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_image_is_named_too(animals, content):
     (animals / "cat" / "fake.png").write_bytes(content)
-    with pytest.raises(OSError, match=r"fake\.png"):
+    with pytest.raises(ValueError, match=r"fake\.png"):
         load_task(f"folder:{animals}")
 
 
 def test_many_damaged_images_are_counted(animals):
     for index in range(14):
         (animals / "cat" / f"x{index}.png").write_bytes(b"x")
-    with pytest.raises(OSError, match=r"(?s)14 image.*and 4 more"):
+    with pytest.raises(ValueError, match=r"(?s)14 image.*and 4 more"):
         load_task(f"folder:{animals}")
 
 
@@ -128,7 +129,7 @@ def test_an_image_damaged_later_is_named(animals):
     task = load_task(f"folder:{animals}")
     for file in (animals / "cat").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(OSError, match=r"cannot read the image .*cat.*\.png"):
+    with pytest.raises(ValueError, match=r"cat.*\.png cannot be read as an image"):
         task.splits["test"][0]
 
 
@@ -179,3 +180,35 @@ def test_folders_that_read_the_same_are_warned_of(tmp_path):
 def test_nothing_reaches_the_network(animals, monkeypatch):
     monkeypatch.setattr(socket, "socket", None)
     assert everything(load_task(f"folder:{animals}"))
+
+
+@pytest.mark.parametrize("suffix", [".HEIC", ".jxl", ".CR2"])
+def test_pictures_of_kinds_that_are_not_read_are_counted(animals, suffix):
+    for index in range(3):
+        (animals / "cat" / f"IMG_{index}{suffix}").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.warns(UserWarning, match=rf"left out of .*animals: images .* \(3 \{suffix.lower()}\); convert"):
+        assert len(everything(load_task(f"folder:{animals}"))) == 20
+    for file in (animals / "cat").glob("*.png"):
+        file.unlink()
+    with pytest.raises(ValueError, match=rf"cat has no images of its own, only images .* \(3 \{suffix.lower()}\)"):
+        load_task(f"folder:{animals}")
+
+
+def test_file_names_that_are_not_utf8_are_read(animals):
+    source = (animals / "cat" / "0.png").read_bytes()
+    with open(os.fsencode(animals / "cat") + b"/caf\xe9.png", "wb") as file:
+        file.write(source)
+    assert len(everything(load_task(f"folder:{animals}"))) == 21
+
+
+def test_a_class_is_not_called_what_is_no_text(animals):
+    os.rename(animals / "cat", os.fsencode(animals) + b"/caf\xe9")
+    with pytest.raises(ValueError, match=r"animals/caf\\udce9' is not UTF-8.* rename it"):
+        load_task(f"folder:{animals}")
+
+
+def test_a_user_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"folder:~nobody-here/x.*no home folder"):
+        load_task("folder:~nobody-here/x")
+    with pytest.raises(ValueError, match=r"~nobody-here.*no home folder"):
+        load_task("eurosat", root="~nobody-here/x")
