@@ -1,5 +1,7 @@
 """What a machine does to a run: kills at any moment, full disks, few open files, odd places and locales."""
 
+import contextlib
+import http.server
 import json
 import os
 import random
@@ -7,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pytest
 from PIL import Image
 
 from calip_core.evaluation.store import load
+from calip_core.miniature.trainer import Trainer
 
 CALIP = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())"]
 REPOSITORY = Path(__file__).parents[1]
@@ -99,6 +103,71 @@ def test_a_full_disk_is_named_and_the_next_run_ends_the_same(reference, tmp_path
     assert status == 1 and "cannot write shard 0" in out + err
     assert run(tmp_path, "sweep", str(sweep_file(tmp_path)), "--quiet")[0] == 0
     assert settled(tmp_path) == settled(reference[0])
+
+
+FETCH = "import sys; from calip_core.datasets.fetch.download import download; from pathlib import Path\n"
+FETCH += "download(sys.argv[1], Path(sys.argv[2]), None, progress=False)"
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Sends 400 kB in pieces, and from where it is asked to."""
+
+    body = random.Random(0).randbytes(400_000)
+
+    def do_GET(self):
+        begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(self.body) - 1}/{len(self.body)}")
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(len(self.body) - begin))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for place in range(begin, len(self.body), 20_000):
+                self.wfile.write(self.body[place : place + 20_000])
+                time.sleep(0.02)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_download_that_is_killed_at_any_moment_is_continued_to_the_same_bytes(tmp_path):
+    moments, target = random.Random(0), tmp_path / "data.bin"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        command = [sys.executable, "-c", FETCH, f"http://127.0.0.1:{server.server_port}/data.bin", str(target)]
+        for _ in range(4):
+            with subprocess.Popen(command, cwd=REPOSITORY) as process:
+                time.sleep(moments.uniform(0.2, 1.0))
+                process.kill()
+        assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 0
+        server.shutdown()
+    assert target.read_bytes() == Slow.body
+
+
+TRAIN = """
+import os, signal, sys, torch
+from pathlib import Path
+from calip_core.miniature.trainer import Length, Recipe, Trainer
+path = Path(sys.argv[1])
+trainer = Trainer(Recipe("vit", seed=3, batch_size=4), Length(samples=16))
+trainer.step()
+trainer.save(path)
+trainer.step()
+save = torch.save
+def half(state, file):
+    save(state, file)
+    os.truncate(file if isinstance(file, (str, Path)) else file.fileno(), 5000)
+    os.kill(os.getpid(), signal.SIGKILL)
+torch.save = half
+trainer.save(path)
+"""
+
+
+def test_a_training_that_is_killed_while_it_saves_keeps_the_state_before(tmp_path):
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "run")]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+    assert Trainer.load(tmp_path / "run").progress.step == 1
 
 
 def few_files():
