@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calip_core.commands.errors import in_words
+from calip_core.errors import in_words
 from calip_core.commands.sweep import add_results, results_path
 
 if TYPE_CHECKING:

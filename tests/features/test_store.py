@@ -162,7 +162,7 @@ def test_a_second_call_encodes_nothing(backbone, tmp_path, monkeypatch):
     second = encode(backbone, tmp_path)
     assert second.report.images == 0 and "nothing" in str(second.report)
     assert torch.equal(first.tokens().spatial, second.tokens().spatial)
-    assert torch.equal(FeatureStore.open(first.folder).tokens().pooled, first.tokens().pooled)
+    assert torch.equal(FeatureStore.open(str(first.folder)).tokens().pooled, first.tokens().pooled)
 
 
 def test_a_limit_keeps_the_drawn_images(backbone, tmp_path):

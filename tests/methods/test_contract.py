@@ -121,7 +121,7 @@ def test_options_are_frozen_and_survive_json(name, made):
     assert make_method(name, **plain).options == head.options
     with pytest.raises(dataclasses.FrozenInstanceError):
         head.options.logit_scale = 3.0
-    with pytest.raises(TypeError, match="unexpected keyword argument 'gamma'"):
+    with pytest.raises(TypeError, match=f"{name} has no option gamma; it has: "):
         make_method(name, gamma=1)
 
 
