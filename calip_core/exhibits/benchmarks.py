@@ -13,7 +13,9 @@ from calip_core.metrics import Interval
 _MARKERS = "o", "D", "s", "^"
 
 
-def published_gains(datasets: Sequence[str], gains: Mapping[str, Sequence[float]], margins: Sequence[float]) -> Figure:
+def published_gains(
+    datasets: Sequence[str], gains: Mapping[str, Sequence[float]], margins: Sequence[float]
+) -> Figure:
     """Published gains over several zero-shot baselines, compared with the sampling error of an accuracy.
 
     Args:

@@ -89,7 +89,9 @@ def selection_control(control: Float[np.ndarray, "r"], gain: float) -> Figure:
     return figure
 
 
-def optimism(sizes: Sequence[int], tuned: Float[np.ndarray, "s r"], elsewhere: Float[np.ndarray, "s r"]) -> Figure:
+def optimism(
+    sizes: Sequence[int], tuned: Float[np.ndarray, "s r"], elsewhere: Float[np.ndarray, "s r"]
+) -> Figure:
     """Gain on the images that the weights were tuned on, and on other images, against the number of tuning images.
 
     Args:

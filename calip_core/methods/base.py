@@ -288,7 +288,9 @@ class Head(nn.Module):
 
     @classmethod
     def _unpublished(cls, reason: str) -> ValueError:
-        return ValueError(f"{cls.name} has no published values: {reason}. Choose the protocol 'validation' or 'fixed'")
+        return ValueError(
+            f"{cls.name} has no published values: {reason}. Choose the protocol 'validation' or 'fixed'"
+        )
 
 
 def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, str], what: str, classes: int | None = None) -> None:

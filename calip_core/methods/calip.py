@@ -24,7 +24,9 @@ from calip_core.methods.inputs import (
 )
 from calip_core.tokens import CalipLogits, ImageTokens, TokenStream
 
-CONFIGS: Mapping[str, CalipConfig] = MappingProxyType({name: getattr(CalipConfig, name)() for name in CONFIG_NAMES})
+CONFIGS: Mapping[str, CalipConfig] = MappingProxyType(
+    {name: getattr(CalipConfig, name)() for name in CONFIG_NAMES}
+)
 """CALIP's published readings by the names that options and records carry.
 
 Two more have names in ``CalipConfig`` and none here: ``dassl`` has the temperatures and the pooling of ``paper``, and
@@ -135,7 +137,9 @@ class Calip(Head):
         found = selection.validation(self._scaled_terms(stream), checked, self.grid)
         return self._take(found, f"exact landscape of {len(checked)} validation images")
 
-    def adapt(self, tokens: TokenStream, criterion: str = "term_agreement", grid: Grid | None = None) -> "Calip":
+    def adapt(
+        self, tokens: TokenStream, criterion: str = "term_agreement", grid: Grid | None = None
+    ) -> "Calip":
         """Choose the pair of a fitted head without labels, for instance on the test images.
 
         Args:

@@ -129,7 +129,9 @@ class CoOp(TrainedHead):
         self._keep("context", prompts.first_context(options.class_specific, options.init, options.seed))
         pooled = support.tokens.pooled
         try:
-            self._learn(lambda rows: self._logits(pooled[rows], prompts.features(self._fitted("context"))), support)
+            self._learn(
+                lambda rows: self._logits(pooled[rows], prompts.features(self._fitted("context"))), support
+            )
         finally:
             with torch.no_grad():
                 self._keep("text", prompts.features(self._fitted("context")).to(pooled))

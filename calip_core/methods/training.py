@@ -288,7 +288,9 @@ def optimizer_of(parameters: Sequence[nn.Parameter], options: TrainingOptions) -
     return torch.optim.AdamW(parameters, rate, eps=options.eps, weight_decay=decay)
 
 
-def scheduler_of(optimizer: torch.optim.Optimizer, options: TrainingOptions, steps_per_epoch: int) -> LRScheduler:
+def scheduler_of(
+    optimizer: torch.optim.Optimizer, options: TrainingOptions, steps_per_epoch: int
+) -> LRScheduler:
     """Step by step: a constant warm-up, then half a cosine from the highest rate to 0."""
     warm = (options.warmup_epochs or 0) * steps_per_epoch
     cosine = CosineAnnealingLR(optimizer, options.epochs * steps_per_epoch - warm)

@@ -79,7 +79,9 @@ def to_input(pictures: UInt8[np.ndarray, "n h w 3"], resolution: int) -> Float[T
     """CLIP's preprocessing (bicubic resize, normalise) for an array of square pictures; channels-last memory."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (n, 3, h, w)
     if pixels.shape[-1] != resolution:
-        pixels = torch.nn.functional.interpolate(pixels, (resolution, resolution), mode="bicubic", antialias=True)
+        pixels = torch.nn.functional.interpolate(
+            pixels, (resolution, resolution), mode="bicubic", antialias=True
+        )
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (MEAN, STD))
     return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 

@@ -64,7 +64,9 @@ def _scene_question(name: str, n: int, seed: int) -> Question:
     scenes = sample_scenes(n, seed, pairs)
     if name == "mini-pairs":
         index = {pair: i for i, pair in enumerate(HELD_OUT_PAIRS)}
-        labels = np.array([index[COLOURS[c], SHAPES[s]] for c, s in zip(scenes.colour, scenes.shape, strict=True)])
+        labels = np.array(
+            [index[COLOURS[c], SHAPES[s]] for c, s in zip(scenes.colour, scenes.shape, strict=True)]
+        )
         classnames = tuple(f"{colour} {shape}" for colour, shape in HELD_OUT_PAIRS)
     elif name == "mini-shapes":
         labels, classnames = scenes.shape, SHAPES

@@ -175,7 +175,9 @@ def _points(vertex: Rows, path: Path) -> Shaped[np.ndarray, "v 3"]:
     return points
 
 
-def _polygons(name: str, held: dict[str, Rows], path: Path) -> list[list[int]]:
+def _polygons(
+    name: str, held: dict[str, Rows], path: Path
+) -> list[list[int]]:
     """The polygons that faces or triangle strips form."""
     rows = held.get(name, {})
     lists = [rows[key] for key in _CORNERS if key in rows]

@@ -76,7 +76,9 @@ def unseen_digits() -> Digits:
     return _as_digits(ink, values, np.zeros(n), np.ones(n), place)
 
 
-def _as_digits(ink: np.ndarray, values: np.ndarray, paper: np.ndarray, colour: np.ndarray, place: np.ndarray) -> Digits:
+def _as_digits(
+    ink: np.ndarray, values: np.ndarray, paper: np.ndarray, colour: np.ndarray, place: np.ndarray
+) -> Digits:
     grey = np.ones((1, 3))
     return Digits(
         digit=values,

@@ -104,7 +104,9 @@ def _draw(
     return _coverage(objects, u, v, resolution), rgb
 
 
-def _texture(objects: Objects, u: Float[Tensor, "n h w"], v: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+def _texture(
+    objects: Objects, u: Float[Tensor, "n h w"], v: Float[Tensor, "n h w"]
+) -> Float[Tensor, "n h w"]:
     """1 where the texture shows the object's colour, 0 where it shows the dark tone."""
     pattern = torch.ones_like(u)
     period = _plane(objects.texture_period)
@@ -173,7 +175,9 @@ def _add_sensor_noise(canvas: Float[Tensor, "n 3 h w"], scenes: Scenes) -> None:
         picture.add_(_window(_white_noise(), offset, canvas.shape[-1]), alpha=float(level))
 
 
-def _window(tile: Float[Tensor, "*c s s"], offset: Int64[np.ndarray, " 2"], resolution: int) -> Float[Tensor, "*c h w"]:
+def _window(
+    tile: Float[Tensor, "*c s s"], offset: Int64[np.ndarray, " 2"], resolution: int
+) -> Float[Tensor, "*c h w"]:
     """A square crop of a larger tile: noise for the price of a copy."""
     top, left = (int(o) % (tile.shape[-1] - resolution + 1) for o in offset)
     return tile[..., top : top + resolution, left : left + resolution]

@@ -101,7 +101,8 @@ def _trace(solids: Solids) -> Float[Tensor, "n s s"]:
     rays_x, rays_y = (axis.reshape(1, -1) for axis in torch.meshgrid(side, side, indexing="xy"))
     scale = torch.from_numpy(solids.scale).view(-1, 1)
     start_x, start_y = (
-        (rays - torch.from_numpy(solids.centre[:, i]).view(-1, 1)) / scale for i, rays in enumerate((rays_x, rays_y))
+        (rays - torch.from_numpy(solids.centre[:, i]).view(-1, 1)) / scale
+        for i, rays in enumerate((rays_x, rays_y))
     )
     rotation = torch.from_numpy(solids.rotation)
     column = [rotation[:, :, i].T.unsqueeze(-1) for i in range(3)]
@@ -210,5 +211,7 @@ def table(p: Points, t: Proportion) -> Distance:
 _FUNCTIONS: tuple[Callable[[Points, Proportion], Distance], ...] = (
     sphere, cube, cone, cylinder, torus, pyramid, capsule, octahedron, bowl, table,
 )  # fmt: skip
-SOLID_DISTANCES: dict[str, Callable[[Points, Proportion], Distance]] = dict(zip(SOLIDS, _FUNCTIONS, strict=True))
+SOLID_DISTANCES: dict[str, Callable[[Points, Proportion], Distance]] = dict(
+    zip(SOLIDS, _FUNCTIONS, strict=True)
+)
 """Distance of each solid at points (x, y, z), y down, for a proportion in [0, 1]; never more than the true distance."""

@@ -86,6 +86,13 @@ def test_every_name_type_and_range_is_checked_first(tmp_path, change, message):
     assert "sweep.yaml" in str(caught.value)
 
 
+def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path} is a folder, expected a YAML file"):
+        read_sweep(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"there is no sweep {tmp_path}/none.yaml: check the path"):
+        read_sweep(tmp_path / "none.yaml")
+
+
 def test_a_bad_file_is_refused_by_the_command_before_torch_is_imported(tmp_path):
     path = write(tmp_path, GRID.replace("digits", "digitz"))
     code = (

@@ -150,7 +150,9 @@ def _file_split(folder: Path, rows: Sequence[Row], points: int, seed: int) -> Cl
     return CloudSplit(read, [row.label for row in rows], read.identity, read.origin)
 
 
-def load_cloud_folder(path: Path, name: str, *, points: int = 1024, seed: int = 0, up: UpAxis = "y") -> CloudTask:
+def load_cloud_folder(
+    path: Path, name: str, *, points: int = 1024, seed: int = 0, up: UpAxis = "y"
+) -> CloudTask:
     """Make a task from a folder with one sub-folder of meshes (OFF, OBJ, STL, PLY) or clouds (XYZ, NPY, PLY) per class.
 
     Each class is named after its sub-folder, with ``_`` read as a space; classes are sorted by folder name. If every

@@ -98,7 +98,9 @@ def _image_path(line: str, origin: str) -> str:
     return path if path.lower().endswith((".jpg", ".jpeg", ".png")) else f"{path}.jpg"
 
 
-def with_val(found: Found, names: Sequence[str], rows: Mapping[str, list[Row]], sources: Sequence[str]) -> Listing:
+def with_val(
+    found: Found, names: Sequence[str], rows: Mapping[str, list[Row]], sources: Sequence[str]
+) -> Listing:
     """The listing of official lists; if there is none for val, it is cut from train and ``split_source`` says so.
 
     Raises:
