@@ -25,12 +25,10 @@ def add_encoding(parser: argparse.ArgumentParser, images: str) -> None:
         images: which images ``--limit`` counts, for its help.
     """
     from calip_core.backbones.names import Precision, TokenSpace
-    from calip_core.evaluation.seeds import LARGEST_SEED
 
     parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat or folder:PATH")
     parser.add_argument("backbone", metavar="BACKBONE", help="such as mini-rn, RN50 or a checkpoint's path")
-    seed = whole_number(0, LARGEST_SEED)
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)")
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help=f"at most this many {images} (default: all)")
     add_choice(parser, "--tokens", get_args(TokenSpace), "joint", "spatial tokens")
     add_choice(parser, "--precision", get_args(Precision), "auto", "number format of the image encoder")
@@ -56,6 +54,12 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def _seed(text: str) -> int:
+    from calip_core.evaluation.seeds import LARGEST_SEED
+
+    return whole_number(0, LARGEST_SEED)(text)
 
 
 def check_cache() -> None:
