@@ -373,7 +373,7 @@ prose(
     f"Of {len(honest)} honest comparisons {len(better)} show a gain at the 5 % level "
     "and "
     f"{len(worse)} a loss by McNemar's exact test. ({apart} of the intervals exclude 0: "
-    "Tango's interval is approximate, and narrower than that test.) "
+    "the exact test is conservative, Tango's interval is not.) "
     "Chance alone would give at most about "
     f"{0.05 * len(honest):.0f} in all, were they independent. In {few} of them CLIP and "
     f"CALIP differ on fewer than {results.FEW} images, which proves nothing either way. "
