@@ -81,7 +81,7 @@ def test_the_sweep_is_recorded_and_reported(folder, run):
 def test_the_blocks_of_python_run_one_after_another(run):
     accuracy, *heads = run("\n".join(blocks("python")), sys.executable, "-c").splitlines()
     assert 0.5 < float(accuracy) < 1
-    assert [line.split()[0] for line in heads] == ["calip", "tip_adapter_f", "calip_fs"]
+    assert [line.split(":")[0] for line in heads] == ["calip", "tip_adapter_f", "calip_fs"]
 
 
 def test_what_is_not_run_is_in_the_readme_and_understood():
