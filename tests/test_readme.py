@@ -16,7 +16,7 @@ from calip_core.paths import repository
 
 NOT_RUN = {
     "make book    # installs into .venv, executes every chapter, renders book/_build/html/index.html",
-    "make test    # the same installation, then all tests, with lint and type checks",
+    "make test    # adds what the tests need, then runs all tests, with lint and type checks",
     ".venv/bin/calip fetch eurosat         # downloads, checks and unpacks; says what has to be done by hand",
 }
 """Lines that install, that run these very tests, or that need a network."""
