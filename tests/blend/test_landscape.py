@@ -72,8 +72,8 @@ def test_chunks_and_groups_change_nothing(monkeypatch):
     logits, labels = random_logits(60, 30, 5), np.random.default_rng(1).integers(0, 30, 60)
     beta2, beta3 = released_grid(3.0, 2.0, steps=20)
     whole = beta_landscape(logits, labels, beta2=beta2, beta3=beta3)
-    for module in ("landscape", "margins"):
-        monkeypatch.setattr(f"calip_core.blend.{module}.CHUNK", 200)
+    monkeypatch.setattr("calip_core.blend.margins.CHUNK", 200)
+    monkeypatch.setattr("calip_core.blend.landscape._ROWS", 3)
     assert np.array_equal(beta_landscape(logits, labels, beta2=beta2, beta3=beta3).correct, whole.correct)
 
 
