@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_shots(method: str, shots: int) -> None:
-    """Refuse what ``evaluate`` would; of a grid, in which shots are for some heads only, ``make_sweep`` does less."""
+    """Refuse shots for a head that takes none, which a grid would ignore, and a head that learns without shots."""
     from calip_core.methods.registry import HEADS
 
     learns = HEADS[method].learns
