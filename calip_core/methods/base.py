@@ -80,7 +80,7 @@ class Head(nn.Module):
     options: Any
 
     def __init__(self, **options: Any) -> None:
-        """Make an unfitted head from the fields of ``Options``; ``nested`` ones are objects or mappings of their fields.
+        """Make an unfitted head from the fields of ``Options``; give ``nested`` ones as objects or as mappings.
 
         Raises:
             TypeError: an option that this head does not have.
@@ -130,7 +130,7 @@ class Head(nn.Module):
         return self.logits(tokens)
 
     def shapes(self) -> dict[str, str]:
-        """Names and dimensions of the fitted tensors, such as "k c": equal letters are equal sizes, k is the classes."""
+        """Names and dimensions of the fitted tensors, such as "k c": equal letters are equal sizes, k is classes."""
         return {"text": "k c"} | dict.fromkeys(self.numbers, "")
 
     def learned(self) -> tuple[str, ...]:
