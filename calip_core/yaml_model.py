@@ -1,4 +1,4 @@
-"""YAML files that describe one thing each: read, checked against a model, refused with the file and the field."""
+"""YAML files read and checked against a pydantic model; errors name the file and the field."""
 
 import re
 from collections.abc import Hashable
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from calip_core.reading import reading
 
 MOST_NODES = 100_000
-"""Values in one file. A kilobyte whose aliases stand for lists of aliases could mean more than fits into memory."""
+"""Maximum number of values in a file: a small file with nested aliases could expand beyond the memory."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,7 +26,7 @@ def read_model(path: Path, model: type[Model], what: str) -> Model:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ValueError: it is no YAML, gives a key twice, or does not fit the model; the message names file and field.
+        ValueError: it is not YAML, repeats a key, or does not fit the model; the message names file and field.
     """
     with reading(path, "YAML"):
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Strict)
@@ -37,7 +37,7 @@ def read_model(path: Path, model: type[Model], what: str) -> Model:
 
 
 def describe_faults(error: ValidationError) -> str:
-    """What a model does not accept, field by field."""
+    """The faults found by a model, field by field."""
     return "; ".join(f"{_place(fault['loc'])}: {fault['msg']}" for fault in error.errors())
 
 
@@ -46,7 +46,7 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values that a node means, where an alias counts for all of what it stands for."""
+    """Number of values in a node, with every alias counted in full."""
     if id(node) not in known:
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         below = [part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,))]
@@ -58,10 +58,10 @@ _INTEGER = "tag:yaml.org,2002:int"
 
 
 class _Strict(yaml.SafeLoader):
-    """Refuses the second of two values with the same key, of which YAML's own loader keeps the last.
+    """Refuses repeated keys, of which YAML's own loader silently keeps the last.
 
-    Only decimal numbers are integers: YAML reads ``010`` as eight and ``1:30`` as ninety. Here they stay text, which a
-    model then refuses.
+    Only decimal numbers are integers: YAML reads ``010`` as eight and ``1:30`` as ninety. Here they remain text, which
+    a model then refuses.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012

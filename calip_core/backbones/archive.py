@@ -59,8 +59,7 @@ class Foreign:
 
 
 def read_torch(path: Path) -> object:
-    """The content of a file written by torch: plain values, containers, tensors on the CPU, and ``Foreign`` for all
-    else.
+    """The content of a file written by torch: plain values, containers, CPU tensors, and ``Foreign`` for all else.
 
     Raises:
         ValueError: the file is damaged or was not written by torch.
@@ -239,8 +238,7 @@ def _made(name: str, arguments: tuple[Any, ...]) -> object:
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """A view of a storage; torch refuses one that reaches beyond it. One that repeats elements could exceed the file's
-    size."""
+    """A view of a storage. Torch refuses one that exceeds it, but not one that repeats elements to any size."""
     if math.prod(size) > len(storage):
         raise ValueError(f"a tensor of shape {size} has {len(storage)} numbers")
     return storage.as_strided(size, stride, offset)

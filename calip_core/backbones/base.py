@@ -57,8 +57,7 @@ class Backbone:
     """
 
     VERSION: ClassVar[int] = 1
-    """Version of the code around the towers, including ``precision.prepare``: increment it when a change alters the
-    features."""
+    """Version of the code around the towers and of ``prepare``: increment it when a change alters the features."""
 
     def __init__(
         self,

@@ -1,5 +1,4 @@
-"""The only place that imports OpenAI's ``clip``; other modules use ``from calip_core.backbones.clip_import import
-clip``.
+"""The only module that imports OpenAI's ``clip``; others use ``from calip_core.backbones.clip_import import clip``.
 
 Two things can go wrong with a plain ``import clip``. The builds on PyPI contain ``from pkg_resources import
 packaging``: setuptools dropped that name in version 70 and the whole of ``pkg_resources`` in version 82 (clip's code on

@@ -21,8 +21,7 @@ class DenseTower(Protocol):
     """Pooled and spatial features of images, not of unit length, in the precision of the weights."""
 
     VERSION: ClassVar[int]
-    """Version of the tower's code: increment it when a change alters the features; stored features are then encoded
-    again."""
+    """Version of the tower's code: increment it when a change alters the features, so that they are encoded again."""
     tokens: TokenSpace
     embed_dim: int
     grid: tuple[int, int]

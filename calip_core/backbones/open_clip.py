@@ -18,8 +18,7 @@ from calip_core.backbones.precision import choose_dtype, prepare
 
 
 class OpenClipViT:
-    """open_clip's VisionTransformer: its ``ln_post`` is already applied to every token, so only ``proj`` remains to be
-    applied."""
+    """open_clip's VisionTransformer: it applies ``ln_post`` to every token itself, so only ``proj`` remains."""
 
     VERSION: ClassVar[int] = 1
 

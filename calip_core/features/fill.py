@@ -80,8 +80,7 @@ class _Fill:
     writing: float = 0.0
 
     def run(self, pending: list[int], workers: int) -> None:
-        """Encode the unclaimed shards; wait for those of other processes, and take over those of processes that
-        died."""
+        """Encode unclaimed shards; wait for those of other processes, and take over those of processes that died."""
         while pending:
             before = self.images
             try:

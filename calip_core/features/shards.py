@@ -39,8 +39,7 @@ class Shards:
         return self.folder / f"{shard:05d}.sha256"
 
     def lock(self, shard: int) -> FileLock:
-        """The claim on a shard. The system releases the lock of a process that dies, so a claim ends with its
-        process."""
+        """The claim on a shard. The system releases the lock when its process ends, however it ends."""
         return FileLock(self.folder / "locks" / f"{shard:05d}.lock")
 
     def state(self, shard: int) -> State:
@@ -87,8 +86,7 @@ class Shards:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what a process killed while writing this file has left. The caller holds the lock, so no process is
-    writing it."""
+    """Remove the leftovers of a process that was killed while writing this file. The caller holds its lock."""
     for file in path.parent.glob(f".{path.name}.*"):
         file.unlink(missing_ok=True)
 
