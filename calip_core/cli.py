@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     wait_for_imports()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # characters that the terminal cannot show must not raise an error
+        sys.stdout.reconfigure(errors="backslashreplace")  # no error for what the terminal cannot show
     try:
         arguments = build_parser().parse_args(argv)
         status = int(arguments.run(arguments))

@@ -41,8 +41,8 @@ def zero_shot_classifier(
         UserWarning: a name occurs twice; no text classifier can distinguish such classes.
 
     Raises:
-        ValueError: no class names, no templates, one that is no text, a blank name, a template without exactly one
-            ``{}``, or a batch size below 1.
+        ValueError: there are no class names or no templates, one is not a text, a name is blank, a template does not
+            have exactly one ``{}``, or the batch size is below 1.
     """
     classnames, templates = check_prompts(classnames, templates)
     if batch_size < 1:
@@ -60,8 +60,8 @@ def check_prompts(classnames: Iterable[str], templates: Iterable[str]) -> tuple[
         UserWarning: a name occurs twice.
 
     Raises:
-        ValueError: no class names, no templates, one that is no text, a blank name, or a template without exactly one
-            ``{}``.
+        ValueError: there are no class names or no templates, one is not a text, a name is blank, or a template does not
+            have exactly one ``{}``.
     """
     names, forms = listed_texts("classnames", classnames), listed_texts("templates", templates)
     for template in forms:

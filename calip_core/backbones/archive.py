@@ -83,7 +83,7 @@ def _tensors_below(module: Foreign, prefix: str, seen: set[int]) -> Iterator[tup
         return
     seen.add(id(module))
     for name, value in module.state.items():
-        if isinstance(value, Tensor) and name != "attn_mask":  # CLIP's only tensor that is no part of its state
+        if isinstance(value, Tensor) and name != "attn_mask":  # CLIP's only tensor that is not part of its state
             yield f"{prefix}{name}", value
         elif isinstance(value, Foreign):
             yield from _tensors_below(value, f"{prefix}{name}.", seen)
@@ -183,7 +183,7 @@ class _Reader(pickle._Unpickler):
         state, owner = self.stack.pop(), self.stack[-1]
         if isinstance(owner, Foreign):
             owner.state = state
-        elif not isinstance(owner, dict):  # attributes of an OrderedDict, such as versions of modules, are left out
+        elif not isinstance(owner, dict):  # attributes of an OrderedDict, such as versions of modules, are ignored
             raise pickle.UnpicklingError(f"it sets attributes of a {type(owner).__name__}")
 
     def _set_item(self) -> None:

@@ -25,7 +25,12 @@ Indices = Int64[np.ndarray, "i"]
 
 
 class SupportSet(NamedTuple):
-    """Numbers of the drawn images in their splits, class by class."""
+    """Numbers of the drawn images in their splits, class by class.
+
+    Attributes:
+        train: those of the support set, in the train split.
+        val: those of the validation images, in the val split.
+    """
 
     train: Indices
     val: Indices

@@ -27,7 +27,7 @@ IMAGENET_EPOCHS = 50
 """Epochs on ImageNet at any number of shots (CoOp's COOP.md)."""
 
 FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
-"""Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every data set: far fewer than
+"""Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every dataset: far fewer than
 published, so that a laptop can train them all. For a number of shots that is not listed, the next smaller one applies.
 Tip-Adapter-F keeps its published 20."""
 
