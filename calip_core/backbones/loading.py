@@ -42,9 +42,9 @@ def load_backbone(
         precision: "fp32", "bf16" or "fp16"; "auto" chooses a fast one for the device (``precision.choose_dtype``).
         tokens: which spatial tokens: "joint", "value" or "pre_pool" (``names.TokenSpace``).
         download_root: folder of downloaded weights; ``~/.cache/clip`` by default.
-        gelu: the GELU of a checkpoint given by its path. OpenAI's models use "quick", and so is every file in their
-            layout run unless you pass "exact": many later CLIPs were trained with the exact GELU, but their files do
-            not say so. The wrong one silently lowers accuracy.
+        gelu: the GELU of a checkpoint given by its path. OpenAI's models use "quick", which is also assumed for every
+            file in their layout unless you pass "exact": many later CLIPs were trained with the exact GELU, but their
+            files do not say so. The wrong one silently lowers accuracy.
 
     Raises:
         ValueError: the name or an option is unknown (the message lists the choices), or the checkpoint is damaged, not

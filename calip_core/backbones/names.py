@@ -33,8 +33,7 @@ def check_backbone_name(name: str | Path) -> None:
     """Refuse a name that ``load_backbone`` does not know, without loading anything.
 
     Raises:
-        ValueError: the text is neither a known name nor similar to the path of a checkpoint; the message lists the
-            choices.
+        ValueError: the text is neither a known name nor like the path of a checkpoint; the message lists the choices.
     """
     if name in available_backbones() or str(name).startswith(OPEN_CLIP) or isinstance(name, Path):
         return

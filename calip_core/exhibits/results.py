@@ -112,7 +112,7 @@ def paired_text(record: Record) -> str:
 
 
 def _split_mark(data: DataPart) -> str:
-    """Says so where the dataset has a split of CoOp's, on which published numbers are, and another one was used."""
+    """A note if the dataset has CoOp's split, to which published numbers refer, and another one was used."""
     name = split_template_set(data.task)[0]
     theirs = load_card(name).layout if name in disk_datasets("images") else None
     if theirs is None or theirs.split_file is None or Path(theirs.split_file).name == data.split_source:
