@@ -2,10 +2,15 @@
 
 import inspect
 import tomllib
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from docutils.nodes import Node
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyAttribute
+from sphinx.util.typing import stringify_annotation
 
 _BOOK = Path(__file__).resolve().parent
 with (_BOOK.parent / "pyproject.toml").open("rb") as _file:
@@ -46,6 +51,7 @@ numfig = True
 math_numfig = True
 math_eqref_format = "({number})"
 
+_ARRAY_LIKE = stringify_annotation(ArrayLike, "smart", short_literals=False)
 add_module_names = False  # the section says which module
 autodoc_default_options = {"exclude-members": "model_config"}  # pydantic's own
 autodoc_preserve_defaults = True  # `DATA_DIR`, not this machine's path
@@ -101,7 +107,7 @@ def _mend(app: Sphinx, what: str, name: str, obj: object, options: object, lines
     a constant's docstring or of a result's description would be taken for a type: an empty comment before it prevents
     that.
     """
-    if what == "data" and "\n".join(lines).strip() == inspect.cleandoc(obj.__doc__ or "").strip():
+    if what == "data" and "\n".join(lines).strip() == (inspect.getdoc(obj) or "").strip():
         lines.clear()
     elif what in ("attribute", "data", "property"):
         lines[:0] = ["..", ""]
@@ -110,8 +116,46 @@ def _mend(app: Sphinx, what: str, name: str, obj: object, options: object, lines
             lines[number:number] = ["    ..", ""]
 
 
+def _plain_types(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Types in signatures as the source names them: ``ArrayLike`` is not expanded, ``Annotated`` shows its first type.
+
+    Constraints of pydantic's fields are in the fields' descriptions.
+    """
+    return signature and _shortened(signature), returns and _shortened(returns)
+
+
+def _shortened(text: str) -> str:
+    text = text.replace(_ARRAY_LIKE, "ArrayLike")
+    while (start := text.find("Annotated[")) >= 0:
+        inside = start + len("Annotated[")
+        depths = accumulate((c in "[(") - (c in "])") for c in text[inside:])
+        marks = [(c, inside + i, depth) for i, (c, depth) in enumerate(zip(text[inside:], depths, strict=True))]
+        comma = next(i for c, i, depth in marks if c == "," and depth == 0)
+        end = next(i for c, i, depth in marks if c == "]" and depth < 0)
+        text = text[:start] + text[inside:comma] + text[end + 1 :]
+    return text
+
+
+class _PlainAttribute(PyAttribute):
+    """An attribute whose type is shown as in signatures."""
+
+    def run(self) -> list[Node]:
+        self.options |= {"type": _shortened(self.options["type"])} if "type" in self.options else {}
+        return super().run()
+
+
+def _without_aliases(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Fields of named tuples are described in the tuple's docstring; Python's own says "Alias for field number 0"."""
+    return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     """Every page may hold mathematics that Sphinx does not see (captions of computed figures): MathJax on all."""
     app.set_html_assets_policy("always")
     app.connect("html-page-context", _add_scripts)
     app.connect("autodoc-process-docstring", _mend, priority=400)  # before napoleon's 500
+    app.add_directive_to_domain("py", "attribute", _PlainAttribute, override=True)
+    app.connect("autodoc-process-signature", _plain_types)
+    app.connect("autodoc-skip-member", _without_aliases)

@@ -1,7 +1,6 @@
 """CALIP: parameter-free attention between CLIP's spatial image features and its text features.
 
-The way of the data is one straight line:
-``Task -> Backbone -> ImageTokens -> Method -> logits -> Record``.
+Data flows in one direction: ``Task -> Backbone -> ImageTokens -> Method -> logits -> Record``.
 """
 
 from typing import TYPE_CHECKING

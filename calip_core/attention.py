@@ -42,7 +42,7 @@ POOLS: dict[str, Pool] = {
 
 @dataclass(frozen=True)
 class CalipConfig:
-    """The choices that the equations leave open. Each named constructor is one published reading of them.
+    """The choices that the equations leave open. Each named constructor is one published interpretation.
 
     Attributes:
         alpha_t: temperature of the softmax over the M image tokens (text attends to the image).
@@ -266,7 +266,7 @@ def _check_width(what: str, features: Tensor, text: Tensor) -> None:
 
 
 def _check_finite(logits: CalipLogits, tokens: ImageTokens, text: Tensor) -> None:
-    """NaN spreads to the small results, so the large inputs are searched only when something is wrong."""
+    """NaN spreads to the small results, so the large inputs are searched only if something is wrong."""
     if all(term.isfinite().all() for term in (logits.clip, logits.text_attended, logits.visual_attended)):
         return
     for name, features in (("pooled", tokens.pooled), ("spatial", tokens.spatial), ("text", text)):

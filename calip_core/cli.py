@@ -29,22 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command.
 
     Args:
-        argv: the arguments; those of the process when left out.
+        argv: the arguments; by default, those of the process.
 
     Returns:
-        The exit status: 0, or what the sub-command gives; 1 after an error, which is printed in one line; 130 after
-        Ctrl-C; 141 when the reader of its output has gone.
+        The exit status: 0, or that of the sub-command; 1 after an error, which is printed in one line; 130 after
+        Ctrl-C; 141 if its output was closed early.
     """
     wait_for_imports()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sign that the terminal cannot show is no error
+        sys.stdout.reconfigure(errors="backslashreplace")  # no error for what the terminal cannot show
     try:
         arguments = build_parser().parse_args(argv)
         status = int(arguments.run(arguments))
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Who read the output has seen enough, as in `calip datasets | head -1`. Python flushes again at exit.
+        # The reader closed the output, as in `calip datasets | head -1`. Python flushes again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE
     except (ValueError, OSError) as error:

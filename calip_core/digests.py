@@ -1,7 +1,7 @@
-"""SHA-256 of files, remembered: a file that did not change since it was read is not read again.
+"""SHA-256 of files, cached: a file that did not change since it was read is not read again.
 
-What a cache or a record stands for is the *content* of files. Their size and times are a shortcut and nothing more:
-they decide whether the index in the user's cache may answer, never what the answer is.
+Caches and records are identified by the *content* of files. Sizes and times are only a shortcut: they decide whether
+the digest in the user's cache may be used, never what it is.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _CREATE = (
 _TOGETHER = 500  # paths per query; SQLite allows 999 variables in its oldest builds
 _SAVED_TOGETHER = 4096  # files that are hashed before the index learns of them: what an interruption can cost
 _WAIT_SECONDS = 30.0  # for another process that is writing
-# A file may change twice within one tick of the file system's clock: what is this young is not remembered.
+# A file may change twice within one tick of the file system's clock: recent changes are not cached.
 _YOUNG_NS = 2_000_000_000
 
 _State = tuple[int, int, int]
@@ -36,7 +36,7 @@ _State = tuple[int, int, int]
 
 
 def file_digest(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content, from the index where the file is as it was.
+    """Hexadecimal SHA-256 of a file's content, from the index if the file is unchanged.
 
     Raises:
         OSError: the file is missing or cannot be read.
@@ -45,7 +45,7 @@ def file_digest(path: Path) -> str:
 
 
 def file_digests(paths: Sequence[Path]) -> list[str]:
-    """Hexadecimal SHA-256 of the content of each file, in order; a path that occurs twice is read once.
+    """Hexadecimal SHA-256 of the content of each file, in order; a repeated path is read once.
 
     Raises:
         OSError: a file is missing or cannot be read.
@@ -64,13 +64,13 @@ def file_digests(paths: Sequence[Path]) -> list[str]:
 
 
 def sha256_of(path: Path | bytes) -> str:
-    """Hexadecimal SHA-256 of a file, which is read whatever the index says."""
+    """Hexadecimal SHA-256 of a file, which is always read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hashed(names: Sequence[bytes], bar: "tqdm[NoReturn]") -> Iterator[str]:
-    """Threads, since hashing and reading leave Python's lock."""
+    """Threads are used because hashing and reading release Python's lock."""
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="digest") as pool:
         for digest in pool.map(sha256_of, names):
             bar.update()
@@ -83,7 +83,7 @@ def _state(name: bytes) -> _State:
 
 
 def _remembered(states: dict[bytes, _State]) -> dict[bytes, str]:
-    """What the index knows of files in these states."""
+    """Digests that the index holds for files in these states."""
     known: dict[bytes, str] = {}
 
     def look(database: sqlite3.Connection) -> None:
@@ -110,7 +110,7 @@ def _remember(found: dict[bytes, str], states: dict[bytes, _State]) -> None:
 
 
 def _with_index(act: Callable[[sqlite3.Connection], None]) -> None:
-    """Open the index for ``act``; where that fails, files are simply read, and a damaged index is begun anew."""
+    """Open the index for ``act``; if that fails, files are simply read, and a damaged index is replaced."""
     path = cache_dir() / INDEX
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

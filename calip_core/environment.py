@@ -22,7 +22,7 @@ def processor_name() -> str:
 
 
 def core_count() -> int:
-    """How many of the processor's cores this process may use."""
+    """Number of the processor's cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

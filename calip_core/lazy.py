@@ -1,4 +1,4 @@
-"""Packages whose names load the modules that define them when they are first asked for (PEP 562)."""
+"""Packages that import a module when one of its names is first used (PEP 562)."""
 
 import sys
 from collections.abc import Callable, Mapping

@@ -136,7 +136,7 @@ def paired_interval(only_a: int, only_b: int, total: int, confidence: float = 0.
     gain, width = (only_a - only_b) / total, float(norm.ppf((1 + confidence) / 2)) ** 2
 
     def beyond(difference: float) -> float:
-        """Positive where the score test rejects this difference."""
+        """Positive if the score test rejects this difference."""
         return total * (gain - difference) ** 2 - width * _paired_variance(only_a, only_b, total, difference)
 
     nearby = 1e-12  # where its variance is zero, the estimate itself is a root too
@@ -230,8 +230,8 @@ def checked_labels(logits: Float[Tensor, "n k"], labels: ArrayLike) -> NDArray[n
     """Labels as class indices, after a check against the logits.
 
     Raises:
-        ValueError: the lengths differ, there are no images, a label is not a class, a logit is NaN or infinite, or
-            the logits are no tensor of two dimensions.
+        ValueError: the lengths differ, there are no images, a label is not a class, a logit is NaN or infinite, or the
+            logits are not a two-dimensional tensor.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         found = f"have shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"are a {type(logits).__name__}"

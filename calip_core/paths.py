@@ -1,4 +1,4 @@
-"""Where the library keeps its data, where a cache belongs, and how a file is written so that nothing is lost."""
+"""Locations of the library's data and caches, and atomic writing of files."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def repository() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder for everything that can be made again: ``$CALIP_CACHE``, else the system's own cache folder."""
+    """Folder for everything that can be recreated: ``$CALIP_CACHE``, else the system's own cache folder."""
     return _from_variable("CALIP_CACHE") or Path(platformdirs.user_cache_dir("calip"))
 
 
@@ -55,7 +55,7 @@ def results_file() -> Path:
 
 
 def check_results(path: Path) -> Path:
-    """The path of a file of records, once it is known to be no folder.
+    """The path of a file of records, after checking that it is not a folder.
 
     Raises:
         IsADirectoryError: it is a folder.
@@ -67,7 +67,7 @@ def check_results(path: Path) -> Path:
 
 
 def _from_variable(name: str) -> Path | None:
-    """The path that an environment variable names, ``~`` resolved; None where it is not set."""
+    """The path that an environment variable names, ``~`` resolved; None if it is not set."""
     text = os.environ.get(name)
     return expanded(text) if text else None
 
@@ -80,7 +80,7 @@ def expanded(path: Path | str) -> Path:
     """The path with the home folder that ``~`` or ``~user`` stands for.
 
     Raises:
-        ValueError: no such user is known here, or the user has no home folder.
+        ValueError: the user is unknown or has no home folder.
     """
     try:
         return Path(path).expanduser()
@@ -89,7 +89,7 @@ def expanded(path: Path | str) -> Path:
 
 
 def printable(text: str) -> str:
-    """The text with escapes for bytes of a path that are no UTF-8, which neither JSON nor a terminal can hold."""
+    """The text with escapes for bytes that are not valid UTF-8, which JSON and terminals cannot represent."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -97,7 +97,8 @@ def printable(text: str) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place when the block succeeds, remove it when it fails.
 
-    A reader thus sees the old file or the whole new one, never a half-written one, and two writers cannot mix.
+    A reader thus sees the old file or the whole new one, never a half-written one, and two writers cannot mix their
+    output.
 
     Raises:
         OSError: the folder cannot be written; the message names it and says what to do.
@@ -105,7 +106,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{path.suffix}")
-        # The system applies the user's mask; mkstemp's 0600 would lock other readers out of a shared cache.
+        # The system applies the user's mask; mkstemp's 0600 would prevent others from reading a shared cache.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise _unwritable(path.parent, error) from error
@@ -117,7 +118,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the folder and try to write into it: before hours of work, not after them.
+    """Create the folder and try to write into it, to fail before long work instead of after it.
 
     Raises:
         OSError: the folder cannot be written; the message names it and says what to do.

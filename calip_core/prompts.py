@@ -15,7 +15,7 @@ from calip_core.templates import check_template
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """The half of a backbone that reads."""
+    """The text encoder of a backbone."""
 
     def encode_text(self, prompts: list[str], /) -> Float[Tensor, "p c"]:
         """Rows of unit length, one per prompt."""
@@ -38,11 +38,11 @@ def zero_shot_classifier(
         Rows of unit length, float32, on the backbone's device.
 
     Warns:
-        UserWarning: names that occur twice; no classifier by text can tell such classes apart.
+        UserWarning: a name occurs twice; no text classifier can distinguish such classes.
 
     Raises:
-        ValueError: no class names, no templates, one that is no text, a blank name, a template without exactly one
-            ``{}``, or a batch size below 1.
+        ValueError: there are no class names or no templates, one is not a text, a name is blank, a template does not
+            have exactly one ``{}``, or the batch size is below 1.
     """
     classnames, templates = check_prompts(classnames, templates)
     if batch_size < 1:
@@ -54,14 +54,14 @@ def zero_shot_classifier(
 
 
 def check_prompts(classnames: Iterable[str], templates: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Class names and templates as lists, unless no classifier can be made of them.
+    """Check class names and templates, and return them as lists.
 
     Warns:
-        UserWarning: names that occur twice.
+        UserWarning: a name occurs twice.
 
     Raises:
-        ValueError: no class names, no templates, one that is no text, a blank name, or a template without exactly one
-            ``{}``.
+        ValueError: there are no class names or no templates, one is not a text, a name is blank, or a template does not
+            have exactly one ``{}``.
     """
     names, forms = listed_texts("classnames", classnames), listed_texts("templates", templates)
     for template in forms:
@@ -78,10 +78,10 @@ def check_prompts(classnames: Iterable[str], templates: Iterable[str]) -> tuple[
 
 
 def listed_texts(argument: str, texts: Iterable[str]) -> list[str]:
-    """Texts as a list: of a tuple, an array, a column of a table or a generator as well.
+    """Texts as a list, from any iterable: a tuple, an array, a column of a table or a generator.
 
     Raises:
-        ValueError: it is a single text, there is none in it, or one of them is no text.
+        ValueError: it is a single text, it is empty, or one of its items is not a text.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable) or not (listed := list(texts)):
         raise ValueError(f"{argument} is {texts!r}, expected a list of at least one text")

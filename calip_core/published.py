@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 from calip_core.paths import DATA_DIR
 
 _COLUMNS: dict[str, Callable[[str], Any]] = {
-    "top1": lambda text: float(text) / 100,  # the tables hold per cent, the library shares
+    "top1": lambda text: float(text) / 100,  # the tables hold per cent, the library uses shares
     "backbone": lambda text: text or None,
     "shots": int,
     "weights": lambda text: tuple(float(weight) for weight in text.split()),
     **dict.fromkeys(("alpha", "beta", "alpha_max", "beta_max", "beta2", "beta3"), float),
 }
-"""How a column is read; those that are not named here are text."""
+"""How a column is read; all other columns are text."""
 
 _Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published zero-shot accuracy: a share from 0 to 1, and where it stands."""
+    """A published zero-shot accuracy: a share from 0 to 1, and its source."""
 
     dataset: str
     backbone: str
@@ -33,10 +33,10 @@ class Published:
 
 @dataclass(frozen=True)
 class PublishedClouds:
-    """A published accuracy on point clouds: a share from 0 to 1, how it was got, and where it stands.
+    """A published accuracy on point clouds: a share from 0 to 1, how it was obtained, and its source.
 
     Attributes:
-        backbone: None where the source does not say.
+        backbone: None if the source does not state it.
     """
 
     dataset: str
@@ -49,7 +49,7 @@ class PublishedClouds:
 
 @dataclass(frozen=True)
 class PublishedFewShot:
-    """A published few-shot accuracy: a share from 0 to 1, and where it stands."""
+    """A published few-shot accuracy: a share from 0 to 1, and its source."""
 
     dataset: str
     backbone: str
@@ -83,7 +83,7 @@ class PublishedViewWeights:
 
 @dataclass(frozen=True)
 class PublishedTip:
-    """What a published configuration of Tip-Adapter starts from, and how far it searches.
+    """Initial values and search ranges of a published configuration of Tip-Adapter.
 
     Attributes:
         alpha: weight of the cache before any search.
@@ -131,8 +131,8 @@ def published_view_weights() -> Mapping[tuple[str, str, str], PublishedViewWeigh
     """(view set, dataset, backbone) -> weights of the views: ``data/published/view_weights.csv``.
 
     They are PointCLIP V2's. PointCLIP's own were not found: its released code has the search
-    (``trainers/search_weights.py``) but no result of it, and its zero-shot run weighs all views alike. All rows were
-    chosen on test labels by those who published them, as their source says.
+    (``trainers/search_weights.py``) but no result of it, and its zero-shot run weights all views equally. All rows were
+    chosen on test labels by their authors, as their source shows.
     """
     return {(row.view_set, row.dataset, row.backbone): row for row in _read("view_weights", PublishedViewWeights)}
 
@@ -147,7 +147,7 @@ def published_tip(dataset: str, backbone: str = "RN50") -> PublishedTip:
     """The published configuration of Tip-Adapter for a dataset.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message lists the available ones.
     """
     table = published_tips()
     if (dataset, backbone) not in table:

@@ -19,9 +19,7 @@ def reading(path: Path | str, kind: str) -> Iterator[None]:
 
     Args:
         path: the file.
-        kind: what it is read as, such as "an image" or "HDF5".
-
-    Raises:
+        kind: what it is read as, such as "an image" or "HDF5". Raises:
         ValueError: the block raised anything; the message names the file and keeps the reason. One that already names
             the file is passed on as it is.
         OSError: the file cannot be opened; this error names the file by itself.
@@ -41,12 +39,12 @@ def reading(path: Path | str, kind: str) -> Iterator[None]:
 
 
 def read_text(path: Path) -> str:
-    """A text as people's editors save it: in UTF-8 or UTF-16 with its mark, else in UTF-8 or Windows-1252.
+    """A text as saved by common editors: in UTF-8 or UTF-16 with its mark, else in UTF-8 or Windows-1252.
 
-    Windows-1252 is Latin-1 with a few more signs. A warning says so, since almost every file can be read as that.
+    Windows-1252 is Latin-1 with a few more characters. A warning is issued for it, since it fits almost any file.
 
     Raises:
-        ValueError: the file is no text in any of them.
+        ValueError: the file is not text in any of these encodings.
         OSError: the file cannot be opened.
     """
     with reading(path, "text"):
@@ -65,14 +63,14 @@ def read_text(path: Path) -> str:
 
 
 def read_in_child(script: Path, path: Path, kind: str, *arguments: str, seconds: float = 60.0) -> Any:
-    """What a script finds in a file, read in a process of its own: some libraries in C crash at damaged files.
+    """Run a script that reads a file in its own process: some C libraries crash on damaged files.
 
     Args:
         script: a Python file that imports little, reads the file from its standard input, and prints JSON.
         path: the file.
         kind: what it is read as, such as "an image" or "HDF5".
-        arguments: for the script.
-        seconds: after which the process is ended.
+        arguments: further arguments of the script.
+        seconds: time limit, after which the process is ended.
 
     Raises:
         ValueError: the process failed, crashed or took too long; the message names the file.

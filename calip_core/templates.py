@@ -1,12 +1,12 @@
-"""Prompt templates: texts with a place for the class name."""
+"""Prompt templates: texts with a placeholder for the class name."""
 
 
 def check_template(template: str, owner: str = "") -> None:
-    """Refuse a template that does not say where the class name goes, or says it twice.
+    """Refuse a template that does not have exactly one place for the class name.
 
     Args:
         template: the text.
-        owner: whose it is, for the message.
+        owner: the owner of the template, for the message.
 
     Raises:
         ValueError: there is not exactly one ``{}`` in it.

@@ -15,7 +15,7 @@ class ImageTokens:
     """Pooled and spatial features of ``n`` images, all rows of unit length.
 
     Attributes:
-        pooled: F_v of each image, what CLIP itself classifies with.
+        pooled: F_v of each image, the features that CLIP itself classifies with.
         spatial: F_s of each image: ``m = grid[0] * grid[1]`` vectors in the same joint space, row by row of the grid.
         grid: rows and columns of the spatial tokens.
 
@@ -48,7 +48,7 @@ class ImageTokens:
         return ImageTokens(self.pooled.to(target), self.spatial.to(target), self.grid)
 
     def batches(self, size: int | None = None) -> Iterator["ImageTokens"]:
-        """The images in order, at most ``size`` at a time; all at once when left out. No images are no batch."""
+        """The images in order, at most ``size`` at a time; all at once by default. Without images there is no batch."""
         step = size or max(1, len(self))
         for start in range(0, len(self), step):
             yield self[start : start + step]
@@ -69,10 +69,10 @@ class ImageTokens:
 
 @runtime_checkable
 class TokenStream(Protocol):
-    """Tokens that come batch by batch, in memory or from disk; ``ImageTokens`` are such a stream too."""
+    """Tokens read batch by batch, from memory or disk; ``ImageTokens`` is such a stream too."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         ...
 
     def batches(self) -> Iterator[ImageTokens]:

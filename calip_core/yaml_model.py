@@ -1,4 +1,4 @@
-"""YAML files that describe one thing each: read, checked against a model, refused with the file and the field."""
+"""YAML files read and checked against a pydantic model; errors name the file and the field."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from calip_core.reading import reading
 
 MOST_NODES = 100_000
-"""Values in one file. A kilobyte whose aliases stand for lists of aliases could mean more than fits into memory."""
+"""Maximum number of values in a file: a small file with nested aliases could expand beyond the memory."""
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -45,7 +45,7 @@ def read_model(path: Path, model: type[Model], what: str) -> Model:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ValueError: it is no YAML, gives a key twice, or does not fit the model; the message names file and field.
+        ValueError: it is not YAML, repeats a key, or does not fit the model; the message names file and field.
     """
     with reading(path, "YAML"):
         content = yaml.load(_named(path), Loader=_Strict)
@@ -63,7 +63,7 @@ def _named(path: Path) -> io.StringIO:
 
 
 def describe_faults(error: ValidationError, model: type[BaseModel]) -> str:
-    """What a model does not accept, field by field, in words."""
+    """The faults found by a model, field by field, in words."""
     faults = error.errors()
     if faults[0]["loc"] == () and faults[0]["input"] is None:
         needed = (name for name, field in model.model_fields.items() if field.is_required())
@@ -103,7 +103,7 @@ def _unknown_key(place: str, known: list[str]) -> str:
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values that a node means, where an alias counts for all of what it stands for."""
+    """Number of values in a node, with every alias counted in full."""
     if id(node) not in known:
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         below = [part for entry in parts for part in (entry if isinstance(entry, tuple) else (entry,))]
@@ -115,10 +115,10 @@ _INTEGER = "tag:yaml.org,2002:int"
 
 
 class _Strict(yaml.SafeLoader):
-    """Refuses the second of two values with the same key, of which YAML's own loader keeps the last.
+    """Refuses repeated keys, of which YAML's own loader silently keeps the last.
 
-    Only decimal numbers are integers: YAML reads ``010`` as eight and ``1:30`` as ninety. Here they stay text, which a
-    model then refuses.
+    Only decimal numbers are integers: YAML reads ``010`` as eight and ``1:30`` as ninety. Here they remain text, which
+    a model then refuses.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012

@@ -1,6 +1,7 @@
 """The book's API reference, generated: one page per room of the library, every public name with its docstring."""
 
 import ast
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,10 +17,22 @@ Every public name of ``calip_core``, made from the docstrings. Shapes are in the
 ``Float[Tensor, 'n k']`` holds n rows of k numbers. What most readers need can be imported from the package itself:
 {names}.
 
-.. toctree::
-   :maxdepth: 1
+I want to ...
 
-   {rooms}
+- add a head: derive from :py:obj:`Head <calip_core.methods.base.Head>`;
+  :py:obj:`ZeroShot <calip_core.methods.zero_shot.ZeroShot>` is the smallest example.
+- measure my own checkpoint: :py:obj:`load_backbone <calip_core.backbones.loading.load_backbone>` takes its path, and
+  :py:obj:`evaluate <calip_core.evaluation.evaluate.evaluate>` measures it.
+- read features back: :py:obj:`FeatureStore.open <calip_core.features.store.FeatureStore.open>`.
+
+One page per package:
+
+{rooms}
+
+.. toctree::
+   :hidden:
+
+   {pages}
 """
 
 EQUATIONS = {
@@ -56,25 +69,54 @@ def api_pages() -> dict[str, bytes]:
     for package in sorted(_LIBRARY.glob("*/__init__.py")):
         rooms[package.parent.name] = sorted(package.parent.rglob("*.py"))
     names = ", ".join(f":py:obj:`{name} <{place}.{name}>`" for name, place in calip_core._PLACES.items())
-    pages = {"index": _INDEX.format(names=names, rooms="\n   ".join(rooms))}
+    lines = [f"- :doc:`{room}`: {_summary(modules)}" for room, modules in rooms.items()]
+    pages = {"index": _INDEX.format(names=names, rooms="\n".join(lines), pages="\n   ".join(rooms))}
     pages |= {room: _page(room, modules) for room, modules in rooms.items()}
     return {f"api/{name}.rst": text.encode() for name, text in pages.items()}
 
 
 def public_names(module: Path) -> dict[str, str]:
-    """The names that a module defines and that begin without underscore -> how Sphinx is asked to document each."""
+    """The public names that a module defines -> the directives that document them, but for ``{module}`` and ``{name}``.
+
+    Type aliases are shown as written: autodoc would expand them.
+    """
     found = {}
-    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+    body = ast.parse(module.read_text(encoding="utf-8")).body
+    for node, after in zip(body, [*body[1:], ast.Pass()], strict=True):
         match node:
             case ast.FunctionDef(name=name):
-                found[name] = ".. autofunction:: {}"
+                found[name] = ".. autofunction:: {module}.{name}"
             case ast.ClassDef(name=name):
-                found[name] = ".. autoclass:: {}\n   :members:"
+                found[name] = ".. autoclass:: {module}.{name}\n   :members:"
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript() as value) if not name.isupper():
+                found[name] = _alias(value, after)
             case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(ast.Name(id=name), value=value):
                 # The values of other expressions can be long, or differ from machine to machine.
                 short = isinstance(value, ast.Constant | ast.Subscript)
-                found[name] = ".. autodata:: {}" + "\n   :no-value:" * (not short)
+                found[name] = ".. autodata:: {module}.{name}" + "\n   :no-value:" * (not short)
     return {name: directive for name, directive in found.items() if not name.startswith("_")}
+
+
+def _alias(value: ast.expr, after: ast.stmt) -> str:
+    """The directive of a type alias, with the docstring that may follow it."""
+    lines = [".. py:data:: {name}", "   :module: {module}", f"   :value: {_literal(ast.unparse(value))}", ""]
+    match after:
+        case ast.Expr(ast.Constant(str() as text)):
+            lines += [f"   {_literal(line)}" for line in inspect.cleandoc(text).splitlines()]
+    return "\n".join(lines)
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _summary(modules: Sequence[Path]) -> str:
+    """The first line of a package's docstring; a fixed text for the page of the modules outside the packages."""
+    package = modules[0].parent / "__init__.py"
+    if package.parent == _LIBRARY:
+        return "The modules outside the packages: attention, tokens, prompts, metrics, paths and the command."
+    first, *_ = (ast.get_docstring(ast.parse(package.read_text(encoding="utf-8"))) or "").splitlines()
+    return first
 
 
 def _page(room: str, modules: Sequence[Path]) -> str:
@@ -82,13 +124,13 @@ def _page(room: str, modules: Sequence[Path]) -> str:
 
 
 def _module(path: Path) -> Iterator[str]:
-    """A section with the module's docstring and its names; a package has its docstring alone."""
+    """A section with the docstring and the names of a module or package."""
     name = ".".join(part for part in path.relative_to(_LIBRARY).with_suffix("").parts if part != "__init__")
-    if path.name != "__init__.py":
+    if path.parent.parent != _LIBRARY or path.name != "__init__.py":  # a room's own heading is its page's
         yield from [name, "-" * len(name), ""]
     yield from [f".. automodule:: calip_core.{name}", ""]
     for public, directive in public_names(path).items():
-        yield from [directive.format(f"calip_core.{name}.{public}"), ""]
+        yield from [directive.format(module=f"calip_core.{name}", name=public), ""]
         if labels := EQUATIONS.get(f"{name}.{public}"):
             equations = ", ".join(f":eq:`{label}`" for label in labels)
             yield from [f"   Implements equation{'s' * (len(labels) > 1)} {equations}.", ""]

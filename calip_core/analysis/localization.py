@@ -62,7 +62,7 @@ def mean_on_and_off(
     """Mean heat of each image on and off the object, with tokens weighted by their area there.
 
     Returns:
-        On and off, in the unit of ``heat``; NaN where the image has no such area.
+        On and off, in the unit of ``heat``; NaN if the image has no such area.
 
     Raises:
         ValueError: the shapes differ, or the heat is NaN.

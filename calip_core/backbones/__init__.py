@@ -1,4 +1,4 @@
-"""Backbones: CLIPs that give one pooled and many spatial tokens per image, all loaded by ``load_backbone``."""
+"""Backbones: CLIP models that return one pooled and many spatial tokens per image, loaded by ``load_backbone``."""
 
 from typing import TYPE_CHECKING
 

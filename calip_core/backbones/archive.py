@@ -1,9 +1,9 @@
-"""Files that torch wrote, read without running anything that such a file asks for.
+"""Read files written by torch without executing any code from them.
 
-A pickle is a program: it names functions and has them called. Here only a dictionary and a tensor are ever made for it;
-every other name stands for itself as a ``Foreign`` and is never imported, and the instructions of TorchScript archives
-are not looked at. The three formats are the archives of ``torch.save``, those of TorchScript, and the older files of
-``torch.save`` that are a series of pickles with the tensors' bytes behind them.
+A pickle is a program that names functions and calls them. Here only dictionaries and tensors are ever built; every
+other name becomes a ``Foreign`` and is never imported, and the instructions of TorchScript archives are ignored. The
+three formats are the archives of ``torch.save``, those of TorchScript, and the older files of ``torch.save`` that are a
+series of pickles with the tensors' bytes behind them.
 """
 
 import math
@@ -36,7 +36,7 @@ _SERIES = (0x1950A86A20F9469CFC6C, 1001)  # the first two pickles of the older f
 _SCRIPTED = "__torch__."  # how the names of TorchScript's classes begin
 
 Bytes = Callable[[str, int], Tensor]
-"""The bytes of a storage by its key and its size, one-dimensional."""
+"""(key, size) -> the bytes of a storage, one-dimensional."""
 
 
 @dataclass(eq=False, repr=False)
@@ -44,25 +44,25 @@ class Foreign:
     """An object of a class that is not read.
 
     Attributes:
-        name: of its class, or of the function that would make it.
-        state: what the file gives it as attributes.
+        name: name of its class, or of the function that would create it.
+        state: its attributes in the file.
     """
 
     name: str
     state: object = None
 
     def append(self, item: object) -> None:
-        """What the file puts into it as into a list is left out."""
+        """Ignore list items in the file."""
 
     def __setitem__(self, key: object, item: object) -> None:
-        """What the file puts into it as into a dictionary is left out."""
+        """Ignore dictionary items in the file."""
 
 
 def read_torch(path: Path) -> object:
-    """What a file of torch's holds: plain values, containers, tensors on the CPU, and ``Foreign`` for all else.
+    """The content of a file written by torch: plain values, containers, CPU tensors, and ``Foreign`` for all else.
 
     Raises:
-        ValueError: the file is damaged, or none of torch's.
+        ValueError: the file is damaged or was not written by torch.
         OSError: it cannot be opened.
     """
     with reading(path, "a file that torch wrote"), path.open("rb") as file:
@@ -72,7 +72,7 @@ def read_torch(path: Path) -> object:
 
 
 def scripted_tensors(content: object) -> dict[str, Tensor] | None:
-    """The parameters and buffers of a TorchScript module by their names; None where the content is no such module."""
+    """The parameters and buffers of a TorchScript module by name; None if the content is not such a module."""
     if not isinstance(content, Foreign) or not content.name.startswith(_SCRIPTED):
         return None
     return dict(_tensors_below(content, "", set()))
@@ -83,7 +83,7 @@ def _tensors_below(module: Foreign, prefix: str, seen: set[int]) -> Iterator[tup
         return
     seen.add(id(module))
     for name, value in module.state.items():
-        if isinstance(value, Tensor) and name != "attn_mask":  # CLIP's only tensor that is no part of its state
+        if isinstance(value, Tensor) and name != "attn_mask":  # CLIP's only tensor that is not part of its state
             yield f"{prefix}{name}", value
         elif isinstance(value, Foreign):
             yield from _tensors_below(value, f"{prefix}{name}.", seen)
@@ -139,13 +139,13 @@ def _read_series(file: IO[bytes], size: int) -> object:
 
 @dataclass(frozen=True)
 class _Name:
-    """A class or a function that the pickle names: its name, and no more."""
+    """A class or function named in the pickle, represented by its name only."""
 
     full: str
 
 
 class _Reader(pickle._Unpickler):
-    """Python's own unpickler with the instructions that torch's files need; those that act on objects are its own."""
+    """Python's unpickler, with safe replacements for the instructions that act on objects."""
 
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
@@ -155,7 +155,7 @@ class _Reader(pickle._Unpickler):
         self._read_bytes, self._storages = read_bytes, dict[str, Tensor]()
 
     def find_class(self, module: str, name: str) -> _Name:
-        """A name stays a name."""
+        """Return the name without importing it."""
         return _Name(f"{module}.{name}")
 
     def persistent_load(self, pid: object) -> Tensor:
@@ -172,7 +172,7 @@ class _Reader(pickle._Unpickler):
         return self._storages[key].view(dtype)
 
     def _call(self) -> None:
-        """REDUCE and NEWOBJ: a function or a class, called with arguments."""
+        """REDUCE and NEWOBJ: a call of a function or class with arguments."""
         arguments, callee = self.stack.pop(), self.stack[-1]
         if not isinstance(callee, _Name):
             raise pickle.UnpicklingError(f"it calls a {type(callee).__name__}")
@@ -183,7 +183,7 @@ class _Reader(pickle._Unpickler):
         state, owner = self.stack.pop(), self.stack[-1]
         if isinstance(owner, Foreign):
             owner.state = state
-        elif not isinstance(owner, dict):  # attributes of an OrderedDict, such as versions of modules, are left out
+        elif not isinstance(owner, dict):  # attributes of an OrderedDict, such as versions of modules, are ignored
             raise pickle.UnpicklingError(f"it sets attributes of a {type(owner).__name__}")
 
     def _set_item(self) -> None:
@@ -238,7 +238,7 @@ def _made(name: str, arguments: tuple[Any, ...]) -> object:
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """A view of a storage; torch refuses one that reaches beyond it, and one that repeats it would outgrow the file."""
+    """A view of a storage. Torch refuses one that exceeds it, but not one that repeats elements to any size."""
     if math.prod(size) > len(storage):
         raise ValueError(f"a tensor of shape {size} has {len(storage)} numbers")
     return storage.as_strided(size, stride, offset)

@@ -1,4 +1,4 @@
-"""A backbone: pictures and sentences in, unit vectors of one joint space out."""
+"""A backbone: encodes images and texts as unit vectors in a joint space."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -31,32 +31,33 @@ _IMAGES_PER_THREAD = 4
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Texts to the numbers of their byte pairs, without the marks of start and end."""
+    """Encodes texts as the numbers of their byte pairs, without start and end marks."""
 
     def encode(self, text: str, /) -> list[int]:
-        """The numbers of one text."""
+        """Encode one text."""
 
 
 class Backbone:
     """An image encoder with spatial tokens and a text encoder, as ``load_backbone`` returns them.
 
     Attributes:
-        name: what it was loaded by.
-        published_name: the published model that it is; its own name where the weights are nobody's known ones.
+        name: the name that it was loaded by.
+        published_name: name of the published model with these weights; its own name if the weights match no known
+            model.
         embed_dim: width c of the joint space.
         resolution: height and width of the images, in pixels.
         grid: rows and columns of the spatial tokens; m = grid[0] * grid[1].
-        token_space: where the spatial tokens live, "joint" unless it was loaded for the exhibit.
+        token_space: the space of the spatial tokens, "joint" by default (``names.TokenSpace``).
         logit_scale: s, the factor between cosines and CLIP's logits.
-        preprocess: PIL image -> "3 h w", what ``encode_image`` wants.
-        context_length: tokens of the longest text, both marks included.
-        device: where it computes and where results lie.
-        dtype: the weights' format; results are float32.
-        model: the CLIP underneath, prepared for inference.
+        preprocess: PIL image -> "3 h w", the input of ``encode_image``.
+        context_length: maximum number of tokens of a text, including both marks.
+        device: the device of computation and results.
+        dtype: the format of the weights; results are float32.
+        model: the underlying CLIP, prepared for inference.
     """
 
     VERSION: ClassVar[int] = 1
-    """Of the code around the towers, ``precision.prepare`` included: a change that moves a feature raises it."""
+    """Version of the code around the towers and of ``prepare``: increment it when a change alters the features."""
 
     def __init__(
         self,
@@ -96,13 +97,13 @@ class Backbone:
         tokens: TokenSpace = "joint",
         published_name: str | None = None,
     ) -> "Backbone":
-        """Make a backbone of a ``clip.model.CLIP``.
+        """Make a backbone from a ``clip.model.CLIP``.
 
-        The model is taken over: it is prepared for inference in place (``precision.prepare``). Give a
-        ``copy.deepcopy`` of a model that is still being trained.
+        The model is taken over: it is prepared for inference in place (``precision.prepare``). Pass a ``copy.deepcopy``
+        of a model that is still being trained.
 
         Raises:
-            ValueError: precision or kind of tokens is unknown, or the logit scale is infinite, NaN or 0.
+            ValueError: the precision or the token space is unknown, or the logit scale is infinite, NaN or 0.
         """
         device = torch.device(device)
         logit_scale: float = model.logit_scale.detach().exp().item()
@@ -121,20 +122,20 @@ class Backbone:
 
     @property
     def encoder(self) -> str:
-        """The library's code between an image and its tokens, by its stated versions."""
+        """The declared versions of the library's code between an image and its tokens."""
         return f"backbone {self.VERSION}, {type(self._tower).__name__} {self._tower.VERSION}"
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 of the image encoder's parameters and buffers as they compute: names, types, shapes and bytes.
+        """SHA-256 of the image encoder's parameters and buffers as prepared: names, types, shapes and bytes.
 
-        Where it has the exact GELU in place of CLIP's own, that is part of it.
+        If the encoder uses the exact GELU instead of CLIP's own, that is part of the digest.
         """
         return _digest(self.model.visual)
 
     @cached_property
     def text_weights_sha256(self) -> str:
-        """The same of everything but the image encoder."""
+        """SHA-256 of everything but the image encoder."""
         return _digest(self.model, leave_out="visual.")
 
     # Results may feed heads that are trained: inference_mode would forbid that, no_grad does not.
@@ -143,7 +144,7 @@ class Backbone:
         """Pooled and spatial features of preprocessed images: float32 rows of unit length, on ``device``.
 
         Args:
-            images: what ``preprocess`` returns, stacked.
+            images: stacked results of ``preprocess``.
 
         Raises:
             ValueError: there are no images, they are not of this backbone's resolution, or they hold NaN or infinity.
@@ -161,14 +162,14 @@ class Backbone:
         """Features of texts: float32 rows of unit length, on ``device``.
 
         Raises:
-            ValueError: ``prompts`` is a single text, or empty; one of them is no text, is longer than the context, or
-                holds one of the vocabulary's marks.
+            ValueError: ``prompts`` is a single text, or empty; one of them is not a text, is longer than the context,
+                or holds one of the vocabulary's marks.
         """
         features = self._text_features(self.tokenize(prompts).to(self.device))
         return normalize(features.float(), dim=-1)
 
     def tokenize(self, prompts: Iterable[str]) -> Int[Tensor, "p length"]:
-        """Numbers of the byte pairs between the marks of start and end, zeros after; as long as the longest prompt.
+        """Numbers of the byte pairs between the start and end marks, padded with zeros to the longest prompt.
 
         Raises:
             ValueError: as ``encode_text``; the prompt is named.
@@ -216,7 +217,7 @@ class Backbone:
             )
 
     def _check_finite(self, tokens: ImageTokens, images: Tensor) -> None:
-        """NaN in an image reaches its features, so the large input is only searched when something is wrong."""
+        """NaN in an image reaches its features, so the large input is searched only if something is wrong."""
         if tokens.pooled.isfinite().all() and tokens.spatial.isfinite().all():
             return
         bad = torch.nonzero(~images.isfinite().flatten(1).all(dim=1)).flatten().tolist()

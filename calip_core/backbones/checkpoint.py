@@ -1,4 +1,4 @@
-"""The state dict of a CLIP in OpenAI's layout, out of the files that people save it in."""
+"""The state dict of a CLIP in OpenAI's layout, from the usual kinds of files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +17,14 @@ _ALONE = "save its state dict alone, torch.save(model.state_dict(), path)"
 
 
 def clip_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a CLIP by OpenAI's names.
+    """The weights of a CLIP under OpenAI's names.
 
-    They may lie in a dictionary beside other things (``state_dict``, ``model``), and their names may share a beginning
-    (``module.``, ``_orig_mod.``), as training scripts leave them. What is no tensor is left out and never run.
+    They may be nested in a dictionary with other entries (``state_dict``, ``model``), and their names may have a prefix
+    (``module.``, ``_orig_mod.``), as training scripts leave them. Anything that is not a tensor is ignored and never
+    run.
 
     Raises:
-        ValueError: the file is damaged; it holds no CLIP or more than one; or it needs other code than OpenAI's.
+        ValueError: the file is damaged; it holds no CLIP or more than one; or OpenAI's code cannot run it.
     """
     content = read_torch(path)
     content = scripted_tensors(content) or content
@@ -38,7 +39,7 @@ def clip_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _unwrapped(path: Path, content: Mapping[object, object]) -> dict[str, object]:
-    """The one mapping in which a CLIP's first weight lies, by names without what stands before that one's."""
+    """The one mapping that holds a CLIP's first weight, with the prefix of that name removed."""
     places = [("", content), *((f"{key!r} ", value) for key, value in content.items() if isinstance(value, Mapping))]
     found = [
         (place, name.removesuffix(_FIRST), mapping)
@@ -75,7 +76,7 @@ def _check_is_clip(path: Path, entries: Mapping[str, object]) -> None:
 
 
 def _check_runs(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Networks that have CLIP's weights and others, or other ones, for which OpenAI's code has no place."""
+    """Refuse networks with additional or different weights that OpenAI's code does not support."""
     lora = [name for name in weights if "lora_" in name.lower()]
     if lora:
         raise ValueError(

@@ -1,10 +1,9 @@
-"""The one place that imports OpenAI's ``clip``; everything else says
-``from calip_core.backbones.clip_import import clip``.
+"""The only module that imports OpenAI's ``clip``; others use ``from calip_core.backbones.clip_import import clip``.
 
-Two things can go wrong with a plain ``import clip``. The builds on PyPI say ``from pkg_resources import packaging``:
-setuptools dropped that name in version 70 and the whole of ``pkg_resources`` in version 82 (clip's code on GitHub no
-longer asks for it). And the name ``clip`` on PyPI belongs to another project. The first is mended here by lending a
-stand-in for as long as the import takes; the second gets an error that says what to install.
+Two things can go wrong with a plain ``import clip``. The builds on PyPI contain ``from pkg_resources import
+packaging``: setuptools dropped that name in version 70 and the whole of ``pkg_resources`` in version 82 (clip's code on
+GitHub no longer needs it). And the name ``clip`` on PyPI belongs to another project. For the first, a stand-in is
+provided during the import; for the second, the error states what to install.
 """
 
 import importlib
@@ -18,16 +17,16 @@ import packaging.version  # clip uses packaging.version through the name that it
 import torch
 
 ClipModule = Any
-"""A network made of clip's classes: the package has no types."""
+"""A network built from clip's classes; the package has no type annotations."""
 
 _INSTALL = "install OpenAI's package with `pip install clip-anytorch`"
 
 
 def import_clip() -> ModuleType:
-    """OpenAI's ``clip``, whether or not this environment has a ``pkg_resources`` that pleases it.
+    """OpenAI's ``clip``, whether or not this environment has a suitable ``pkg_resources``.
 
     Raises:
-        ImportError: no ``clip`` is installed, or the one that is belongs to another project.
+        ImportError: no ``clip`` is installed, or the installed one belongs to another project.
     """
     try:
         module = importlib.import_module("clip")
@@ -44,7 +43,7 @@ def import_clip() -> ModuleType:
 
 @contextmanager
 def _lent_pkg_resources() -> Iterator[None]:
-    """Put a module with nothing but ``packaging`` in the place of ``pkg_resources``, then restore what was there."""
+    """Replace ``pkg_resources`` by a module that contains only ``packaging``; restore the original afterwards."""
     before = sys.modules.get("pkg_resources")
     stand_in = ModuleType("pkg_resources")
     stand_in.packaging = packaging  # type: ignore[attr-defined]
@@ -58,7 +57,7 @@ def _lent_pkg_resources() -> Iterator[None]:
 
 
 def _check_is_openai(module: ModuleType) -> None:
-    """The three things that this library uses."""
+    """Check for the three names that this library uses."""
     if not all(hasattr(module, name) for name in ("load", "tokenize", "model")) or not hasattr(module.model, "CLIP"):
         raise ImportError(
             f"`import clip` found {module.__file__}, which is not OpenAI's CLIP: uninstall it "
@@ -68,9 +67,9 @@ def _check_is_openai(module: ModuleType) -> None:
 
 
 def reads_short_texts(model: ClipModule) -> bool:
-    """Whether this release of clip encodes texts that are not padded to the whole context: a short one tells.
+    """Whether this release of clip encodes texts that are not padded to the whole context, tested with a short text.
 
-    The question is put apart from the work, so that an error of the work is never taken for the answer.
+    Tested separately, so that an error in actual work is never mistaken for the answer.
     """
     device = next(model.parameters()).device
     try:

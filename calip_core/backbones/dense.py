@@ -1,6 +1,6 @@
-"""One pooled and many spatial features from OpenAI's image encoders, which return the pooled one alone.
+"""One pooled and many spatial features from OpenAI's image encoders, which return only the pooled one.
 
-Neither encoder is rewritten: both run as the package has them, up to the point where they drop the other tokens.
+Neither encoder is reimplemented: both run the package's code up to the point where it drops the other tokens.
 """
 
 import copy
@@ -21,7 +21,7 @@ class DenseTower(Protocol):
     """Pooled and spatial features of images, not of unit length, in the precision of the weights."""
 
     VERSION: ClassVar[int]
-    """Of the tower's code: a change that moves its features raises it, and voids what was encoded with another."""
+    """Version of the tower's code: increment it when a change alters the features, so that they are encoded again."""
     tokens: TokenSpace
     embed_dim: int
     grid: tuple[int, int]
@@ -33,7 +33,7 @@ class DenseTower(Protocol):
 class DenseResNet:
     """A ``clip.model.ModifiedResNet`` whose attention pool gives the output of every query.
 
-    CLIP asks its pool only for the query of the mean token. Here each place of the map asks as well, and every answer
+    CLIP's pool uses only the query of the mean token. Here each place of the map is a query as well, and every output
     goes through the output projection, as in CALIP's released code.
     """
 
@@ -87,7 +87,7 @@ class DenseViT:
 
 
 def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
-    """Wrap the image encoder of a ``clip.model.CLIP``; it shares the encoder's parameters and changes nothing in it.
+    """Wrap the image encoder of a ``clip.model.CLIP``; it shares the encoder's parameters and does not change it.
 
     Args:
         visual: ``model.visual``.
@@ -95,10 +95,10 @@ def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
             the class token in the last attention (ViT), in the joint space as well; "pre_pool" for the features of the
             last layer before the pool (ResNet) or before ``ln_post`` and ``proj`` (ViT), averaged over neighbouring
             channels to the joint width. Those are *not* in the joint space: no loss ever compared them with text, so
-            what such a comparison says has to be measured. They are an exhibit.
+            the meaning of such a comparison has to be measured. They serve for comparison only.
 
     Raises:
-        ValueError: unknown ``tokens``, or an encoder of another class.
+        ValueError: ``tokens`` is unknown, or the encoder has another class.
     """
     check_token_space(tokens)
     if isinstance(visual, clip.model.ModifiedResNet):
@@ -112,7 +112,7 @@ def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
 
 
 def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> Float[Tensor, "n m+1 c"]:
-    """Every output of CLIP's attention pool: first the pooled feature, then one for each place, row by row."""
+    """All outputs of CLIP's attention pool: first the pooled feature, then one per place, row by row."""
     tokens = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
     tokens = tokens + pool.positional_embedding.to(tokens.dtype)
     query, key, value = (
@@ -125,12 +125,12 @@ def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> 
 
 
 def attention_pool_values(pool: ClipModule, places: Float[Tensor, "n m d"]) -> Float[Tensor, "n m+1 c"]:
-    """What CLIP's attention pool would give if every head looked at one token alone: the mean token, then each place.
+    """Output of CLIP's attention pool if every head attended to one token only: the mean token, then each place.
 
     With head h's weights a_hm over the tokens, the pool's output is b + sum_h sum_m a_hm W_h v_hm, where W_h are the
-    head's columns of the output projection, b its bias and v_hm the head's value of token m. One token alone gives
-    z_m = b + sum_h W_h v_hm, so where all heads agree (a_hm = a_m) the output is the mean of the z_m weighted by a_m.
-    After MaskCLIP (Zhou et al., ECCV 2022, arXiv 2112.01071), whose ResNet adds no position to the tokens.
+    head's columns of the output projection, b its bias and v_hm the head's value of token m. One token alone gives z_m
+    = b + sum_h W_h v_hm, so if all heads agree (a_hm = a_m), the output is the mean of the z_m weighted by a_m. After
+    MaskCLIP (Zhou et al., ECCV 2022, arXiv 2112.01071), whose ResNet does not add positions to the tokens.
     """
     tokens = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
     values: Tensor = pool.c_proj(pool.v_proj(tokens + pool.positional_embedding.to(tokens.dtype)))
@@ -138,10 +138,10 @@ def attention_pool_values(pool: ClipModule, places: Float[Tensor, "n m d"]) -> F
 
 
 def attention_values(attention: nn.MultiheadAttention, tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "n m d"]:
-    """What an attention layer would give each token if every head looked at that token alone.
+    """Output of an attention layer for each token if every head attended to that token only.
 
-    In the last block of a ViT this leaves out the residual and the MLP (as ClearCLIP does, arXiv 2407.12442; MaskCLIP
-    keeps both).
+    In the last block of a ViT this omits the residual and the MLP (as ClearCLIP does, arXiv 2407.12442; MaskCLIP keeps
+    both).
     """
     _, _, weight = attention.in_proj_weight.chunk(3)
     bias = None if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)[2]
@@ -152,8 +152,8 @@ def attention_values(attention: nn.MultiheadAttention, tokens: Float[Tensor, "n 
 def attention_pooling(pool: ClipModule) -> Callable[[Float[Tensor, "n m c"]], Float[Tensor, "n c"]]:
     """CLIP's attention pool as a way to pool attended tokens F_s^a, as SuS-X does it (its ``run_calip_baseline.py``).
 
-    The layer expects d channels a place, as the last layer has them; F_s^a has c. Each channel is repeated (see
-    ``average_channels``), where SuS-X regroups channels of the next places instead, which needs d = 2 c.
+    The layer expects d channels per place, as in the last layer; F_s^a has c. Each channel is repeated (see
+    ``average_channels``), whereas SuS-X regroups channels of adjacent places, which requires d = 2 c.
 
     Args:
         pool: the layer, ``backbone.model.visual.attnpool`` of a ResNet; it fixes the number m of places.
@@ -176,13 +176,13 @@ def average_channels(features: Float[Tensor, "n m d"], width: int) -> Float[Tens
 
 
 def _without(module: ClipModule, child: str) -> ClipModule:
-    """The same module (parameters shared) with one child passing its input on; the original keeps that child."""
+    """A copy of the module (sharing parameters) with one child replaced by the identity; the original is unchanged."""
     other = copy.copy(module)
     other._modules = {**module._modules, child: nn.Identity()}
     return other
 
 
 def _square_grid(positional_embedding: Tensor) -> tuple[int, int]:
-    """Rows and columns, from one position a place and one more for the pooled token."""
+    """Rows and columns, given one position per place and one for the pooled token."""
     side = round((len(positional_embedding) - 1) ** 0.5)
     return side, side

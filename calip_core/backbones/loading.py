@@ -1,4 +1,4 @@
-"""Loading a backbone by its name or its file."""
+"""Load a backbone by its name or its file."""
 
 from pathlib import Path
 from typing import get_args
@@ -32,23 +32,23 @@ def load_backbone(
     download_root: str | Path | None = None,
     gelu: Gelu = "quick",
 ) -> Backbone:
-    """Load a CLIP that gives spatial tokens.
+    """Load a CLIP that returns spatial tokens.
 
     Args:
         name: "mini-rn" or "mini-vit" (shipped, no network), one of OpenAI's names such as "RN50" (fetched once, several
             hundred megabytes), "open_clip:MODEL/PRETRAINED" (the ``openclip`` extra), or the path of a checkpoint in
             OpenAI's layout.
-        device: "auto" takes a GPU where there is one; else a name that torch knows.
-        precision: "fp32", "bf16" or "fp16"; "auto" takes what is fast on the device (``precision.choose_dtype``).
+        device: "auto" uses a GPU if there is one; otherwise a torch device name.
+        precision: "fp32", "bf16" or "fp16"; "auto" chooses a fast one for the device (``precision.choose_dtype``).
         tokens: which spatial tokens: "joint", "value" or "pre_pool" (``names.TokenSpace``).
-        download_root: where downloaded weights lie; ``~/.cache/clip`` when left out.
-        gelu: of a checkpoint by its path. OpenAI's models have "quick", and so has every file in their layout unless
-            you say "exact": many later CLIPs were trained with the exact GELU, and their files do not say so. The wrong
-            one costs accuracy without a word.
+        download_root: folder of downloaded weights; ``~/.cache/clip`` by default.
+        gelu: the GELU of a checkpoint given by its path. OpenAI's models use "quick", which is also assumed for every
+            file in their layout unless you pass "exact": many later CLIPs were trained with the exact GELU, but their
+            files do not say so. The wrong one silently lowers accuracy.
 
     Raises:
         ValueError: the name or an option is unknown (the message lists the choices), or the checkpoint is damaged, not
-            a CLIP, or not the one that was published.
+            a CLIP, or differs from the published one.
         FileNotFoundError: the checkpoint file is missing.
         ConnectionError: weights cannot be fetched.
     """
@@ -76,7 +76,7 @@ def load_backbone(
 
 
 def published_model(checkpoint: Path) -> str | None:
-    """The miniature or the model of OpenAI's that a checkpoint is, by its SHA-256; None where it is neither.
+    """Name of the miniature or OpenAI model with a checkpoint's SHA-256; None if there is none.
 
     Raises:
         OSError: the file cannot be read.

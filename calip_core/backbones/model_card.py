@@ -1,4 +1,4 @@
-"""Model cards of the shipped miniatures, and the only way to their weights: through the card's checksum."""
+"""Model cards of the shipped miniatures; their weights are accessed only through the card's checksum."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,7 @@ class Accuracy(BaseModel):
 
 
 class Training(BaseModel):
-    """What the run consisted of and where it ran."""
+    """Settings and hardware of the training run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     data: str
@@ -46,7 +46,7 @@ class Training(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """What a miniature is, how it came to be, how good it is, and which bytes it consists of."""
+    """Description, training, accuracy and checksum of a miniature."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -66,7 +66,7 @@ def load_card(name: str, folder: Path = MINIATURE_DIR) -> ModelCard:
     """The card ``NAME.yaml``.
 
     Raises:
-        FileNotFoundError: there is no such card; the message lists those that are there.
+        FileNotFoundError: there is no such card; the message lists the available ones.
         ValueError: the file does not describe a miniature.
     """
     path = folder / f"{name}.yaml"
@@ -77,18 +77,18 @@ def load_card(name: str, folder: Path = MINIATURE_DIR) -> ModelCard:
 
 
 def save_card(card: ModelCard, path: Path) -> None:
-    """Write the card as YAML, in one move."""
+    """Write the card as YAML, atomically."""
     text = yaml.safe_dump(card.model_dump(), sort_keys=False, allow_unicode=True, width=100)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def checkpoint_path(name: str, folder: Path = MINIATURE_DIR) -> Path:
-    """The weights of a miniature, once their bytes are those that its card describes.
+    """Path of a miniature's weights, after checking them against the card's checksum.
 
     Raises:
-        FileNotFoundError: no card, or no weights beside it.
-        ValueError: the weights are not the card's: truncated, edited or exchanged.
+        FileNotFoundError: the card or the weights are missing.
+        ValueError: the weights do not match the card: they are truncated, edited or exchanged.
     """
     card = load_card(name, folder)
     path = folder / card.file

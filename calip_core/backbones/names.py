@@ -6,22 +6,22 @@ from typing import Literal, get_args
 from calip_core.paths import expanded
 
 TokenSpace = Literal["joint", "value", "pre_pool"]
-"""Which spatial tokens an encoder gives.
+"""Which spatial tokens an encoder returns.
 
-"joint": what CLIP's last attention answers at each place, as CALIP's code takes it. "value": what each place would
-contribute if it alone were attended to, after MaskCLIP (arXiv 2112.01071); in the joint space, too. "pre_pool": the
-features before they get there, as two ports of CALIP take them.
+"joint": the output of CLIP's last attention at each place, as in CALIP's code. "value": the contribution of each place
+if only it were attended to, after MaskCLIP (arXiv 2112.01071); also in the joint space. "pre_pool": the features before
+that attention, as used by two ports of CALIP.
 """
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Gelu = Literal["quick", "exact"]
-"""The nonlinearity of CLIP's transformers: OpenAI's x * sigmoid(1.702 x), or GELU as it is defined."""
+"""The nonlinearity of CLIP's transformers: OpenAI's x * sigmoid(1.702 x), or the exact GELU."""
 
 MINIATURES = ("mini-rn", "mini-vit")
 """The models that this repository trains and ships."""
 OPENAI = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px")
-"""OpenAI's models, as its package lists them."""
+"""OpenAI's models, as listed by its package."""
 OPEN_CLIP = "open_clip:"
-"""How the names of open_clip's models begin."""
+"""Prefix of the names of open_clip's models."""
 
 
 def available_backbones() -> tuple[str, ...]:
@@ -30,11 +30,10 @@ def available_backbones() -> tuple[str, ...]:
 
 
 def check_backbone_name(name: str | Path) -> None:
-    """Refuse what ``load_backbone`` would not know, without loading anything.
+    """Refuse a name that ``load_backbone`` does not know, without loading anything.
 
     Raises:
-        ValueError: the text is neither a known name nor looks like the path of a checkpoint; the message lists the
-            choices.
+        ValueError: the text is neither a known name nor like the path of a checkpoint; the message lists the choices.
     """
     if name in available_backbones() or str(name).startswith(OPEN_CLIP) or isinstance(name, Path):
         return

@@ -1,4 +1,4 @@
-"""Models of the ``open_clip`` package (extra ``openclip``) that have the shape of OpenAI's CLIP."""
+"""Models of the ``open_clip`` package (extra ``openclip``) that have the architecture of OpenAI's CLIP."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from calip_core.backbones.precision import choose_dtype, prepare
 
 
 class OpenClipViT:
-    """open_clip's VisionTransformer: its ``ln_post`` already sees every token, so only ``proj`` is left to apply."""
+    """open_clip's VisionTransformer: it applies ``ln_post`` to every token itself, so only ``proj`` remains."""
 
     VERSION: ClassVar[int] = 1
 
@@ -56,14 +56,14 @@ def load_open_clip(
 ) -> Backbone:
     """Load ``open_clip:MODEL/PRETRAINED``; without ``/PRETRAINED`` the weights are random.
 
-    Names and shapes are checked before anything is fetched, as far as the model's configuration tells.
+    Names and shapes are checked before anything is fetched, as far as the model's configuration allows.
 
     Warns:
         UserWarning: the weights are random.
 
     Raises:
         ImportError: the package is not installed.
-        ValueError: open_clip does not know the name, or the model has another shape than OpenAI's CLIP.
+        ValueError: open_clip does not know the name, or the model's architecture differs from OpenAI's CLIP.
         ConnectionError: the weights cannot be fetched.
     """
     try:
@@ -96,7 +96,7 @@ def load_open_clip(
 
 
 def _check_shape(name: str, config: Mapping[str, Any]) -> None:
-    """SigLIP, CoCa, EVA, ConvNeXt, MobileCLIP and texts read by Hugging Face's models say so in their configuration."""
+    """Refuse SigLIP, CoCa, EVA, ConvNeXt, MobileCLIP and Hugging Face text encoders by their configuration."""
     text = [key for key in config["text_cfg"] if key.startswith("hf_")]
     image = [key for key in config["vision_cfg"] if key.startswith("timm_")]
     whole = [key for key in ("custom_text", "multimodal_cfg") if config.get(key)]
@@ -137,7 +137,7 @@ def _fetching(name: str) -> Iterator[None]:
 
 
 def _tower(name: str, visual: ClipModule, tokens: TokenSpace) -> DenseTower:
-    """The tower for one of open_clip's own encoders; timm's, and those with other poolings, have no such tokens."""
+    """The tower for one of open_clip's own encoders; timm's, and those with other poolings, are refused."""
     from open_clip.modified_resnet import ModifiedResNet
     from open_clip.transformer import VisionTransformer
 

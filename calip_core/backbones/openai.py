@@ -1,6 +1,6 @@
-"""OpenAI's checkpoints, and anyone's in their layout: fetched by name or read from a file, checked, built.
+"""OpenAI's checkpoints, and others in their layout: fetched by name or read from a file, checked, built.
 
-Files are read by ``archive``, which runs nothing: a checkpoint from a stranger cannot run code here.
+Files are read by ``archive``, which executes nothing: an untrusted checkpoint cannot run code.
 """
 
 import os
@@ -20,14 +20,14 @@ from calip_core.reading import reading
 
 
 def download(name: str, root: str | Path | None = None) -> Path:
-    """Path of one of OpenAI's checkpoints, fetched if need be and verified by its SHA-256.
+    """Path of one of OpenAI's checkpoints, fetched if necessary and verified by its SHA-256.
 
     Args:
         name: one of ``clip.available_models()``.
-        root: folder of the files; clip's own, ``~/.cache/clip``, when left out.
+        root: folder of the files; by default clip's own, ``~/.cache/clip``.
 
     Raises:
-        ValueError: the file is not what OpenAI published, and fetching it anew did not help.
+        ValueError: the file differs from the one OpenAI published, even after fetching it again.
         ConnectionError: it cannot be fetched.
         OSError: the folder cannot be written.
     """
@@ -52,16 +52,16 @@ def download(name: str, root: str | Path | None = None) -> Path:
 
 
 def load_clip(path: str | Path, gelu: Gelu = "quick") -> ClipModule:
-    """Build the CLIP whose weights a file holds, in float32 on the CPU, equal to what ``clip.load`` builds.
+    """Build the CLIP whose weights a file holds, in float32 on the CPU, as ``clip.load`` would.
 
     Args:
         path: a TorchScript archive, as OpenAI publishes, or a saved state dict (``checkpoint.clip_weights``).
-        gelu: "exact" for weights that were trained with the exact GELU, which ``clip.load`` cannot build; nothing in
-            a file says so.
+        gelu: "exact" for weights that were trained with the exact GELU, which ``clip.load`` cannot build; files do not
+            record which one was used.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or is not one CLIP.
+        ValueError: the file is damaged, or does not hold exactly one CLIP.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Number formats, and what can be done to a CLIP once, at loading, so that every image costs less."""
+"""Number formats, and one-time optimisations of a CLIP at loading."""
 
 from pathlib import Path
 from typing import get_args
@@ -17,10 +17,10 @@ _CONV_THEN_NORM = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The format of the weights and of the arithmetic inside the encoders; results are float32 in any case.
+    """The format of the weights and of the arithmetic inside the encoders; results are always float32.
 
-    ``auto`` takes float16 on a GPU (OpenAI's own choice), bfloat16 on processors with matrix units for it, else
-    float32. It follows from what the processor has, never from a timing.
+    ``auto`` chooses float16 on a GPU (OpenAI's own choice), bfloat16 on processors with matrix units for it, else
+    float32. The choice depends on the processor's features, never on a timing.
 
     Raises:
         ValueError: the precision is unknown.
@@ -35,11 +35,11 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether this processor has matrix units for bfloat16 (AMX), by the list of its features.
+    """Whether this processor lists matrix units for bfloat16 (AMX) among its features.
 
-    The list decides, never a timing, so that two workers on processors of one kind choose alike. The instructions
-    without such units (AVX512-BF16) do not count: RN50 ran with them at 0.5 times the speed of float32 on a virtual
-    Xeon and at 2 times on an EPYC (``make bench encoding``). Ask for "bf16" there if it is faster.
+    No timing is involved, so workers on identical processors make the same choice. Instructions without such units
+    (AVX512-BF16) do not count: RN50 ran with them at 0.5 times the speed of float32 on a virtual Xeon and at 2 times on
+    an EPYC (``make bench encoding``). Ask for "bf16" there if it is faster.
     """
     try:
         return "amx_bf16" in _CPU_FEATURES.read_text().split()
@@ -48,7 +48,7 @@ def has_fast_bfloat16() -> bool:
 
 
 def prepare(model: ClipModule, device: torch.device, dtype: torch.dtype) -> ClipModule:
-    """Turn a CLIP into its fastest equal for inference, in place.
+    """Optimise a CLIP for inference, in place.
 
     Batch norms are folded into the convolutions before them, which changes results by rounding only; images are laid
     out channels last; weights move to ``device`` and are stored as ``dtype``.

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(status: "Status") -> str:
-    """One line; a second one where a dataset is incomplete."""
+    """One line; a second one if a dataset is incomplete."""
     state = "stand-in" if status.standin and status.state == "complete" else status.state
     found = _counts(status.found) if status.found else "-"
     line = f"{status.name:<22} {state:<11} {found:>21} of {_counts(status.expected):<22}"

@@ -22,7 +22,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Encode each split and print where its features lie."""
+    """Encode each split and print the folder of its features."""
     from calip_core.backbones import load_backbone
     from calip_core.datasets import load_task
     from calip_core.evaluation.evaluate import store_name

@@ -12,7 +12,7 @@ _SECONDS = 0.05
 def wait_for_imports() -> None:
     """Let Ctrl-C wait until no import is running: libraries that are cut short in one fail in ways of their own.
 
-    Nothing changes where Ctrl-C is ignored or handled by somebody else, or outside the main thread.
+    Nothing changes if Ctrl-C is ignored or handled by other code, or outside the main thread.
     """
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:

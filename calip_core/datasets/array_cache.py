@@ -1,4 +1,4 @@
-"""Rendered images and sampled clouds on disk: one ``.npy`` a split, made once, memory-mapped, never half-written."""
+"""Rendered images and sampled clouds on disk: one ``.npy`` file per split, made once and memory-mapped."""
 
 import hashlib
 import json
@@ -21,15 +21,15 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class DamagedCacheError(ValueError):
-    """A cache file is not what was written."""
+    """A cache file differs from what was written."""
 
 
 def fingerprint(parameters: dict[str, Any]) -> str:
     """16 hexadecimal digits that change with the parameters, or with NumPy's version.
 
-    Whoever makes the rows states among the parameters the version of the rules by which they are made
-    (``world.VERSION``, ``pointclouds.VERSION``). NumPy counts as a maker too: its random streams and elementary
-    functions may differ in another version.
+    The parameters must include the version of the rules that produce the rows (``world.VERSION``,
+    ``pointclouds.VERSION``). NumPy's version is included because its random streams and elementary functions may
+    change.
     """
     text = json.dumps([parameters, np.__version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -38,19 +38,19 @@ def fingerprint(parameters: dict[str, Any]) -> str:
 def write_array(
     path: Path, shape: tuple[int, ...], dtype: DTypeLike, batches: Iterator[Shaped[np.ndarray, "_ ..."]]
 ) -> None:
-    """Write batches of rows as one ``.npy`` file that is followed by its SHA-256.
+    """Write batches of rows as one ``.npy`` file followed by its SHA-256.
 
-    ``numpy.load`` reads such a file as any other; the digest at its end shows damage of every kind. Plain writes, not a
-    writable memory map: on a full disk they raise, where the map would end the process.
+    ``numpy.load`` reads such a file normally; the digest at its end reveals any damage. Plain writes are used instead
+    of a writable memory map: on a full disk they raise, whereas the map would end the process.
 
     Args:
-        path: the file to write; it appears when it is whole.
+        path: the file to write; it appears only when complete.
         shape: of the whole array.
         dtype: of its numbers.
-        batches: that many rows in all, in their order.
+        batches: all rows, in order.
 
     Raises:
-        ValueError: the batches hold other rows than ``shape`` and ``dtype`` say.
+        ValueError: the batches do not match ``shape`` and ``dtype``.
         OSError: the folder cannot be written, or the disk is full.
     """
     digest, written = hashlib.sha256(), 0
@@ -71,7 +71,7 @@ def write_array(
 
 
 def map_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Shaped[np.ndarray, "n ..."]:
-    """Map a cache file into memory, after a check of every byte.
+    """Map a cache file into memory, after verifying its checksum.
 
     Raises:
         FileNotFoundError: there is no such file yet.
@@ -98,9 +98,9 @@ def _sha256(array: Shaped[np.ndarray, "n ..."]) -> bytes:
 
 
 class CachedArray:
-    """Reads row number i of a cache file, which is made when the first row is asked for.
+    """Rows of a cache file, which is made when the first row is requested.
 
-    Several processes may ask at once: each then writes a whole file of the same bytes, and the last one stays.
+    Several processes may do so at once: each writes a complete file with the same bytes, and the last one stays.
     """
 
     def __init__(
@@ -113,15 +113,16 @@ class CachedArray:
         batch_size: int = 128,
         doing: str = "rendering",
     ) -> None:
-        """Say what to read, and how to make it.
+        """Store what to read, and how to make it.
 
         Args:
-            path: the cache file; as a function where its name takes work, which is put off until a row is wanted.
+            path: the cache file, or a function that returns it if computing its name is expensive; it is called on
+                first access.
             shape: of the whole array.
-            make: gives rows ``start`` to ``stop``.
+            make: returns rows ``start`` to ``stop``.
             dtype: of its numbers.
             batch_size: rows made at a time.
-            doing: the word that a progress bar shows.
+            doing: label of the progress bar.
         """
         self._where, self._shape, self._make, self._dtype = path, shape, make, np.dtype(dtype)
         self._batch_size, self._doing = batch_size, doing
@@ -141,7 +142,7 @@ class CachedArray:
         return self._array
 
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 of all rows, which are made if need be."""
+        """Hexadecimal SHA-256 of all rows, which are made if necessary."""
         return _sha256(self._rows).hex()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -166,7 +167,7 @@ class CachedArray:
 
 
 class CachedImages(CachedArray):
-    """Images of uint8 "n h w 3", each as a picture."""
+    """Images of uint8 "n h w 3", each returned as a PIL image."""
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class CachedImages(CachedArray):
         render: Callable[[int, int], UInt8[np.ndarray, "_ h w 3"]],
         batch_size: int = 128,
     ) -> None:
-        """As for an array; ``render`` gives images ``start`` to ``stop``."""
+        """As for ``CachedArray``; ``render`` returns images ``start`` to ``stop``."""
         super().__init__(path, shape, render, dtype=np.uint8, batch_size=batch_size)
 
     def __call__(self, index: int) -> Image.Image:

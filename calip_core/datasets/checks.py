@@ -1,4 +1,4 @@
-"""What every task must have, checked without images: splits, class names and templates."""
+"""Checks that every task must pass, without reading images: splits, class names and templates."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ SPLITS = ("train", "val", "test")
 
 
 def check_classnames(classnames: Sequence[str], owner: str) -> None:
-    """Refuse a list of class names that no classifier can be made of.
+    """Refuse a list of class names that cannot make a classifier.
 
     Raises:
         ValueError: the list is empty, or a name is blank.
@@ -25,7 +25,7 @@ def check_templates(templates: Sequence[str], owner: str) -> None:
     """Refuse templates that cannot hold a class name.
 
     Raises:
-        ValueError: the list is empty, or a template has not exactly one ``{}``.
+        ValueError: the list is empty, or a template does not have exactly one ``{}``.
     """
     if not templates:
         raise ValueError(f"{owner}: the list of templates is empty, expected at least one such as 'a photo of a {{}}.'")

@@ -1,4 +1,4 @@
-"""The same labelled pictures, harder to see: controlled changes for asking where a classifier breaks."""
+"""Controlled changes that make labelled pictures harder to recognise, to find where a classifier fails."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Shift = Callable[[Image.Image, Image.Image, float, np.random.Generator], Image.I
 """(picture, another picture of the split, strength, randomness) -> the changed picture, of the same size."""
 
 CELLS = 4
-"""Rows and columns of the cells that ``mixed`` replaces."""
+"""Rows and columns of the grid in which ``mixed`` replaces cells."""
 
 
 def smaller(image: Image.Image, other: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -68,14 +68,14 @@ def shifted(split: Split, name: str, strength: float, seed: int = 0) -> Split:
     """The split with every picture changed, in the same order and with the same labels.
 
     Args:
-        split: labelled pictures; no depth maps of point clouds.
+        split: labelled pictures, but not depth maps of point clouds.
         name: one of ``SHIFTS``.
-        strength: from 0, unchanged, to 1 (not included).
-        seed: of all randomness; a picture's change depends on this and on its number alone.
+        strength: from 0, unchanged, to 1 (excluded).
+        seed: seed of all randomness; a picture's change depends only on it and on the picture's number.
 
     Raises:
-        ValueError: unknown name, a strength outside its range, or a split of point clouds, whose views belong together
-            and reach the encoder without CLIP's preprocessing.
+        ValueError: the name is unknown, the strength is out of range, or the split has point clouds, whose views belong
+            together and reach the encoder without CLIP's preprocessing.
     """
     if name not in SHIFTS:
         raise ValueError(f"shift is {name!r}, expected one of {', '.join(SHIFTS)}")
@@ -87,7 +87,7 @@ def shifted(split: Split, name: str, strength: float, seed: int = 0) -> Split:
             "themselves: a shift changes every picture for itself. Shift a split of an image task instead"
         )
     read = _ShiftedImages(split, SHIFTS[name], strength, seed)
-    # Not the files' alone: a shift may show parts of other pictures, so pixels tell.
+    # The files do not determine them: a shift may show parts of other pictures, so the pixels are the fingerprint.
     return Split(read, split.labels)
 
 

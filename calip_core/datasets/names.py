@@ -1,4 +1,4 @@
-"""Names of tasks, known without loading one: no torch, no image."""
+"""Names of tasks, known without loading one, without torch and without images."""
 
 import os
 from functools import cache
@@ -13,23 +13,23 @@ OFFLINE: dict[str, Kind] = {
     "digits": "images",
     "mini-solids": "clouds",
 }
-"""Tasks that need no files of the reader's, and what they show; the registry has their loaders."""
+"""Tasks that need no files from the user, and what they show; the registry has their loaders."""
 
 FOLDER, POINTS = "folder:", "points:"
-"""How the names of the reader's own images and point clouds begin."""
+"""Prefixes of the names of the user's own images and point clouds."""
 _TEMPLATES = "@"
 
 
 def offline_tasks() -> tuple[str, ...]:
-    """Names of the tasks that need no files of the reader's: they are rendered, or come with installed packages."""
+    """Names of the tasks that need no files from the user: they are rendered or part of installed packages."""
     return tuple(OFFLINE)
 
 
 @cache
 def available_tasks(kind: Kind | None = None) -> tuple[str, ...]:
-    """Names that ``load_task`` knows, of images, of point clouds, or all.
+    """Names that ``load_task`` knows, for images, for point clouds, or both.
 
-    Beside them it takes their aliases, a set of templates behind an @ (``imagenet@80``), and your own images as
+    It also accepts their aliases, a set of templates after an @ (``imagenet@80``), and your own images as
     ``folder:PATH`` or clouds as ``points:PATH``.
     """
     offline = (name for name, shows in OFFLINE.items() if kind in (None, shows))
@@ -48,7 +48,7 @@ def task_kind(name: str) -> Kind:
 
 @cache
 def task_aliases() -> dict[str, str]:
-    """Other names of the datasets on disk, each with the dataset's own."""
+    """Other names of the datasets on disk -> the dataset's own name."""
     return {alias: name for name in disk_datasets() for alias in load_card(name).aliases}
 
 
@@ -66,7 +66,7 @@ def own_name(name: str) -> str:
 def resolve_name(name: str) -> str:
     """A dataset's own name for any of its names: ``"oxford_flowers"`` for ``"flowers102"``.
 
-    A set of templates stays, unless it is the one that the dataset has anyway: ``imagenet@7`` is ``imagenet``.
+    A set of templates is kept, unless it is the dataset's default: ``imagenet@7`` is ``imagenet``.
 
     Raises:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
@@ -80,16 +80,16 @@ def resolve_name(name: str) -> str:
 
 
 def split_template_set(name: str) -> tuple[str, str | None]:
-    """A dataset's name and the set of templates that was asked for: ``("imagenet", "80")`` of ``imagenet@80``.
+    """A dataset's name and the requested set of templates: ``("imagenet", "80")`` for ``imagenet@80``.
 
-    A reader's own folder, which may have an @ in its path, is one name.
+    A user's own folder, which may have an @ in its path, is not split.
     """
     base, found, template_set = name.partition(_TEMPLATES)
     return (base, template_set) if found and not name.startswith((FOLDER, POINTS)) else (name, None)
 
 
 def check_task_name(name: str) -> None:
-    """Refuse what ``load_task`` would not know, without loading anything.
+    """Refuse a name that ``load_task`` does not know, without loading anything.
 
     Raises:
         ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.

@@ -1,4 +1,4 @@
-"""Tasks by name: the loader of each."""
+"""Loaders of all tasks, by name."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -36,17 +36,17 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
 
     Args:
         name: one of ``available_tasks()`` or an alias, ``imagenet@80`` for another set of templates; ``folder:PATH``
-            for images of your own in one sub-folder a class, ``points:PATH`` for meshes and point clouds.
+            for your own images in one sub-folder per class, ``points:PATH`` for meshes and point clouds.
         root: the folder above the datasets' folders (by default ``$CALIP_DATA``, else ``data/datasets``); for generated
-            images, where they are kept (by default the user's cache); where a relative ``folder:PATH`` starts (by
-            default the working folder).
-        options: of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test": 100}`` for
-            the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its kin, if the name has none; for point
-            clouds, whose images are depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``,
-            ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
+            images, the folder that caches them (by default in the user's cache); for a relative ``folder:PATH``, the
+            folder that it starts from (by default the working folder).
+        options: options of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test":
+            100}`` for the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its variants, if the name has
+            none; for point clouds, whose images are depth maps, the fields of ``Projection``: ``views``, ``points``,
+            ``turn``, ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
-        ValueError: the name is unknown, the images do not make a task or are damaged, or a dataset is incomplete.
+        ValueError: the name is unknown, the images do not form a task or are damaged, or a dataset is incomplete.
         TypeError: this task has no such option.
         OSError: files are missing or cannot be opened.
     """
@@ -84,7 +84,7 @@ def _load_cloud_views(name: str, base: Path | None, options: dict[str, Any]) -> 
     fields = inspect.signature(Projection).parameters
     _check_options(name, options, [*fields, *(option for option in ours if option not in fields)])
     projection = Projection(**{key: value for key, value in options.items() if key in fields})
-    known = asdict(projection) | options  # both need the number of points and the seed: meshes are sampled
+    known = asdict(projection) | options  # both need the number of points and the seed, because meshes are sampled
     clouds = loader(**{key: known[key] for key in ours if key in known})
     return view_task(clouds, projection, base if name in _OFFLINE_CLOUDS else None)
 

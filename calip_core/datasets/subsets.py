@@ -1,4 +1,4 @@
-"""Some images of a split as a split of their own: as they are, in augmented views, blurred, or as whole clouds."""
+"""Subsets of a split: unmodified images, augmented views, blurred images, or whole clouds."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from torchvision.transforms.functional import gaussian_blur
 from calip_core.datasets.task import Preprocess, Split
 
 VERSION = 1
-"""Of the rules for augmented and blurred images: a change that moves their pixels raises it."""
+"""Version of the rules for augmented and blurred images: increment it when a change alters their pixels."""
 
 CROP = (0.5, 1.0)
-"""Share of the area that an augmented view keeps, as in Tip-Adapter's code."""
+"""Range of the share of the area that an augmented view keeps, as in Tip-Adapter's code."""
 
 _SHAPE = (3 / 4, 4 / 3)  # width over height of a crop
 _TRIES = 10
@@ -26,14 +26,14 @@ Box = tuple[int, int, int, int]
 
 
 def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
-    """A random crop by the rule of torchvision's ``RandomResizedCrop``, drawn from a generator of one's own.
+    """A random crop by the rule of torchvision's ``RandomResizedCrop``, drawn from a given generator.
 
-    torchvision draws from torch's global generator, which threads that decode side by side would share.
+    torchvision uses torch's global generator, which parallel decoding threads would share.
 
     Args:
-        rng: from which all numbers come.
-        width: of the image, in pixels.
-        height: of the image, in pixels.
+        rng: source of all random numbers.
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
     """
     for _ in range(_TRIES):
         area = width * height * rng.uniform(*CROP)
@@ -42,7 +42,7 @@ def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
         if 0 < w <= width and 0 < h <= height:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             return left, top, left + w, top + h
-    # No crop of these shapes fits: the largest one in the middle.
+    # No such crop fits: use the largest central one.
     w, h = min(width, round(height * _SHAPE[1])), min(height, round(width / _SHAPE[0]))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
@@ -50,7 +50,7 @@ def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
 
 @dataclass(frozen=True)
 class _Views:
-    """Reads images of a split, each in some views."""
+    """Reads images of a split, each in one or several views."""
 
     split: Split
     indices: tuple[int, ...]
@@ -70,24 +70,24 @@ def _augmented(image: Image.Image, seed: tuple[int, ...]) -> Image.Image:
 
 
 class ImageSubset(Split):
-    """Some images of a split, each as it is or in several augmented views: random crops, half of them mirrored.
+    """Some images of a split, each unmodified or in several augmented views: random crops, half of them mirrored.
 
     Attributes:
         views: rows of each drawn image.
     """
 
     def __init__(self, split: Split, indices: Sequence[int], augmentations: int = 0, seed: int = 0) -> None:
-        """Say which images.
+        """Select the images.
 
         Args:
             split: a split of images.
             indices: numbers of images in it.
-            augmentations: views of each; 0 takes the image as it is.
-            seed: of crops and mirrorings; view v of image i depends on (seed, i, v) alone.
+            augmentations: number of views of each image; 0 uses the unmodified image.
+            seed: seed of crops and mirrorings; view v of image i depends only on (seed, i, v).
         """
         views, drawn = max(1, augmentations), [int(i) for i in indices]
         change = f"{augmentations} views of {drawn} by seed {seed}, rule {VERSION}" if augmentations else f"{drawn}"
-        untouched = split.paths is not None and not augmentations  # contents of files say which were drawn
+        untouched = split.paths is not None and not augmentations  # the files' contents identify the drawn images
         super().__init__(
             _Views(split, tuple(drawn), augmentations, seed),
             np.repeat(split.labels[drawn], views),
@@ -101,7 +101,7 @@ class CloudSubset(Split):
     """Some clouds of a split of views, each with all its views."""
 
     def __init__(self, split: Split, indices: Sequence[int]) -> None:
-        """Say which: numbers of images in the split, the views of a cloud together."""
+        """Select the clouds by the numbers of their images in the split, with the views of a cloud together."""
         self._split, self._indices = split, [int(i) for i in indices]
         identity = split.derived_identity(f"images {self._indices}")
         super().__init__(self._picture, split.labels[self._indices], views=split.views, identity=identity)
@@ -111,7 +111,7 @@ class CloudSubset(Split):
         return self._split[self._indices[row]][0]
 
     def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
-        """As the split gives it."""
+        """Same as the split's input."""
         return self._split.encoder_input(self._indices[index], preprocess, resolution)
 
 
@@ -130,7 +130,7 @@ class _Blur:
 
 
 class _Blurred(Split):
-    """Pictures are blurred as they are; of depth maps, what the encoder takes is blurred."""
+    """Pictures are blurred directly; for depth maps, the encoder's input is blurred."""
 
     def __init__(self, split: Split, radius: float) -> None:
         identity = split.derived_identity(f"blurred {radius}, rule {VERSION}")
@@ -147,12 +147,12 @@ class _Blurred(Split):
 
 
 def blurred(split: Split, radius: float) -> Split:
-    """The same things in the same order, out of focus; views of clouds stay together.
+    """The same items in the same order, blurred; views of clouds stay together.
 
     Args:
         split: labelled images, or views of clouds.
-        radius: standard deviation of a Gaussian, in pixels of the image, for views of clouds in pixels of what the
-            encoder takes; 0 gives the split itself.
+        radius: standard deviation of a Gaussian, in pixels of the image, or of the encoder's input for views of clouds;
+            0 returns the split itself.
 
     Raises:
         ValueError: the radius is negative or not finite.

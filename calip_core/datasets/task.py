@@ -1,4 +1,4 @@
-"""A task: the classes, the prompt templates and the labelled images that a classifier is tried on."""
+"""A task: the classes, the prompt templates and the labelled images that a classifier is evaluated on."""
 
 import warnings
 from collections import Counter
@@ -17,24 +17,23 @@ from calip_core.datasets.cards import CARD_DIR, Card
 from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
-"""A backbone's way from a picture to what its image encoder takes."""
+"""A backbone's preprocessing of a picture for its image encoder."""
 
 Identity = str | Callable[[], str]
-"""A text that changes when certain images or clouds do; as a function where telling takes work."""
+"""A fingerprint of certain images or clouds, or a function that returns it if computing it is expensive."""
 
 
 class Split(Dataset[tuple[Image.Image, int]]):
-    """Labelled images in a fixed order; an image is decoded when it is asked for.
+    """Labelled images in a fixed order, decoded on access.
 
-    What its images are follows from the content of ``paths`` and from ``identity``, or, where it has neither, from
-    their pixels.
+    Its images are determined by the content of ``paths`` and by ``identity``, or, if it has neither, by their pixels.
 
     Attributes:
-        labels: the class number of every image, known without decoding one.
-        views: how many consecutive images show one thing, which is drawn, classified and counted as one.
-        paths: the image files in the split's order; None where images are rendered and no file is theirs alone.
+        labels: the class number of every image, known without decoding.
+        views: number of consecutive images of one item; they are drawn, classified and counted together.
+        paths: the image files in the split's order; None if images do not have files of their own.
         depth_maps: whether the images are depth maps, which reach an encoder without CLIP's preprocessing. Their
-            pictures are for people: augmenting or distorting those would change nothing that an encoder sees.
+            pictures are only for display: augmenting or distorting them would not change the encoder's input.
     """
 
     depth_maps: bool = False
@@ -48,14 +47,14 @@ class Split(Dataset[tuple[Image.Image, int]]):
         paths: Sequence[Path] | None = None,
         identity: Identity | None = None,
     ) -> None:
-        """Join images and labels.
+        """Combine images and labels.
 
         Args:
-            read: gives image number 0 .. n-1 in RGB. It can be pickled, so that worker processes can read too.
+            read: returns image number 0 .. n-1 in RGB. It must be picklable, so that worker processes can read too.
             labels: class numbers from 0.
             views: consecutive images per thing.
-            paths: the files of the images, if they have some.
-            identity: what the images depend on beside those files.
+            paths: the files of the images, if any.
+            identity: a fingerprint of everything besides those files that determines the images.
         """
         self._read = read
         self.labels: Int64[np.ndarray, " n"] = np.asarray(labels, dtype=np.int64)
@@ -63,21 +62,21 @@ class Split(Dataset[tuple[Image.Image, int]]):
 
     @cached_property
     def identity(self) -> str | None:
-        """A text that changes when what the images depend on beside the content of ``paths`` does; None: nothing."""
+        """A fingerprint of everything besides the files that determines the images, or None."""
         return self._identity() if callable(self._identity) else self._identity
 
     def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
-        """What an image encoder takes for one image.
+        """The image encoder's input for one image.
 
         Args:
-            index: of the image.
-            preprocess: the backbone's, which turns a picture into what the backbone takes.
-            resolution: height and width that the backbone takes, in pixels.
+            index: number of the image.
+            preprocess: the backbone's preprocessing, which turns a picture into the encoder's input.
+            resolution: height and width of the encoder's input, in pixels.
         """
         return preprocess(self[index][0])
 
     def derived_identity(self, change: str) -> Callable[[], str] | None:
-        """The identity of a split whose images follow from this one's by ``change``; None where pixels have to tell."""
+        """The identity of a split whose images result from this one's by ``change``; None if it has none."""
         return None if self.paths is None and self._identity is None else partial(_changed, self, change)
 
     def __len__(self) -> int:
@@ -99,28 +98,27 @@ def _changed(split: Split, change: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a benchmark asks: which of ``classnames`` does each image of ``splits["test"]`` show?
+    """A classification benchmark: which of ``classnames`` does each image of ``splits["test"]`` show?
 
     Attributes:
-        name: what ``load_task`` was given.
-        title: for headings and tables.
-        classnames: the name of class 0, 1, ... as it stands in a prompt. Two classes may share a name (ImageNet's own
-            list has such pairs): that is legal and gives a ``UserWarning``, since no prompt can tell them apart.
+        name: the name given to ``load_task``.
+        title: title for headings and tables.
+        classnames: the names of class 0, 1, ... as used in prompts. Two classes may share a name (ImageNet's own list
+            has such pairs): that is allowed with a ``UserWarning``, since no prompt can distinguish them.
         templates: prompts with one ``{}`` where the class name goes.
         splits: ``"train"``, ``"val"`` and ``"test"``.
-        licence: of the images.
+        licence: licence of the images.
         source: where the images come from.
         citation: key in the book's bibliography, if there is a publication.
-        split_source: what cut the images into splits, as a result's record repeats it: a split file, official lists,
-            or a rule.
-        standin: whether this is a stand-in of procedural pictures, whose results say only that the pipeline runs.
-        view_set: from where point clouds are looked at, where the images are depth maps of clouds; else None. Then
-            ``splits[...].views`` consecutive images belong to one cloud.
-        projection: for such a task, how clouds become images, in words.
+        split_source: the source of the splits, as stated in records: a split file, official lists, or a rule.
+        standin: whether this is a stand-in of procedural pictures, whose results only show that the pipeline runs.
+        view_set: the view set, if the images are depth maps of point clouds; else None. ``splits[...].views``
+            consecutive images then belong to one cloud.
+        projection: for such a task, a description of how clouds become images.
 
     Raises:
-        ValueError: no classes, an empty class name, no templates, a template without exactly one ``{}``, other splits,
-            or a label that is no class.
+        ValueError: there are no classes or templates, a class name is empty, a template does not have exactly one
+            ``{}``, the splits differ from those three, or a label is not a class.
     """
 
     name: str
@@ -154,7 +152,7 @@ class Task:
 
     @classmethod
     def from_card(cls, card: Card, splits: dict[str, Split], classnames: tuple[str, ...] | None = None) -> "Task":
-        """The task that a card describes, with the given images.
+        """Make the task that a card describes, with the given images.
 
         Args:
             card: the dataset's card.

@@ -1,4 +1,4 @@
-"""``evaluate()``: the only thing that measures. A task, a backbone, a head and a protocol become a record."""
+"""``evaluate()``, the single entry point for measurements: task, backbone, head and protocol become a record."""
 
 import hashlib
 import time
@@ -45,11 +45,11 @@ from calip_core.paths import printable
 from calip_core.tokens import CalipLogits, ImageTokens
 
 Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
-"""One row of logits per view -> one row per thing: per image, or per point cloud."""
+"""One row of logits per view -> one row per item: per image, or per point cloud."""
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 _SEEN_BY: Mapping[Protocol, LabelsSeen] = {"validation": "validation", "oracle": "test", "published": "unknown"}
-_FIXED_IS_FROM = "imagenet"  # for which CALIP's default pair is no blind choice
+_FIXED_IS_FROM = "imagenet"  # for which CALIP's default pair is not a blind choice
 
 
 def evaluate(
@@ -80,33 +80,34 @@ def evaluate(
         task: the classes, the prompts and the images.
         backbone: the frozen CLIP.
         method: the head, one of ``METHODS``.
-        protocol: where hyperparameters come from. "fixed" is one rule for all datasets; "published" takes the values
-            published for this dataset; "validation" chooses on the validation split (with ``shots``, on
-            ``min(shots, 4)`` images per class of it); "label-free" chooses by predictions alone; "oracle" chooses on
-            the *test* labels, which is no result but a bound on what choosing could gain.
+        protocol: the source of the hyperparameters. "fixed" is one rule for all datasets; "published" takes the values
+            published for this dataset; "validation" chooses on the validation split (with ``shots``, on ``min(shots,
+            4)`` images per class of it); "label-free" chooses by predictions alone; "oracle" chooses on the *test*
+            labels, which is not a result but a bound on what choosing could gain.
         shots: labelled images per class to learn from. 0 for zero-shot heads, which refuse any other number.
-        seed: draws the support set, the test images of a limit, first weights and the order of a stream.
+        seed: seed of the support set, the test images of a limit, the initial weights and the order of a stream.
         limit: at most this many test images, and without shots as many validation images; all by default.
-        options: of the head; they go before the protocol's values. ``METHODS[method].Options`` lists them.
-        augmentations: augmented views per support image; 0 takes the image as it is.
-        nested: make smaller support sets lie inside larger ones, unlike CoOp's.
-        short: what to do with a class of fewer images than ``shots``: "error", "take" or "repeat".
+        options: options of the head; they take precedence over the protocol's values. ``METHODS[method].Options`` lists
+            them.
+        augmentations: augmented views per support image; 0 uses the unmodified image.
+        nested: make smaller support sets subsets of larger ones, unlike CoOp's.
+        short: how to handle a class with fewer images than ``shots``: "error", "take" or "repeat".
         view_weighting: for point clouds, the weights of the views: "uniform", "published", or "searched" for CLIP's own
             logits on the labels that the protocol may see, before the head is fitted.
         criterion: of the label-free protocol, one of ``selection.CRITERIA``.
         grid: pairs of blend weights for CALIP to choose from; the released code's by default.
-        batch_size: images at once for a head that sees a batch; the whole split by default.
-        features: folder of the feature stores; in the user's cache by default.
-        keep_hits: whether the record says which images were right.
-        control_repeats: permutations for the control of CALIP's oracle.
+        batch_size: images per batch for a head that sees a batch; the whole split by default.
+        features: folder of the feature stores; a folder in the user's cache by default.
+        keep_hits: whether the record stores which images were classified correctly.
+        control_repeats: number of permutations for the control of CALIP's oracle.
         progress: whether to show progress bars.
 
     Returns:
         The record of this setting.
 
     Raises:
-        ValueError: a name is unknown, an option is out of range, the head cannot be asked this way, a split that is
-            needed has no images, or nothing is published for this setting.
+        ValueError: a name is unknown, an option is out of range, this head does not support the setting, a required
+            split has no images, or nothing is published for this setting.
         TypeError: the head has no such option, or the task or the backbone is given by its name.
         OSError: an image cannot be read, or features cannot be written.
     """
@@ -157,7 +158,7 @@ class Evaluation:
     Attributes:
         data: the test images and the support set.
         encoder: the backbone.
-        head: not fitted yet.
+        head: the unfitted head.
     """
 
     def __init__(self, question: Question) -> None:
@@ -174,7 +175,7 @@ class Evaluation:
 
     @cached_property
     def key(self) -> str:
-        """The key of the record that ``run`` will give."""
+        """The key of the record that ``run`` will return."""
         question = self._question
         options = self._options
         return setting_key(self.data, self.encoder, question.method, options, self._asked, question.seed)
@@ -229,7 +230,7 @@ class Evaluation:
         return text_features(question.backbone, task.classnames, task.templates, root=root)
 
     def _judge(self, bench: Bench, test: Stream) -> Stream | None:
-        """The labelled images that anything may be chosen on. Test labels go to the oracle alone."""
+        """The labelled images available for choosing. Only the oracle gets test labels."""
         if self._asked.protocol == "validation":
             return bench.stream(self._planned_validation())
         return bench.stream(self._test) if self._asked.protocol == "oracle" else None
@@ -247,7 +248,7 @@ class Evaluation:
         return view_weights.uniform(task.splits["test"].views)
 
     def _fit(self, bench: Bench, judge: Stream | None, test: Stream, fuse: Fuse) -> float:
-        """Fit the head; returns the seconds that took, encoding excluded."""
+        """Fit the head; return the duration in seconds, excluding encoding."""
         head = self.head
         head.fuse, head.features_of = fuse, self._question.backbone.name
         if isinstance(head, Calip):
@@ -265,7 +266,7 @@ class Evaluation:
     def _hits(
         self, bench: Bench, test: Stream, fuse: Fuse
     ) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
-        """Which things the head and zero-shot CLIP get right."""
+        """Which items the head and zero-shot CLIP classify correctly."""
         hits, clip_hits, start = [], [], 0
         for pooled, logits in self._answers(test):
             clip, own = fuse(bench.clip(pooled)), fuse(logits)
@@ -276,7 +277,7 @@ class Evaluation:
         return np.concatenate(hits), np.concatenate(clip_hits)
 
     def _answers(self, test: Stream) -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
-        """Images in the split's order, part by part, with the head's logits."""
+        """Images in the split's order, in batches, with the head's logits."""
         head, question = self.head, self._question
         if head.sees not in ("batch", "stream"):
             for tokens in test.batches(spatial=head.reads_spatial):
@@ -364,7 +365,7 @@ class Evaluation:
         )
 
     def _labels_seen(self, chose: bool) -> LabelsSeen:
-        """What the choice of hyperparameters and view weights has seen; a head with nothing to choose sees nothing."""
+        """What the choice of hyperparameters and view weights has seen; a head with nothing to choose sees none."""
         question, protocol = self._question, self._asked.protocol
         if self._asked.view_weighting == "published":
             return "test"
@@ -387,7 +388,7 @@ class Evaluation:
     ) -> ScorePart:
         test = mcnemar(hits, clip_hits)
         interval = wilson_interval(int(hits.sum()), len(hits))
-        # CLIP gains nothing over itself, on these images or on any.
+        # CLIP has no gain over itself, on these images or on any.
         itself = self._question.method == "zero_shot"
         gain = Interval(0.0, 0.0) if itself else paired_interval(test.only_a, test.only_b, len(hits))
         return ScorePart(
@@ -408,7 +409,7 @@ class Evaluation:
         )
 
     def _control(self, test: Stream, fuse: Fuse, repeats: int) -> dict[str, Any]:
-        """For CALIP's oracle: what its search gains where the attended terms are those of other images."""
+        """For CALIP's oracle: the gain of its search if the attended terms belong to other images."""
         head, question = self.head, self._question
         if self._asked.protocol != "oracle" or not isinstance(head, Calip):
             return {}
@@ -436,12 +437,12 @@ class Evaluation:
 
 
 def store_name(task: Task, part: str) -> str:
-    """The name of a feature store: of the dataset, as other prompts have the same images, and of the part."""
+    """The name of a feature store: the dataset, because other prompts share its images, and the part."""
     return f"{split_template_set(task.name)[0]}-{part}"
 
 
 def _fusion(weights: ViewWeights | None) -> Fuse:
-    """The weighted mean over a cloud's views, which keeps the logits' scale; for images nothing."""
+    """The weighted mean over a cloud's views, which keeps the logits' scale; the identity for images."""
     if weights is None:
         return lambda logits: logits
     shares = weights.weights / weights.weights.sum()

@@ -1,4 +1,4 @@
-"""What an evaluation asks: the setting as the caller gave it, checked before anything is encoded."""
+"""The setting of an evaluation as given by the caller, checked before anything is encoded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Question:
 
     @property
     def asked(self) -> Asked:
-        """The part of the setting that says how hyperparameters are chosen."""
+        """The part of the setting that states how hyperparameters are chosen."""
         return Asked(
             protocol=self.protocol,
             criterion=self.criterion if self.protocol == "label-free" else None,
@@ -55,7 +55,7 @@ class Question:
         )
 
     def recipe(self) -> Recipe:
-        """The hyperparameters that the protocol gives, and where they come from."""
+        """The hyperparameters given by the protocol, and their source."""
         if self.protocol == "fixed":
             return self.head_class.fixed(self.shots)
         if self.protocol == "published":
@@ -66,7 +66,7 @@ class Question:
         return self.head_class.choosing(self.shots)
 
     def make_head(self, recipe: Recipe) -> Head:
-        """The head with the caller's options, the recipe's, and what every evaluation knows."""
+        """The head with the caller's options, the recipe's, and the shared arguments."""
         known = {
             "logit_scale": self.backbone.logit_scale,
             "seed": self.seed,
@@ -80,11 +80,11 @@ class Question:
         return make_method(self.method, **{**known, **recipe.options, **self.options})
 
     def check(self) -> None:
-        """Refuse what cannot be measured.
+        """Refuse a setting that cannot be measured.
 
         Raises:
             TypeError: a task or a backbone is given by its name.
-            ValueError: a name is unknown, the head cannot be asked this way, or a split that is needed has no images.
+            ValueError: a name is unknown, this head does not support the setting, or a required split has no images.
         """
         for kind, value in (("task", self.task), ("backbone", self.backbone)):
             if isinstance(value, str):

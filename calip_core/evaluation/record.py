@@ -1,7 +1,7 @@
 """The record of one evaluation: a score, and everything that it depends on.
 
 A ``Record`` has six parts: the data, the encoder, the head, the choice of its hyperparameters, the score, and the run.
-Its ``key`` alone says which records measure the same setting.
+Its ``key`` alone identifies records of the same setting.
 """
 
 import base64
@@ -20,12 +20,12 @@ from calip_core.evaluation.support_sets import Short
 from calip_core.methods.base import Sees
 
 ViewWeighting = Literal["uniform", "published", "searched"]
-"""Where the weights of a cloud's views come from; "searched" uses the labels that the protocol may see."""
+"""The source of the weights of a cloud's views; "searched" uses the labels that the protocol may see."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
 SCHEMA: Literal[5] = 5
-"""The number of the format below. It grows whenever a field is added or changes its meaning."""
+"""Version of the format below: increment it when a field is added or changes its meaning."""
 
 
 class _Part(BaseModel):
@@ -38,9 +38,9 @@ class SupportPart(_Part):
     Attributes:
         shots: images per class.
         image_set: SHA-256 of the images and their labels.
-        augmentations: augmented views per image; 0 means the image as it is.
-        nested: whether smaller support sets lie inside larger ones. CoOp's do not.
-        short: what was done with classes of fewer images than ``shots``.
+        augmentations: augmented views per image; 0 means the unmodified image.
+        nested: whether smaller support sets are subsets of larger ones. CoOp's are not.
+        short: how classes with fewer images than ``shots`` were handled.
     """
 
     shots: int = Field(ge=1)
@@ -51,20 +51,21 @@ class SupportPart(_Part):
 
 
 class DataPart(_Part):
-    """What was asked, and of which images.
+    """The task and the images.
 
     Attributes:
         task: the task's name.
         split: always "test".
-        split_source: what cut the data into train, validation and test.
+        split_source: the source of the split into train, validation and test.
         standin: whether procedural pictures stood in for the dataset's own images.
-        images: how many test images were classified; of point clouds, how many clouds.
-        classes: how many classes there are.
-        limit: the number of test images that was asked for, drawn by the seed; None for the whole split.
-        image_set: SHA-256 of the test images' contents and labels. Records of one set compare image by image.
+        images: number of classified test images, or of point clouds.
+        classes: number of classes.
+        limit: the requested number of test images, drawn by the seed; None for the whole split.
+        image_set: SHA-256 of the test images' contents and labels. Records with the same set can be compared image by
+            image.
         class_names: SHA-256 of the class names, in their order.
-        templates: the prompts that the names were put into.
-        projection: for point clouds, how they became images; None for images.
+        templates: the prompt templates.
+        projection: for point clouds, how they were projected; None for images.
         support: the support set; None for zero-shot heads.
     """
 
@@ -86,10 +87,10 @@ class EncoderPart(_Part):
     """The frozen CLIP.
 
     Attributes:
-        backbone: its name; of a checkpoint whose bytes are a published model's, that model's name.
-        weights: SHA-256 of the image encoder's weights. A name such as mini-rn can change its weights.
-        tokens: which spatial tokens it gives.
-        precision: in which number format it computes, and on what kind of device.
+        backbone: its name; for a checkpoint identical to a published model, that model's name.
+        weights: SHA-256 of the image encoder's weights. The weights behind a name such as mini-rn can change.
+        tokens: which spatial tokens it returns.
+        precision: the number format and the kind of device that it computes on.
     """
 
     backbone: str
@@ -103,13 +104,13 @@ class HeadPart(_Part):
 
     Attributes:
         method: its name in ``METHODS``.
-        options: everything that it was made with, as JSON values.
-        sees: what it looks at beside the one image.
-        batch_size: for a head that sees a batch, how many images at once; None for the whole split.
-        recipe: in words, where options come from that the caller did not give.
-        parameters: how many numbers the fit has found, text features excluded.
-        fit_seconds: of the fit alone, encoding excluded.
-        samples_per_second: rows per second that went forward and back in training; None where nothing is trained.
+        options: all options that it was made with, as JSON values.
+        sees: what data it uses besides the image being classified.
+        batch_size: for a head that sees a batch, images per batch; None for the whole split.
+        recipe: description of the source of the options that the caller did not give.
+        parameters: number of values found by the fit, excluding text features.
+        fit_seconds: duration of the fit, excluding encoding.
+        samples_per_second: rows trained on per second; None if nothing is trained.
     """
 
     method: str
@@ -128,13 +129,13 @@ class ChoicePart(_Part):
     Attributes:
         protocol: "fixed", "published", "validation", "oracle" or "label-free". "oracle" has seen test labels.
         chosen_by: the criterion or source of the hyperparameters, in words.
-        chosen_on: how many images they were chosen on; 0 where none was looked at.
-        labels_seen: which labels the choice has seen, the choice of published view weights included.
-        criterion: of the label-free protocol; None for the others.
+        chosen_on: number of images that they were chosen on; 0 if none.
+        labels_seen: which labels the choice has seen, including the choice of published view weights.
+        criterion: criterion of the label-free protocol; None for other protocols.
         grid: the weights that were searched, in words; None for the default grid.
         values: the numbers that were given or found, such as beta2 and beta3.
-        view_weighting: for point clouds, where the weights of the views come from.
-        view_weights: these weights, the largest of which is 1.
+        view_weighting: for point clouds, the source of the weights of the views.
+        view_weights: the weights, scaled so that the largest is 1.
         view_weights_by: their criterion or source, in words.
     """
 
@@ -162,26 +163,26 @@ class ChoicePart(_Part):
 
 
 class ScorePart(_Part):
-    """How good the head is, and how it compares with zero-shot CLIP on the same images. Shares run from 0 to 1.
+    """Accuracy of the head, and a comparison with zero-shot CLIP on the same images. Shares run from 0 to 1.
 
     Attributes:
         top1: share of images whose largest logit is their class's.
         low: lower end of the 95 % Wilson interval of ``top1``.
-        high: upper end.
-        per_class_mean: mean of the classes' own accuracies, over the classes that have images.
+        high: upper end of that interval.
+        per_class_mean: mean of the per-class accuracies, over the classes that have images.
         clip_top1: accuracy of zero-shot CLIP on the same images.
         gain: ``top1 - clip_top1``.
         gain_low: lower end of its paired 95 % score interval (``metrics.paired_interval``).
-        gain_high: upper end.
-        only_method: images that the head alone gets right.
-        only_clip: images that CLIP alone gets right.
-        mcnemar_p: exact two-sided p-value of so uneven a split if both were equally good. It is no test of a choice
-            that has seen these labels: see ``Record.test_is_valid``.
+        gain_high: upper end of that interval.
+        only_method: number of images that only the head gets right.
+        only_clip: number of images that only CLIP gets right.
+        mcnemar_p: exact two-sided p-value of McNemar's test. It is not valid for a choice that has seen these labels:
+            see ``Record.test_is_valid``.
         control_gain: for CALIP's oracle, the mean gain of the same search with permuted attention terms.
-        control_p: share of such searches that gain as much.
-        control_repeats: how many such searches there were.
-        hits: which images the head got right, one bit per image in base64; None where they were not kept.
-        clip_hits: the same for CLIP.
+        control_p: share of these searches that gain at least as much.
+        control_repeats: number of these searches.
+        hits: which images the head got right, one bit per image in base64; None if they were not kept.
+        clip_hits: which images CLIP got right, likewise.
     """
 
     top1: Share
@@ -213,10 +214,10 @@ class RunPart(_Part):
 
     Attributes:
         time: when the evaluation ended.
-        seconds: how long it took, encoding included where it was needed.
+        seconds: total duration, including any encoding.
         device: the name of the processor or GPU.
-        versions: of the packages behind the number.
-        commit: of the checkout; "unknown" outside one.
+        versions: versions of the packages that affect the result.
+        commit: commit of the checkout; "unknown" outside one.
     """
 
     time: AwareDatetime
@@ -227,11 +228,11 @@ class RunPart(_Part):
 
 
 class Record(_Part):
-    """One evaluation: what was measured, of what, how it was chosen, and by which code.
+    """One evaluation: its data, encoder, head, choice, score and run.
 
     Attributes:
-        seed: draws the support set, the test images of a limit, first weights, the order of a stream, and whatever
-            else the evaluation draws.
+        seed: seed of the support set, the test images of a limit, the initial weights, the order of a stream, and all
+            other random draws.
     """
 
     schema_version: Literal[5] = SCHEMA
@@ -255,12 +256,12 @@ class Record(_Part):
 
     @property
     def key(self) -> str:
-        """64 hexadecimal digits that are equal exactly for records of the same setting."""
+        """64 hexadecimal digits, equal if and only if records have the same setting."""
         return setting_key(self.data, self.encoder, self.head.method, self.head.options, self._asked, self.seed)
 
     @property
     def key_without_seed(self) -> str:
-        """The same for records that differ in their seed alone, and in the images that it drew."""
+        """Like ``key``, but equal for records that differ only in the seed and the images that it drew."""
         drawn: dict[str, Any] = {} if self.data.limit is None else {"image_set": ""}
         if self.data.support:
             drawn["support"] = self.data.support.model_copy(update={"image_set": ""})
@@ -280,7 +281,7 @@ class Record(_Part):
 
     @property
     def test_is_valid(self) -> bool:
-        """Whether ``score.mcnemar_p`` is a p-value: the choice has surely not seen the labels of the test."""
+        """Whether ``score.mcnemar_p`` is a p-value: the choice has certainly not seen test labels."""
         return self.choice.labels_seen in ("none", "validation")
 
     def correct(self) -> Bool[np.ndarray, "n"]:
@@ -308,7 +309,7 @@ class Record(_Part):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a caller asks of the choice; with the data, the encoder and the head it makes a setting."""
+    """How the caller wants hyperparameters chosen; part of a setting, with the data, the encoder and the head."""
 
     protocol: Protocol
     criterion: str | None = None
@@ -320,7 +321,7 @@ class Asked:
 def setting_key(
     data: DataPart, encoder: EncoderPart, method: str, options: Mapping[str, Any], asked: Asked, seed: int
 ) -> str:
-    """The key of a setting, which is known before anything is measured.
+    """The key of a setting, known before anything is measured.
 
     Args:
         data: the test images, and the support set if there is one.
@@ -331,7 +332,7 @@ def setting_key(
         seed: of the evaluation.
 
     Returns:
-        The SHA-256 that ``Record.key`` repeats.
+        The SHA-256 that ``Record.key`` will have.
     """
     parts = {
         "data": data.model_dump(mode="json"),
@@ -344,7 +345,7 @@ def setting_key(
 
 
 def pack_hits(hits: Bool[np.ndarray, "n"]) -> str:
-    """Which images were right, one bit per image, in base64."""
+    """Encode which images were classified correctly, one bit per image, in base64."""
     return base64.b64encode(np.packbits(hits).tobytes()).decode("ascii")
 
 

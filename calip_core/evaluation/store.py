@@ -16,7 +16,7 @@ from calip_core.paths import results_file
 
 
 class TornRecordWarning(UserWarning):
-    """A line of a file of records was cut short: a process was stopped while it wrote."""
+    """A line of a file of records is incomplete: a process was stopped while writing it."""
 
 
 class OldRecordWarning(UserWarning):
@@ -24,21 +24,21 @@ class OldRecordWarning(UserWarning):
 
 
 def append(record: Record, path: Path | None = None) -> None:
-    """Add a record as one line of JSON. Several processes may append at once: a line is whole or absent.
+    """Add a record as one line of JSON. Several processes may append at once: a line is complete or absent.
 
     Args:
         record: what was measured.
         path: the file; ``results_file()`` by default.
 
     Raises:
-        OSError: the file cannot be written; the records in it stay.
+        OSError: the file cannot be written; its records are kept.
     """
     path = path or results_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     line = record.model_dump_json().encode() + b"\n"
     with FileLock(f"{path}.lock"), path.open("ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
-        data = line if _ends_a_line(file, end) else b"\n" + line  # a torn line keeps a line of its own
+        data = line if _ends_a_line(file, end) else b"\n" + line  # a torn line stays on its own line
         try:
             if file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -58,17 +58,17 @@ def _ends_a_line(file: FileIO, end: int) -> bool:
 
 
 def load(path: Path | None = None) -> list[Record]:
-    """All records, in the order in which they were written; none where there is no file.
+    """All records, in the order in which they were written; none if there is no file.
 
     Args:
         path: the file; ``results_file()`` by default.
 
     Warns:
-        TornRecordWarning: a line was cut short; it is left out.
-        OldRecordWarning: a line has the format of another version; it is left out.
+        TornRecordWarning: a line is incomplete and was skipped.
+        OldRecordWarning: a line has the format of another version and was skipped.
 
     Raises:
-        ValueError: a whole line is not a record; the message names the file, the line and the field.
+        ValueError: a complete line is not a record; the message names the file, the line and the field.
     """
     path = path or results_file()
     if not path.is_file():
@@ -100,7 +100,7 @@ def _parse(path: Path, number: int, line: bytes) -> Record | None:
 
 
 def _schema(line: bytes) -> object:
-    """The number of the format in which a line is written; None where it is no record at all."""
+    """The version of a line's format; None if it is not a record."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -109,7 +109,7 @@ def _schema(line: bytes) -> object:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """The record of each setting that was written last, in the order of the file.
+    """The latest record of each setting, in the order of the file.
 
     The order decides, not the time in the records: clocks differ between machines, and step back.
     """
@@ -121,10 +121,10 @@ def latest(records: Iterable[Record]) -> list[Record]:
 
 
 class RecordedKeys:
-    """The keys of a file of records, read again only as far as the file has grown."""
+    """The keys of a file of records; updates read only what was added to the file."""
 
     def __init__(self, path: Path) -> None:
-        """Look at ``path``; it need not exist yet."""
+        """Read ``path``, which need not exist yet."""
         self._path, self._keys, self._read, self._lines = path, set[str](), 0, 0
 
     def __contains__(self, key: str) -> bool:
@@ -138,7 +138,7 @@ class RecordedKeys:
         with self._path.open("rb") as file:
             file.seek(self._read)
             new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]  # the last line may be in writing
+        whole = new[: new.rfind(b"\n") + 1]  # the last line may still be being written
         lines = whole.split(b"\n")
         records = (_parse(self._path, self._lines + i, line) for i, line in enumerate(lines, 1) if line.strip())
         self._keys |= {record.key for record in records if record is not None}

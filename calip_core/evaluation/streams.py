@@ -1,4 +1,4 @@
-"""Features on their way from the store to a head: encoded when they are first read, in small batches."""
+"""Features streamed from the store to a head: encoded when they are first read, in small batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _BATCH = 64
 
 
 class Bench:
-    """The backbone's text features, and streams of image features where it computes."""
+    """The backbone's text features, and streams of image features on its device."""
 
     def __init__(self, backbone: Backbone, text: Float[Tensor, "k c"], progress: bool) -> None:
         self.text, self._progress = text, progress
@@ -32,11 +32,11 @@ class Bench:
 
 
 class Stream:
-    """The features of a split, encoded when they are first read, and read in small batches of whole things.
+    """The features of a split, encoded when they are first read, and read in small batches of whole items.
 
     Attributes:
-        views: rows per thing: 1 for images, the number of views for point clouds.
-        was_read: whether any features were asked for.
+        views: rows per item: 1 for images, the number of views for point clouds.
+        was_read: whether any features were read.
     """
 
     def __init__(self, planned: PlannedStore, text: Float[Tensor, "k c"], progress: bool) -> None:
@@ -45,12 +45,12 @@ class Stream:
 
     @cached_property
     def store(self) -> FeatureStore:
-        """The features on disk; asking for them fills it."""
+        """The features on disk, encoded on first access."""
         return self._planned.encode(progress=self._progress)
 
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:
-        """One label per thing."""
+        """One label per item."""
         return self.row_labels[:: self.views]
 
     @property
@@ -59,7 +59,7 @@ class Stream:
         return self._planned.labels
 
     def batches(self, spatial: bool = True) -> Iterator[ImageTokens]:
-        """Small batches where the text features are, in their precision; views of a thing stay together."""
+        """Small batches with the device and precision of the text features; views of an item stay together."""
         self.was_read = True
         rest: ImageTokens | None = None
         for stored in self.store.batches(_BATCH, spatial=spatial):
@@ -80,7 +80,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Reads:
-    """A stream as heads read it: with spatial tokens or without."""
+    """A stream as heads read it, with or without spatial tokens."""
 
     stream: Stream
     spatial: bool
@@ -89,5 +89,5 @@ class Reads:
         return len(self.stream.labels) * self.stream.views
 
     def batches(self) -> Iterator[ImageTokens]:
-        """The stream's batches, with spatial tokens where they are wanted."""
+        """The stream's batches, with spatial tokens if wanted."""
         return self.stream.batches(self.spatial)

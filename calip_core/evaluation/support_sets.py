@@ -1,7 +1,7 @@
 """Support sets: which few images of each class a few-shot head learns from.
 
-Published tables share the draws of CoOp's code. ``coop_support`` repeats them, so that the images are the same ones
-where a split lists its images in CoOp's order.
+Published tables share the draws of CoOp's code. ``coop_support`` reproduces them: the images are the same if a split
+lists its images in CoOp's order.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +16,21 @@ from calip_core.datasets.subsets import subset
 from calip_core.datasets.task import Split, Task
 
 Short = Literal["error", "take", "repeat"]
-"""What to do with a class that has fewer images than shots: refuse, take what there is, or draw images repeatedly."""
+"""How to handle a class with fewer images than shots: refuse it, take all images, or draw images repeatedly."""
 
 MOST_VAL_SHOTS = 4
-"""CoOp validates on as many images a class as it trains on, but on no more than this."""
+"""CoOp's maximum number of validation images per class; up to it, there are as many as training images."""
 
 Indices = Int64[np.ndarray, "i"]
 
 
 class SupportSet(NamedTuple):
-    """Numbers of the drawn images in their splits, class by class."""
+    """Numbers of the drawn images in their splits, class by class.
+
+    Attributes:
+        train: those of the support set, in the train split.
+        val: those of the validation images, in the val split.
+    """
 
     train: Indices
     val: Indices
@@ -37,15 +42,15 @@ def support_split(
     """The support set of a task as a split: ``shots`` images of each class, drawn as CoOp draws them.
 
     Args:
-        task: with a train split.
-        shots: images per class; of point clouds, clouds with all their views.
-        seed: of the draw; published tables average over 1, 2 and 3.
-        augmentations: augmented views per image; 0 takes the image as it is. Point clouds have none.
-        nested: make the set of 1 shot lie inside that of 2 shots, and so on.
-        short: what to do with a class of fewer images, as for ``coop_support``.
+        task: a task with a train split.
+        shots: images per class, or clouds with all their views.
+        seed: seed of the draw; published tables average over 1, 2 and 3.
+        augmentations: augmented views per image; 0 uses the unmodified image. Point clouds have none.
+        nested: make the set of 1 shot a subset of that of 2 shots, and so on.
+        short: how to handle a class with fewer images, as for ``coop_support``.
 
     Raises:
-        ValueError: as ``coop_support`` does, or augmentations are negative or asked for point clouds.
+        ValueError: as ``coop_support`` does, or augmentations are negative or requested for point clouds.
     """
     if augmentations < 0 or (augmentations and task.view_set):
         raise ValueError(f"augmentations is {augmentations}, expected 0 or more for images, and 0 for point clouds")
@@ -62,8 +67,8 @@ def validation_split(
     """The ``min(shots, 4)`` validation images per class that CoOp draws after the support set.
 
     Args:
-        task: with train and val splits.
-        shots: of the support set; the other arguments are those of ``support_split``.
+        task: a task with train and val splits.
+        shots: shots of the support set; the other arguments are those of ``support_split``.
 
     Raises:
         ValueError: as ``coop_support`` does, for either split.
@@ -89,23 +94,23 @@ def coop_support(
     """Draw a support set by the procedure of CoOp (Dassl's ``DatasetBase.generate_fewshot_dataset``).
 
     ``Random(seed)`` goes through the classes in the order in which they first appear and samples each one's images
-    without replacement. CoOp's draws for two numbers of shots have nothing to do with each other; ``nested`` ones do.
+    without replacement. CoOp's draws for different numbers of shots are unrelated, unless ``nested`` is set.
 
     Args:
         labels: class numbers of all images of the train split, in its order.
-        shots: images a class.
-        seed: of the draw, 0 or more; published tables average over 1, 2 and 3.
-        classnames: of all classes there must be; by default, classes are numbered up to the largest label.
-        views: how many consecutive images show one thing (``Split.views``): things are drawn, with all their views.
-        nested: make the set of 1 shot lie inside that of 2 shots, and so on. This is another draw than CoOp's.
-        short: what to do with a class that has fewer images than ``shots``. ``"error"`` refuses, ``"take"`` takes
-            what there is, ``"repeat"`` fills up with repeated images, as CoOp's code does.
+        shots: images per class.
+        seed: seed of the draw, 0 or more; published tables average over 1, 2 and 3.
+        classnames: names of all classes; by default, classes are numbered up to the largest label.
+        views: number of consecutive images of one item (``Split.views``): items are drawn, with all their views.
+        nested: make the set of 1 shot a subset of that of 2 shots, and so on. This differs from CoOp's draw.
+        short: how to handle a class with fewer images than ``shots``: ``"error"`` refuses it, ``"take"`` takes all
+            images, ``"repeat"`` fills up with repeated images, as CoOp's code does.
 
     Returns:
-        Indices into the split, class by class in the order of the draw, the views of a thing together.
+        Indices into the split, class by class in the order of the draw, the views of an item together.
 
     Raises:
-        ValueError: fewer than one shot, a seed below 0, labels that are no integers or no whole number of things, a
+        ValueError: fewer than one shot, a seed below 0, labels that are not integers or not a whole number of items, a
             class without any image, a class with fewer images than shots, or an unknown ``short``.
     """
     _check_draw(shots, seed, short)
@@ -125,13 +130,13 @@ def coop_support_and_val(
     nested: bool = False,
     short: Short = "error",
 ) -> SupportSet:
-    """The support set, and after it, from the same stream, the few images that CoOp validates on.
+    """The support set, and the few images that CoOp validates on, drawn after it from the same random stream.
 
     Args:
         labels: class numbers of the train split.
-        val_labels: those of the validation split, from which ``min(shots, 4)`` images a class are drawn.
-        shots: images a class.
-        seed: as for ``coop_support``, and so are all the others.
+        val_labels: class numbers of the validation split, from which ``min(shots, 4)`` images per class are drawn.
+        shots: images per class.
+        seed: as for ``coop_support``, like the remaining arguments.
 
     Raises:
         ValueError: as ``coop_support`` does, for either split.
@@ -154,7 +159,7 @@ def _check_draw(shots: int, seed: int, short: str) -> None:
 
 
 def _things(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
-    """The label of every thing, of which ``views`` consecutive images are taken."""
+    """The label of every item, each with ``views`` consecutive images."""
     given = np.asarray(labels)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
         raise ValueError(f"labels are {given.dtype} of shape {given.shape}, expected one integer an image")
@@ -171,7 +176,7 @@ def _things(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
 
 
 def _by_class(labels: Int64[np.ndarray, "t"], classnames: Sequence[str] | None) -> dict[int, list[int]]:
-    """The things of every class, classes in order of first appearance as CoOp's dictionary has them."""
+    """The items of every class, with classes in order of first appearance as in CoOp's dictionary."""
     if len(labels) == 0:
         raise ValueError("this split has no images to draw from: choose another split or dataset")
     expected = int(labels.max()) + 1 if classnames is None else len(classnames)
@@ -225,6 +230,6 @@ def _coop_shots(rng: Random, things: list[int], shots: int) -> list[int]:
 
 
 def _nested_shots(rng: Random, things: list[int], shots: int) -> list[int]:
-    """The first of a whole shuffle, which takes as much from the stream for any number of shots."""
+    """The first items of a full shuffle, which uses the same amount of the random stream for any number of shots."""
     order = rng.sample(things, len(things))
     return [order[i % len(order)] for i in range(shots)]

@@ -37,11 +37,11 @@ class Sweep(BaseModel):
         backbones: names, or paths of checkpoints relative to the YAML file.
         tokens: which spatial tokens: "joint", "value" or "pre_pool".
         methods: heads.
-        configs: versions of CALIP; other heads have none.
+        configs: versions of CALIP; not used by other heads.
         protocols: how hyperparameters are chosen.
-        shots: images per class for heads that learn. Zero-shot heads take 0 shots, whatever is listed.
-        seeds: of everything that is drawn.
-        views: view sets for point clouds; images have none.
+        shots: images per class for heads that learn. Zero-shot heads always use 0 shots.
+        seeds: seeds of all random draws.
+        views: view sets for point clouds; not used for images.
         samples: at most this many test images, or "all".
         precision: of the image encoders.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when it is not given.
@@ -69,7 +69,7 @@ class Sweep(BaseModel):
         raise ValueError(f"{value!r} is not allowed, expected a whole number of at least 1, or all")
 
     def cells(self) -> list["Cell"]:
-        """Every point of the grid once, those of one dataset and backbone together."""
+        """Every point of the grid once, grouped by dataset and backbone."""
         loaded = product(self._shown(), self.backbones, self.tokens)
         asked = list(product(self._heads(), self.protocols, self.seeds))
         cells = (
@@ -80,7 +80,7 @@ class Sweep(BaseModel):
         return list(dict.fromkeys(cells))
 
     def _shown(self) -> list[tuple[str, str | None]]:
-        """Datasets, those of point clouds once for each view set."""
+        """Datasets, with those of point clouds once for each view set."""
         return [
             (name, views)
             for name in map(resolve_name, self.datasets)
@@ -113,7 +113,7 @@ class Cell:
 
     @property
     def loads(self) -> tuple[str, str | None, str, TokenSpace]:
-        """What has to be loaded for it; cells that share it run one after another."""
+        """What has to be loaded for the cell; cells that share it run one after another."""
         return self.dataset, self.views, self.backbone, self.tokens
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class Group:
         results: the file of records.
         precision: of the image encoder.
         progress: whether to show bars while encoding.
-        again: whether to measure what is recorded already.
+        again: whether to measure cells that are already recorded.
     """
 
     cells: tuple[Cell, ...]
@@ -147,13 +147,13 @@ class Group:
     again: bool = False
 
     def without(self, done: Sequence[Cell]) -> "Group":
-        """What is left of the group."""
+        """The group without cells that are done."""
         return replace(self, cells=tuple(cell for cell in self.cells if cell not in done))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: "recorded" before or "measured" now, under a key, or "failed" for a reason."""
+    """The outcome of a cell: "recorded" before or "measured" now, with a key, or "failed" with a reason."""
 
     cell: Cell
     state: Literal["recorded", "measured", "failed"]
@@ -171,7 +171,7 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a folder.
-        ValueError: it is no YAML, gives a key twice, does not describe a sweep, or names something unknown.
+        ValueError: it is not YAML, repeats a key, does not describe a sweep, or contains an unknown name.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, expected a YAML file")
@@ -197,7 +197,7 @@ def make_sweep(**values: object) -> Sweep:
 
 
 def _placed(sweep: Sweep, folder: Path) -> Sweep:
-    """The sweep with absolute paths, once all names in it are known."""
+    """The sweep with absolute paths, after checking all names in it."""
     placed = sweep.model_copy(
         update={
             "datasets": [_absolute(name, folder) for name in sweep.datasets],
@@ -228,7 +228,7 @@ def _check_names(sweep: Sweep) -> None:
 
 
 def _absolute(name: str, folder: Path) -> str:
-    """A path of the reader's as it can be found from anywhere; other names stay."""
+    """The absolute path for a name that contains a path; other names are unchanged."""
     kind, separator, path = name.partition(":")
     return f"{kind}:{(folder / expanded(path)).resolve()}" if separator else name
 
@@ -248,7 +248,7 @@ def groups_of(
         results: the file of records.
         shard: (i, n) takes the i-th of n equal parts, i from 1; parts keep cells of one group together.
         progress: whether workers show bars while encoding.
-        again: whether to measure what is recorded already.
+        again: whether to measure cells that are already recorded.
     """
     cells, (i, n) = sweep.cells(), shard
     cells = cells[len(cells) * (i - 1) // n : len(cells) * i // n]
@@ -262,7 +262,7 @@ def groups_of(
 
 @dataclass
 class Summary:
-    """What became of a sweep's cells: the keys of their records, or why they failed."""
+    """The outcome of a sweep: the keys of the cells' records, or why they failed."""
 
     recorded: dict[Cell, str] = field(default_factory=dict)
     measured: dict[Cell, str] = field(default_factory=dict)

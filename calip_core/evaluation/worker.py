@@ -1,4 +1,4 @@
-"""What a worker of a sweep does: load a task and a backbone once, then measure one cell after another."""
+"""A sweep's worker: load a task and a backbone once, then measure one cell after another."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def run_group(
     Args:
         group: the cells.
         device: where the backbone computes.
-        started: is told which cell comes next.
+        started: called with each cell before it is measured.
     """
     try:
         task, backbone = _load(group, device)
@@ -46,7 +46,7 @@ def run_group(
     for cell in waiting:
         started(cell)
         outcome = _measure(cell, group, task, backbone, recorded, wait=True)
-        assert outcome is not None  # who waits gets the lock
+        assert outcome is not None  # a waiting worker gets the lock
         yield outcome
 
 
@@ -61,7 +61,7 @@ def _load(group: Group, device: str) -> tuple[Task, Backbone]:
 def _measure(
     cell: Cell, group: Group, task: Task, backbone: Backbone, recorded: RecordedKeys, *, wait: bool
 ) -> Outcome | None:
-    """The outcome of one cell; None where another worker is measuring it and ``wait`` is False."""
+    """The outcome of one cell; None if another worker is measuring it and ``wait`` is False."""
     try:
         evaluation = plan_cell(cell, group, task, backbone)
         with FileLock(_lock_file(group.results, evaluation.key), timeout=-1 if wait else 0):
@@ -71,12 +71,12 @@ def _measure(
             return Outcome(cell, "measured", key=evaluation.key)
     except Timeout:
         return None
-    except Exception as error:  # a cell that fails is no reason to leave the others
+    except Exception as error:  # a cell that fails must not stop the others
         return Outcome(cell, "failed", _reason(error))
 
 
 def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evaluation:
-    """The evaluation that a cell asks for."""
+    """The evaluation of a cell."""
     return plan(
         task, backbone, cell.method, protocol=cell.protocol, shots=cell.shots, seed=cell.seed, limit=group.limit,
         options={} if cell.config is None else {"config": cell.config},

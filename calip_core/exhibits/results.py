@@ -112,7 +112,7 @@ def paired_text(record: Record) -> str:
 
 
 def _split_mark(data: DataPart) -> str:
-    """Says so where the dataset has a split of CoOp's, on which published numbers are, and another one was used."""
+    """A note if the dataset has CoOp's split, to which published numbers refer, and another one was used."""
     name = split_template_set(data.task)[0]
     theirs = load_card(name).layout if name in disk_datasets("images") else None
     if theirs is None or theirs.split_file is None or Path(theirs.split_file).name == data.split_source:
@@ -123,13 +123,13 @@ def _split_mark(data: DataPart) -> str:
 def beside_published(records: Iterable[Record], references: Iterable[Published] | None = None) -> list[Row]:
     """Every newest record with each published value of its dataset, backbone and method.
 
-    Records without such a value, and published values that nobody has measured here, have a row of their own. All rows
-    of a dataset stand together, and in them those of a backbone and a method. Records of stand-ins are left out: they
-    say nothing about the dataset.
+    Records without such a value, and published values without a measurement, have their own row. All rows of a dataset
+    stand together, and in them those of a backbone and a method. Records of stand-ins are omitted: they say nothing
+    about the dataset.
 
     Args:
         records: what was measured.
-        references: what has been published; ``published()`` when left out.
+        references: published results; ``published()`` by default.
     """
     known = tuple(published() if references is None else references)
     rows = []

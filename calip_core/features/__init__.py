@@ -1,4 +1,4 @@
-"""Run a backbone over a split: into memory (``encode_split``), or once for all onto the disk (``FeatureStore``)."""
+"""Run a backbone over a split: into memory (``encode_split``), or once onto the disk (``FeatureStore``)."""
 
 from calip_core.features.encode import choose_images, encode_split
 from calip_core.features.fill import EncodingReport

@@ -36,11 +36,11 @@ def encode_split(
     Args:
         backbone: the encoder to use.
         split: labelled images, for instance ``task.splits["test"]``.
-        limit: at most so many images, drawn by ``seed``; all when left out.
-        seed: which images a limit takes.
+        limit: maximum number of images, drawn by ``seed``; all by default.
+        seed: determines which images a limit selects.
         batch_size: images per call of the backbone.
-        workers: processes that decode images beside the model; 0 decodes in this one.
-        progress: whether to show a bar.
+        workers: processes that decode images in parallel with the model; 0 decodes in this process.
+        progress: whether to show a progress bar.
 
     Returns:
         The tokens of the images, on the backbone's device, and their labels "n".
@@ -63,7 +63,7 @@ def encode_split(
 def choose_images(split: Split, limit: int | None, seed: int) -> Sequence[int]:
     """Numbers of at most ``limit`` images of a split, drawn without replacement, in ascending order.
 
-    Where several images are views of one thing, things are drawn, with all their views.
+    If several images are views of one item, whole items are drawn, with all their views.
     """
     if len(split) == 0:
         raise ValueError("this split has no images: choose another split or dataset")

@@ -1,4 +1,4 @@
-"""Fill a feature store: images are decoded by threads while the backbone encodes, and several processes may share."""
+"""Fill a feature store: threads decode images while the backbone encodes; several processes may share the work."""
 
 import errno
 import os
@@ -25,19 +25,19 @@ _BATCHES_AHEAD = 2
 _POLL_SECONDS = 0.2
 
 Batch = tuple[int, Sequence[int]]
-"""A shard and the images of the split, by number, that go through the backbone together."""
+"""A shard and the numbers of the images of the split that go through the backbone together."""
 
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """How fast images were encoded, and what held them up.
+    """How fast images were encoded, and what limited the speed.
 
     Attributes:
-        images: how many this process encoded.
-        seconds: from first to last.
-        waiting: seconds of them without a decoded image to work on.
-        model: seconds in the backbone.
-        writing: seconds of moving shards to the disk.
+        images: number of images that this process encoded.
+        seconds: total duration.
+        waiting: seconds spent waiting for decoded images.
+        model: seconds spent in the backbone.
+        writing: seconds spent writing shards to the disk.
     """
 
     images: int = 0
@@ -48,12 +48,12 @@ class EncodingReport:
 
     @property
     def images_per_second(self) -> float:
-        """Speed of this process; 0 if nothing was left to encode."""
+        """Speed of this process; 0 if there was nothing to encode."""
         return self.images / self.seconds if self.seconds else 0.0
 
     @property
     def bound(self) -> Literal["decoding", "model", "disk"]:
-        """What a faster run needs: more decoding threads, a faster device, or a faster disk."""
+        """What limits the speed: decoding threads, the device, or the disk."""
         if self.waiting >= max(self.model, self.writing):
             return "decoding"
         return "model" if self.model >= self.writing else "disk"
@@ -66,7 +66,7 @@ class EncodingReport:
 
 @dataclass
 class _Fill:
-    """One process at work on a store."""
+    """One process that fills a store."""
 
     shards: Shards
     backbone: Backbone
@@ -80,7 +80,7 @@ class _Fill:
     writing: float = 0.0
 
     def run(self, pending: list[int], workers: int) -> None:
-        """Encode what nobody else has claimed; wait for the others' shards, and take over those of the dead."""
+        """Encode unclaimed shards; wait for those of other processes, and take over those of processes that died."""
         while pending:
             before = self.images
             try:
@@ -111,7 +111,7 @@ class _Fill:
                 start = time.perf_counter()
 
     def _batches(self, pending: list[int]) -> Iterator[Batch]:
-        """The batches of claimed shards. A shard is claimed when the decoding reaches it, not earlier."""
+        """The batches of claimed shards. A shard is claimed only when decoding reaches it."""
         size = self.shards.manifest.batch_size
         for shard in pending:
             if self._claim(shard):
@@ -178,18 +178,18 @@ def fill(
     shards: Shards, backbone: Backbone, split: Split, chosen: Sequence[int],
     *, workers: int | None = None, progress: bool = True,
 ) -> EncodingReport:  # fmt: skip
-    """Encode whatever a store lacks, shard by shard; every shard is checked against its checksum first.
+    """Encode the missing shards of a store; every existing shard is checked against its checksum first.
 
     Args:
         shards: the store's files.
         backbone: the encoder to use.
         split: labelled images.
-        chosen: which images of the split the store holds, by number.
-        workers: threads that decode; as many as the machine has cores, at most 16, when left out.
-        progress: whether to show a bar.
+        chosen: numbers of the images of the split that the store holds.
+        workers: number of decoding threads; by default, the number of cores, at most 16.
+        progress: whether to show a progress bar.
 
     Warns:
-        UserWarning: a shard is damaged; it is encoded again.
+        UserWarning: a shard is damaged and is encoded again.
 
     Raises:
         OSError: an image cannot be read, or a shard cannot be written or does not read back; the shards written so far
@@ -214,9 +214,9 @@ def fill(
 def decode_ahead(
     split: Split, backbone: Backbone, batches: Iterator[Batch], workers: int
 ) -> Generator[tuple[int, Tensor], None, None]:
-    """Preprocessed images of each batch, "b 3 h w", in order; threads decode the next batches meanwhile.
+    """Preprocessed images of each batch, "b 3 h w", in order; threads decode the next batches in the meantime.
 
-    Threads, not processes: decoding and resizing leave Python's lock, nothing is copied between processes, and a
+    Threads, not processes: decoding and resizing release Python's lock, nothing is copied between processes, and a
     notebook needs no importable main module.
     """
 

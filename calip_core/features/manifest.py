@@ -1,4 +1,4 @@
-"""What a feature store was made from: everything that, once changed, makes other features."""
+"""What a feature store was made from: everything that affects the features."""
 
 import hashlib
 import re
@@ -17,28 +17,28 @@ from calip_core.digests import file_digests
 from calip_core.environment import package_versions
 
 StoredType = Literal["float16", "bfloat16", "float32"]
-"""How features are kept. float16 halves the disk; a cosine then errs by less than 0.001."""
+"""The stored dtype. float16 halves the disk space; the error of a cosine is then below 0.001."""
 
 _PACKAGES = ("torch", "torchvision", "pillow")
 _ENCODERS = {"clip": "clip-anytorch", "open_clip": "open_clip_torch"}
-"""Module that holds an encoder's code -> the package that brings it, where that is not one of the above."""
+"""Module that holds an encoder's code -> the package that contains it, if it is not one of the above."""
 _UNKEYED = {"backbone", "batch_size", "shard_size"}
 
 
 class Manifest(BaseModel):
-    """What was encoded, by what, and how it is kept.
+    """What was encoded, by which encoder, and how it is stored.
 
     Attributes:
-        backbone: the encoder's name, for people: what it is, its weights and its code say.
+        backbone: the encoder's name, for readers; ``weights`` and ``encoder`` identify it.
         source: SHA-256 of the labels and of the content of the image files; of all pixels of generated images; or of
-            what depth maps are made from. Names and times of files are no part of it.
-        encoder: the library's code between an image and its tokens, by its stated versions.
-        weights: SHA-256 of the image encoder's weights as they compute.
-        precision: in what and where the encoder computes.
-        stored: in what the features are kept.
-        versions: of the packages that turn a file into features.
-        batch_size: images per call of the backbone. Sums may round differently in another batch, so a store that is
-            resumed keeps the size that it began with.
+            what depth maps are made from. Names and times of files are not part of it.
+        encoder: the declared versions of the library's code between an image and its tokens.
+        weights: SHA-256 of the image encoder's weights as prepared for inference.
+        precision: the encoder's precision and device.
+        stored: the dtype in which the features are stored.
+        versions: versions of the packages that turn a file into features.
+        batch_size: images per call of the backbone. Rounding may depend on the batch size, so a resumed store keeps its
+            original one.
         shard_size: images per file.
     """
 
@@ -66,22 +66,22 @@ class Manifest(BaseModel):
 
     @property
     def shards(self) -> int:
-        """How many files the features take."""
+        """Number of files that hold the features."""
         return -(-self.images // self.shard_size)
 
     def images_of(self, shard: int) -> range:
-        """Which images of the store a shard holds."""
+        """The images of the store that a shard holds."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.images))
 
     @property
     def shard_bytes(self) -> int:
-        """Bytes of a full shard's features."""
+        """Size of a full shard's features, in bytes."""
         tokens = 1 + self.grid[0] * self.grid[1]
         return self.shard_size * tokens * self.width * self.dtype.itemsize
 
     @property
     def dtype(self) -> torch.dtype:
-        """The torch type in which features are kept."""
+        """The torch dtype in which features are stored."""
         dtype: torch.dtype = getattr(torch, self.stored)
         return dtype
 
@@ -114,7 +114,7 @@ def describe(
 
 
 def versions_behind(backbone: Backbone) -> dict[str, str]:
-    """Of all packages that turn an image or a text into features."""
+    """Versions of all packages that turn an image or a text into features."""
     package = _ENCODERS.get(type(backbone.model).__module__.partition(".")[0])
     try:
         by = package_versions([package]) if package else {}
@@ -124,17 +124,17 @@ def versions_behind(backbone: Backbone) -> dict[str, str]:
 
 
 def precision_of(backbone: Backbone) -> str:
-    """In what and where a backbone computes, such as "float32 on cpu"."""
+    """Precision and device of a backbone, such as "float32 on cpu"."""
     return f"{backbone.dtype} on {backbone.device.type}".removeprefix("torch.")
 
 
 def _readable(preprocess: object) -> str:
-    """The steps of a preprocessing as they print, without the addresses that differ from run to run."""
+    """The printed steps of a preprocessing, without addresses that differ from run to run."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))
 
 
 def source_digest(split: Split, chosen: Sequence[int]) -> str:
-    """SHA-256 that changes when one of the chosen images or labels does, and with nothing else."""
+    """SHA-256 that changes if and only if one of the chosen images or labels does."""
     digest = hashlib.sha256(split.labels[list(chosen)].astype("<i8").tobytes())
     for part in _contents(split, chosen):
         digest.update(part)

@@ -1,4 +1,4 @@
-"""The files of a feature store: one safetensors file a shard, beside it its SHA-256, and a lock while it is made."""
+"""The files of a feature store: one safetensors file per shard, its SHA-256 beside it, and a lock during writing."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class Shards:
     """The files of one store.
 
     Attributes:
-        folder: where they lie.
-        manifest: what they hold.
+        folder: the store's folder.
+        manifest: the store's manifest.
     """
 
     folder: Path
@@ -35,15 +35,15 @@ class Shards:
         return self.folder / f"{shard:05d}.safetensors"
 
     def checksum_path(self, shard: int) -> Path:
-        """The file of its checksum, as ``sha256sum --check`` reads it; it is written last."""
+        """The file of the shard's checksum, in the format of ``sha256sum --check``; it is written last."""
         return self.folder / f"{shard:05d}.sha256"
 
     def lock(self, shard: int) -> FileLock:
-        """The claim on a shard. The system frees the lock of a process that dies, so nobody's claim outlives them."""
+        """The claim on a shard. The system releases the lock when its process ends, however it ends."""
         return FileLock(self.folder / "locks" / f"{shard:05d}.lock")
 
     def state(self, shard: int) -> State:
-        """Whether a shard is there, with the bytes that were written and the images that the manifest says."""
+        """Whether a shard exists, matches its checksum, and holds the images stated in the manifest."""
         try:
             expected = self.checksum_path(shard).read_text(encoding="ascii").split()[0]
             with self.path(shard).open("rb") as file:
@@ -58,7 +58,7 @@ class Shards:
         """Move a shard into place, then its checksum. Only the holder of the shard's lock may do this.
 
         Raises:
-            OSError: the folder cannot be written, or the disk is full; whole shards stay as they are.
+            OSError: the folder cannot be written, or the disk is full; complete shards are unaffected.
         """
         path = self.path(shard)
         for file in (path, self.checksum_path(shard)):
@@ -71,7 +71,7 @@ class Shards:
             temporary.write_text(f"{hashlib.sha256(data).hexdigest()}  {path.name}\n", encoding="ascii")
 
     def open(self, shard: int) -> safe_open:
-        """A shard mapped into memory, a context manager: what is read of it is paged in, the rest is not."""
+        """A memory-mapped shard, as a context manager; only the parts that are read are loaded."""
         return safe_open(self.path(shard), framework="pt")
 
     def _fits(self, shard: int) -> bool:
@@ -86,15 +86,15 @@ class Shards:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """What a process that was killed while writing this file has left. Its lock says that nobody is writing it now."""
+    """Remove the leftovers of a process that was killed while writing this file. The caller holds its lock."""
     for file in path.parent.glob(f".{path.name}.*"):
         file.unlink(missing_ok=True)
 
 
 def begin(folder: Path, manifest: Manifest) -> Shards:
-    """Open or begin the store of ``manifest`` in ``folder``; an earlier store keeps its batch and shard sizes.
+    """Open or create the store of ``manifest`` in ``folder``; an existing store keeps its batch and shard sizes.
 
-    A manifest that is damaged or describes something else is replaced; shards that do not fit it are made again.
+    A manifest that is damaged or describes something else is replaced; shards that do not match it are encoded again.
 
     Raises:
         OSError: the folder cannot be written.
@@ -119,7 +119,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         FileNotFoundError: there is no store in this folder.
-        ValueError: the file is no manifest.
+        ValueError: the file is not a manifest.
     """
     path = folder / "manifest.json"
     if not path.is_file():

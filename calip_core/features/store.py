@@ -1,4 +1,4 @@
-"""Features on disk: encoded once, streamed back shard by shard."""
+"""Features on disk: encoded once, read back shard by shard."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -27,9 +27,9 @@ class FeatureStore:
     """The features of a set of images, on disk.
 
     Attributes:
-        folder: where it lies.
-        manifest: what was encoded, by what, and how it is kept.
-        report: how fast this process encoded; empty where everything was there.
+        folder: the folder of its files.
+        manifest: what was encoded, by which encoder, and how it is stored.
+        report: how fast this process encoded; all zeros if nothing was missing.
     """
 
     def __init__(self, shards: Shards, report: EncodingReport) -> None:
@@ -54,24 +54,24 @@ class FeatureStore:
         workers: int | None = None,
         progress: bool = True,
     ) -> "FeatureStore":
-        """The store of a split, encoding whatever it lacks.
+        """Return the store of a split, encoding what is missing.
 
-        A store is believed only if the images, the weights, the preprocessing, the precision and the packages are what
-        they were: anything else gets a folder of its own. Killed at any moment, it goes on at the first missing shard
-        and ends with the same bytes. Several processes may call this at once and then share the work.
+        A store is reused only if the images, the weights, the preprocessing, the precision and the packages are
+        unchanged; otherwise a new folder is used. If interrupted, it resumes at the first missing shard and ends with
+        the same bytes. Several processes may call this at once and then share the work.
 
         Args:
             backbone: the encoder to use.
             split: labelled images, for instance ``task.splits["test"]``.
-            root: folder of all stores; ``features`` in the user's cache when left out.
-            name: for people, the beginning of the folder's name, such as "eurosat-test".
-            limit: at most so many images, drawn by ``seed``; all when left out.
-            seed: which images a limit takes.
-            stored: how features are kept.
+            root: folder of all stores; ``features`` in the user's cache by default.
+            name: readable prefix of the folder's name, such as "eurosat-test".
+            limit: maximum number of images, drawn by ``seed``; all by default.
+            seed: determines which images a limit selects.
+            stored: the dtype in which features are stored.
             batch_size: images per call of the backbone, if the store is new.
-            shard_size: images per file, if the store is new. What is lost when a run is killed is at most two of them.
-            workers: threads that decode; as many as the machine has cores, at most 16, when left out.
-            progress: whether to show a bar.
+            shard_size: images per file, if the store is new. A killed run loses at most two of them.
+            workers: number of decoding threads; by default, the number of cores, at most 16.
+            progress: whether to show a progress bar.
 
         Warns:
             UserWarning: a shard is damaged; its images are encoded again.
@@ -114,7 +114,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, folder: Path | str) -> "FeatureStore":
-        """A finished store, without the backbone and the images that it was made from.
+        """Open a finished store, without the backbone or the images that it was made from.
 
         Raises:
             FileNotFoundError: there is no store in this folder.
@@ -144,12 +144,12 @@ class FeatureStore:
         return np.concatenate(parts)
 
     def batches(self, size: int = _READ_TOGETHER, spatial: bool = True) -> Iterator[ImageTokens]:
-        """All tokens in order, at most ``size`` images at a time, in the type in which they are kept.
+        """All tokens in order, at most ``size`` images at a time, in the stored dtype.
 
         Args:
-            size: images per batch, at most.
-            spatial: whether spatial tokens are wanted. Without them nothing of them is read, and batches have an empty
-                grid: ``spatial`` of shape (n, 0, c), ``grid`` (0, 0).
+            size: maximum number of images per batch.
+            spatial: whether to read spatial tokens. If not, batches have an empty grid: ``spatial`` of shape (n, 0, c),
+                ``grid`` (0, 0).
 
         Raises:
             ValueError: the size is not positive.
@@ -167,18 +167,18 @@ class FeatureStore:
                         yield _without_places(pooled[rows])
 
     def tokens(self, dtype: torch.dtype = torch.float32) -> ImageTokens:
-        """All tokens in memory, on the CPU: for small sets."""
+        """All tokens in memory, on the CPU. For small sets."""
         return ImageTokens.cat([batch.to(dtype) for batch in self.batches()])
 
     def logits(
         self, text: Float[Tensor, "k c"], config: CalipConfig | None = None, logit_scale: float = 100.0
     ) -> CalipLogits:
-        """CALIP's three logits of all images, streamed: besides the result only one small batch is in memory.
+        """CALIP's three logits of all images, streamed: besides the result, only one small batch is in memory.
 
         Args:
-            text: F_t, rows of unit length; it says on which device and in which precision to compute.
-            config: temperatures and pooling; the released code's when left out.
-            logit_scale: s.
+            text: F_t, rows of unit length; its device and precision are used for the computation.
+            config: temperatures and pooling; by default, those of the released code.
+            logit_scale: the factor s on the cosines.
 
         Returns:
             Logits "n k" on the device of ``text``, as ``calip_logits`` gives them.
@@ -211,9 +211,9 @@ class PlannedStore:
     Attributes:
         backbone: the encoder to use.
         split: the images.
-        chosen: the numbers of those that the store holds.
-        manifest: what they are and what encodes them.
-        folder: where the store lies, or will.
+        chosen: the numbers of the images that the store holds.
+        manifest: what is encoded, and by which encoder.
+        folder: the store's folder, which may not exist yet.
     """
 
     backbone: Backbone
@@ -228,7 +228,7 @@ class PlannedStore:
         return self.split.labels[list(self.chosen)]
 
     def encode(self, *, workers: int | None = None, progress: bool = True) -> FeatureStore:
-        """The store, encoding whatever it lacks; the arguments are those of ``FeatureStore.encode``."""
+        """Return the store, encoding what is missing; the arguments are those of ``FeatureStore.encode``."""
         shards = begin(self.folder, self.manifest)
         report = fill(shards, self.backbone, self.split, self.chosen, workers=workers, progress=progress)
         return FeatureStore(shards, report)

@@ -18,28 +18,28 @@ from calip_core.paths import atomic_path, cache_dir
 from calip_core.prompts import check_prompts, zero_shot_classifier
 
 VERSION = 1
-"""Of the code from prompts to features (``encode_text``, ``zero_shot_classifier``): a change of a feature raises it."""
+"""Version of the code from prompts to features: increment it when a change alters the features."""
 
 
 def text_features(
     backbone: Backbone, classnames: Sequence[str], templates: Sequence[str], *, root: Path | None = None
 ) -> Float[Tensor, "k c"]:
-    """``zero_shot_classifier`` with its result kept on disk: the same numbers, bit for bit.
+    """``zero_shot_classifier`` with its result kept on disk, bit for bit.
 
-    A file is believed only if the text encoder's weights, its precision, the packages and all prompts are what they
-    were, and if its numbers match the checksum beside them.
+    A file is reused only if the text encoder's weights, its precision, the packages and all prompts are unchanged, and
+    if its content matches its checksum.
 
     Args:
         backbone: the encoder to use.
         classnames: k names, put into the templates as they are.
         templates: texts with one ``{}`` each.
-        root: folder of all text features; ``texts`` in the user's cache when left out.
+        root: folder of all text features; ``texts`` in the user's cache by default.
 
     Returns:
         Rows of unit length, float32, on the backbone's device.
 
     Warns:
-        UserWarning: names that occur twice; or the file is damaged, and is made again.
+        UserWarning: a name occurs twice, or the file is damaged and is made again.
 
     Raises:
         ValueError: as ``zero_shot_classifier``.
@@ -70,7 +70,7 @@ def _key(backbone: Backbone, classnames: Sequence[str], templates: Sequence[str]
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Float[Tensor, "k c"] | None:
-    """What the file holds; None where there is none, or one that does not match its checksum."""
+    """The content of the file; None if there is no file or it does not match its checksum."""
     if not path.is_file():
         return None
     try:

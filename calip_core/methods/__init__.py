@@ -1,4 +1,4 @@
-"""Classifier heads: each turns image tokens into logits, and all answer to one interface."""
+"""Classifier heads: each turns image tokens into logits, and all share one interface."""
 
 from typing import TYPE_CHECKING
 

@@ -15,21 +15,21 @@ from calip_core.tokens import ImageTokens, TokenStream
 
 Sees = Literal["nothing", "views", "unlabelled", "stream", "batch", "labels"]
 Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
-"""Logits, one row per view -> one row per thing; linear."""
+"""Logits, one row per view -> one row per item; linear."""
 
 NOTHING = "nothing to choose"
-"""What heads without a hyperparameter to choose say of their choice."""
+"""``chosen_by`` of heads without hyperparameters."""
 NOT_FITTED = "not fitted yet"
 
 
 def identity(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """Every row is a thing of its own."""
+    """Return the rows unchanged (one view per item)."""
     return rows
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Options of a head, and in words where they come from."""
+    """Options of a head, and a description of their source."""
 
     options: dict[str, Any]
     source: str
@@ -38,29 +38,30 @@ class Recipe:
 class Head(nn.Module):
     """A classifier head on top of frozen CLIP features.
 
-    ``fit`` takes a support set and, where hyperparameters are chosen, a *validation* set: no head ever sees test
-    labels. Learned tensors are parameters and other fitted tensors are buffers, so ``state_dict`` is the whole fitted
-    state: with ``options`` it makes the same head again. A head computes where its images are and in their precision,
+    ``fit`` takes a support set and, if hyperparameters are chosen, a *validation* set: no head ever sees test labels.
+    Learned tensors are parameters and other fitted tensors are buffers, so ``state_dict`` is the whole fitted state:
+    with ``options`` it makes the same head again. A head computes on the device and in the precision of its images,
     but at least in float32.
 
     A new head names its tensors in ``shapes`` (those that learn also in ``learned``, chosen numbers in ``numbers``),
     and defines ``fit`` and ``logits``.
 
     Attributes:
-        name: by which ``make_method`` makes it.
-        sees: what it looks at besides the image that it classifies.
+        name: the name that ``make_method`` takes.
+        sees: what data it uses besides the image being classified.
         reads_spatial: whether it reads spatial tokens.
-        label_free: whether it has a way of choosing without labels, ``adapt``.
+        label_free: whether it can choose hyperparameters without labels, with ``adapt``.
         published_protocol: how its published measurements choose its hyperparameters.
-        needs: keyword arguments of the constructor beside the options.
-        nested: options that are objects, with what makes them of their fields, as JSON has them.
+        needs: keyword arguments of the constructor besides the options.
+        nested: options that are objects, each with the callable that builds it from its fields as read from JSON.
         numbers: names of the hyperparameters that are given or chosen, which the state holds in float64.
         options: an instance of ``Options``.
-        chosen_by: what was chosen and on what, in words; ``NOTHING`` where there is nothing to choose.
-        features_of: name of the backbone whose features it was fitted on, where whoever fitted it knows: bare tensors
-            do not carry it, and two backbones may be equally wide.
-        fuse: makes one row of logits per thing of one per view; set it before ``fit`` where things have several views.
-        report: of the training run; None before it, for a head that was loaded, and for one that is not trained.
+        chosen_by: what was chosen and on what, in words; ``NOTHING`` if there is nothing to choose.
+        features_of: name of the backbone whose features it was fitted on, if known. Bare tensors do not carry it, and
+            two backbones may have the same width.
+        fuse: combines the logits of all views of an item into one row; set it before ``fit`` if items have several
+            views.
+        report: summary of the training run; None before training, for a loaded head, and for one that is not trained.
     """
 
     name: ClassVar[str]
@@ -74,12 +75,12 @@ class Head(nn.Module):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """None but those of the head itself."""
+        """Options common to all heads: none."""
 
     options: Any
 
     def __init__(self, **options: Any) -> None:
-        """Make an unfitted head; the arguments are the fields of ``Options``, ``nested`` ones as objects or by fields.
+        """Make an unfitted head from the fields of ``Options``; give ``nested`` ones as objects or as mappings.
 
         Raises:
             TypeError: an option that this head does not have.
@@ -115,7 +116,7 @@ class Head(nn.Module):
 
         Raises:
             RuntimeError: the head has not been fitted.
-            ValueError: the features have another width than those it was fitted on.
+            ValueError: the width of the features differs from that of the features it was fitted on.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define logits")
 
@@ -123,16 +124,16 @@ class Head(nn.Module):
         """Choose hyperparameters of a fitted head on unlabelled images; only ``label_free`` heads can.
 
         Raises:
-            NotImplementedError: this head cannot.
+            NotImplementedError: this head does not support it.
         """
         raise NotImplementedError(f"{self.name} cannot choose without labels")
 
     def forward(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """What ``logits`` says."""
+        """Same as ``logits``."""
         return self.logits(tokens)
 
     def shapes(self) -> dict[str, str]:
-        """Names and dimensions of the fitted tensors, such as "k c"; equal letters are equal, k is the classes."""
+        """Names and dimensions of the fitted tensors, such as "k c": equal letters are equal sizes, k is classes."""
         return {"text": "k c"} | dict.fromkeys(self.numbers, "")
 
     def learned(self) -> tuple[str, ...]:
@@ -146,33 +147,33 @@ class Head(nn.Module):
 
     @classmethod
     def fixed(cls, shots: int) -> Recipe:
-        """The options of every data set, by the number of shots alone.
+        """The options for every dataset, determined by the number of shots alone.
 
         Args:
-            shots: images per class; of a support set with fewer in some classes, the most.
+            shots: images per class; if some classes have fewer, the largest number.
 
         Raises:
-            ValueError: ``shots`` is too small for what the head sees.
+            ValueError: ``shots`` is too small for the data that the head uses.
         """
         cls._check_shots(shots)
         return Recipe({}, "this library's defaults")
 
     @classmethod
     def choosing(cls, shots: int) -> Recipe:
-        """As ``fixed``, for a head that may choose on labelled images: whatever it can choose is left open."""
+        """Like ``fixed``, for a head that may choose on labelled images: what it can choose is left open."""
         return cls.fixed(shots)
 
     @classmethod
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """The options that the head was published with for a data set. Nothing is searched.
+        """The options published with the head for a dataset. Nothing is searched.
 
         Args:
             dataset: name of the task.
             shots: images per class.
-            backbone: whose features the values are for.
-            logit_scale: of the head; published weights go in proportion.
+            backbone: the backbone that the values were published for.
+            logit_scale: s, the head's factor on cosines; published weights are scaled in proportion.
 
         Raises:
             ValueError: there are none; the message says why.
@@ -181,7 +182,7 @@ class Head(nn.Module):
 
     @classmethod
     def published_training(cls, dataset: str, shots: int) -> TrainingOptions | None:
-        """How the head was trained where it was published; None where it is not trained, or nobody knows."""
+        """The published training recipe; None if the head is not trained or the recipe is unknown."""
         return None
 
     @property
@@ -194,16 +195,16 @@ class Head(nn.Module):
         return {name: self._number(name) for name in self.numbers}
 
     def options_dict(self) -> dict[str, Any]:
-        """The options as plain JSON values; ``make_method`` makes the same head of them.
+        """The options as plain JSON values; ``make_method`` makes the same head from them.
 
         Raises:
-            ValueError: an option has no such value.
+            ValueError: an option cannot be represented in JSON.
         """
         values: dict[str, Any] = _plain(asdict(self.options), "options")
         return values
 
     def parameter_count(self) -> int:
-        """How many numbers the fit has found, text features left out: those are CLIP's."""
+        """Number of values found by the fit, excluding the text features, which are CLIP's."""
         return sum(tensor.numel() for name, tensor in self.state_dict().items() if name != "text")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -221,7 +222,7 @@ class Head(nn.Module):
         return result
 
     def _built(self, name: str, value: Any) -> Any:
-        """An option, made of its fields where it came as those."""
+        """The value of an option, built from its fields if they were given."""
         return self.nested[name](**value) if name in self.nested and isinstance(value, Mapping) else value
 
     def _keep(self, name: str, tensor: Tensor) -> None:
@@ -229,7 +230,7 @@ class Head(nn.Module):
         setattr(self, name, nn.Parameter(tensor) if name in self.learned() else tensor)
 
     def _fitted(self, name: str, like: Tensor | None = None) -> Tensor:
-        """A parameter or buffer, as ``like`` is.
+        """A parameter or buffer, with the device and precision of ``like``.
 
         Raises:
             RuntimeError: the head has not been fitted.
@@ -243,7 +244,7 @@ class Head(nn.Module):
         return float(self._fitted(name))
 
     def _choose(self, reason: str, **numbers: float) -> None:
-        """Take the hyperparameters, and say where they come from."""
+        """Store the hyperparameters and their source."""
         for name, value in numbers.items():
             self._keep(name, torch.tensor(value, dtype=torch.float64))
         self._say(reason)
@@ -252,21 +253,21 @@ class Head(nn.Module):
         self.chosen_by = f"{reason}: {', '.join(f'{name} = {self._number(name):g}' for name in self.numbers)}"
 
     def _width(self) -> int:
-        """Of the features that the head was fitted on."""
+        """Width of the features that the head was fitted on."""
         return self._fitted("text").shape[1]
 
     def _parts(
         self, tokens: TokenStream, parts: Callable[[ImageTokens], tuple[Tensor, ...]], *, fused: bool = True
     ) -> tuple[Tensor, ...]:
-        """Rows that follow from each image, of all images of a stream, whose tokens are not kept.
+        """Rows computed from each image of a stream, without keeping its tokens.
 
         Args:
-            tokens: of a validation set.
+            tokens: tokens of a validation set.
             parts: tokens of a batch -> tensors of one row per image.
-            fused: whether the rows are linear parts of logits, of which ``fuse`` makes one per thing.
+            fused: whether the rows are linear parts of logits, which ``fuse`` combines into one row per item.
 
         Raises:
-            ValueError: features have another width or are not finite, or there are no images.
+            ValueError: features have the wrong width or are not finite, or there are no images.
         """
         found, first = [], 0
         for batch in tokens.batches():
@@ -294,13 +295,14 @@ class Head(nn.Module):
 
 
 def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, str], what: str, classes: int | None = None) -> None:
-    """Compare the tensors of a head with the names and dimensions that it says it has.
+    """Compare the tensors of a head with its declared names and dimensions.
 
     Args:
         state: tensors by name.
-        shapes: such as {"text": "k c"}: k is the number of classes, equal letters are equal, numbers are themselves.
-        what: whose tensors, for messages.
-        classes: how many there must be; any number when left out.
+        shapes: such as {"text": "k c"}: k is the number of classes, equal letters are equal sizes, digits are fixed
+            sizes.
+        what: the owner of the tensors, for messages.
+        classes: required number of classes; any number by default.
 
     Raises:
         ValueError: names are missing or unknown, or a shape does not fit.

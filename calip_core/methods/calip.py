@@ -27,12 +27,12 @@ from calip_core.tokens import CalipLogits, ImageTokens, TokenStream
 CONFIGS: Mapping[str, CalipConfig] = MappingProxyType(
     {name: getattr(CalipConfig, name)() for name in CONFIG_NAMES}
 )
-"""CALIP's published readings by the names that options and records carry.
+"""CALIP's published readings, by the names used in options and records.
 
 Two more have names in ``CalipConfig`` and none here: ``dassl`` has the temperatures and the pooling of ``paper``, and
-``ttabc`` those of ``official``. They differ by a logit scale, which multiplies all three terms and so moves no largest
-logit, and by their own weights and tokens, which here are the protocol's and the backbone's. They would measure the
-same again; chapter 3 compares all five as they are.
+``ttabc`` those of ``official``. They differ by a logit scale, which multiplies all three terms and so never changes the
+largest logit, and by their own weights and tokens, which here come from the protocol and the backbone. Measuring them
+would repeat results; chapter 3 compares all five as published.
 """
 
 
@@ -40,8 +40,8 @@ class Calip(Head):
     """logits = beta1 s F_v F_t^T + beta2 s F_v F_t^aT + beta3 s F_v^a F_t^T: CALIP, as released.
 
     Attributes:
-        grid: pairs to choose from; the released grid where it is None. Set it before ``fit``.
-        selection: the pair and how it was chosen; None before ``fit`` and for a head that was loaded.
+        grid: pairs to choose from; None means the released grid. Set it before ``fit``.
+        selection: the pair and how it was chosen; None before ``fit`` and for a loaded head.
     """
 
     name = "calip"
@@ -53,16 +53,16 @@ class Calip(Head):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What CALIP can be told.
+        """Options of CALIP.
 
         Attributes:
             beta1: weight of CLIP's own logits.
             beta2: weight of the text features that attended to the image. The default pair (1.12, 0.02) is the paper's
-                for ImageNet with RN50, as SuS-X transcribes it, fixed here for every task. None, for both, chooses them
-                on the validation set; without one they are that pair.
+                for ImageNet with RN50, as SuS-X transcribes it, fixed here for every task. If both are None, they are
+                chosen on the validation set; without one, the default pair is used.
             beta3: weight of the image feature that attended to the text.
-            config: temperatures and pooling: a name of ``CONFIGS``, or an object, or its fields.
-            logit_scale: s.
+            config: temperatures and pooling: a name in ``CONFIGS``, an object, or a mapping of its fields.
+            logit_scale: the factor s on the cosines.
 
         Raises:
             ValueError: only one of beta2 and beta3 is given, or a value is out of range.
@@ -92,14 +92,14 @@ class Calip(Head):
 
     @classmethod
     def choosing(cls, shots: int) -> Recipe:
-        """The pair of weights left open."""
+        """Leave the pair of weights to be chosen."""
         return Recipe({"beta2": None, "beta3": None}, cls.fixed(shots).source)
 
     @classmethod
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """The paper's pair for a data set."""
+        """The paper's pair of weights for a dataset."""
         known = selection.published(dataset, backbone)
         return Recipe({"beta2": known.beta2, "beta3": known.beta3}, known.chosen_by)
 
@@ -145,11 +145,11 @@ class Calip(Head):
         Args:
             tokens: of unlabelled images.
             criterion: one of ``selection.CRITERIA``.
-            grid: pairs to choose from; ``selection.label_free`` has a coarse one when left out.
+            grid: pairs to choose from; by default, the coarse grid of ``selection.label_free``.
 
         Raises:
             RuntimeError: the head has not been fitted.
-            ValueError: unknown criterion, no images, or features of another width.
+            ValueError: unknown criterion, no images, or features of the wrong width.
         """
         found = selection.label_free(self._scaled_terms(tokens), criterion, grid)
         return self._take(found, f"{criterion} on {found.images} images without labels")
@@ -163,12 +163,12 @@ class Calip(Head):
         )
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """The blend of the three."""
+        """The blend of the three terms."""
         terms = self.terms(tokens)
         return terms.combine(self.options.beta1, beta2=self._number("beta2"), beta3=self._number("beta3"))
 
     def _scaled_terms(self, tokens: TokenStream) -> CalipLogits:
-        """One row per thing, CLIP's own logits times beta1 already."""
+        """One row per item; CLIP's own logits are already multiplied by beta1."""
 
         def parts(batch: ImageTokens) -> tuple[Tensor, ...]:
             terms = self.terms(batch)

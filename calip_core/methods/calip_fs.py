@@ -1,8 +1,8 @@
 """CALIP-FS: CALIP's attention with a few linear layers that learn from a support set.
 
-The authors released no code of it. What the paper fixes: projections before the attention give queries, keys and
-values of both modalities, scaled attention runs in both directions, a projection follows, pooling and the blend of
-three logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/CALIP). All else is an option here.
+The authors released no code for it. The paper specifies: projections before the attention give queries, keys and values
+of both modalities, scaled attention runs in both directions, a projection follows, pooling and the blend of three
+logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/CALIP). Everything else is an option here.
 """
 
 from collections.abc import Sequence
@@ -43,23 +43,23 @@ _CHUNK_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True)
 class CalipFsConfig:
-    """What is not known of CALIP-FS.
+    """Design choices that the paper leaves open.
 
     Attributes:
         hidden: widths of layers with ReLU between the features and their queries, keys and values; none for a single
             linear layer.
         shared: whether text and image go through the same projections.
-        bias: whether layers have one.
-        pre_init: "identity" makes queries, keys and values the features themselves at step 0 (without hidden layers
-            only), "random" draws weights as torch draws those of a linear layer.
+        bias: whether layers have a bias.
+        pre_init: "identity" makes queries, keys and values equal to the features at step 0 (only without hidden
+            layers), "random" initialises weights like torch's linear layers.
         post_init: "zero" makes all attended features zero at step 0: the head starts exactly at beta1 times zero-shot
             CLIP. With "identity" it starts at attention alone: with ``pre_init="identity"`` that is parameter-free
-            CALIP at temperature 1 / scale. "random" starts anywhere.
-        scale: factor on the affinities before the softmax; None takes one over the root of the width C.
+            CALIP at temperature 1 / scale. "random" initialises the weights randomly.
+        scale: factor on the affinities before the softmax; None means one over the square root of the width C.
         pooling: how M attended tokens become F_v^a.
 
     Raises:
-        ValueError: a value is out of range, or an identity is asked of projections with hidden layers.
+        ValueError: a value is out of range, or "identity" is combined with hidden layers.
     """
 
     hidden: Sequence[int] = ()
@@ -84,23 +84,23 @@ class CalipFsConfig:
 
     @classmethod
     def ours(cls) -> "CalipFsConfig":
-        """This library's choice: one linear layer each, first the identity, and a post-projection from zero.
+        """This library's choice: linear layers starting as the identity, and a post-projection starting at zero.
 
-        Attention begins as the released parameter-free one (scale 2 is its temperature of one half), and the head as
-        zero-shot CLIP.
+        Attention starts as the released parameter-free one (scale 2 is its temperature of one half), and the head
+        starts as zero-shot CLIP.
         """
         return cls()
 
     @classmethod
     def from_calip(cls) -> "CalipFsConfig":
-        """The same, but the head starts as parameter-free CALIP (``CalipConfig.official``) instead of zero-shot."""
+        """Like ``ours``, but starts as parameter-free CALIP (``CalipConfig.official``) instead of zero-shot CLIP."""
         return cls(post_init="identity")
 
     @classmethod
     def yuranusduke(cls) -> "CalipFsConfig":
         """The one known implementation, not the authors': C-128-128-3C shared by both modalities, everything random.
 
-        Its blend, logit scale and recipe are the head's: ``CalipFs.yuranusduke()`` has all of them.
+        Its blend, logit scale and recipe are options of the head: ``CalipFs.yuranusduke()`` sets all of them.
         """
         return cls(hidden=(128, 128), shared=True, bias=True, pre_init="random", post_init="random", scale=None)
 
@@ -119,17 +119,17 @@ class CalipFs(TrainedHead):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(TrainedHead.Options):
-        """What CALIP-FS can be told.
+        """Options of CALIP-FS.
 
         Attributes:
             beta1: weight of CLIP's own logits.
-            beta2: weight of the text features that attended to the image. None trains with 1 and then chooses on
-                validation, together with beta3; without a validation set 1 stays.
+            beta2: weight of the text features that attended to the image. None trains with 1 and then chooses it on the
+                validation set, together with beta3; without one, it stays 1.
             beta3: weight of the image feature that attended to the text; None likewise.
-            beta_max: the search goes from 0 to it for both weights, in ``beta_steps`` steps. At 0 and 0 it is
-                zero-shot.
+            beta_max: both weights are searched from 0 to ``beta_max``, in ``beta_steps`` steps. At (0, 0) the head is
+                zero-shot CLIP.
             beta_steps: intervals of the search.
-            config: what the paper leaves open; ``ours`` when left out.
+            config: design choices that the paper leaves open; ``ours`` by default.
 
         Raises:
             ValueError: only one of beta2 and beta3 is given, a weight is not finite, or the search has no range.
@@ -167,7 +167,7 @@ class CalipFs(TrainedHead):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """The one known implementation, for any data set."""
+        """The options of the one known implementation, for any dataset."""
         options = {
             "beta2": 0.08, "beta3": 0.02, "config": CalipFsConfig.yuranusduke(),
             "training": cls._known_training(dataset, shots), "logit_scale": 1 / 0.07,
@@ -200,8 +200,8 @@ class CalipFs(TrainedHead):
         """Train the projections on the support set; the validation set is used for beta2 and beta3 alone.
 
         Raises:
-            ValueError: the support set is missing, lacks a class, or is of another width than the text.
-            TrainingDivergedError: the head is then the last one with a finite loss.
+            ValueError: the support set is missing, lacks a class, or differs in width from the text.
+            TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         support, options = Support.of(tokens, labels, text, self.name), self.options
         beta2, beta3, reason = 1.0, 1.0, "fixed; no validation images were used"
@@ -221,7 +221,7 @@ class CalipFs(TrainedHead):
 
         Raises:
             RuntimeError: the head has not been fitted.
-            ValueError: features of another width.
+            ValueError: the features have the wrong width.
         """
         check_width(tokens, self._width(), self.name)
         _, m, c = tokens.spatial.shape
@@ -230,7 +230,7 @@ class CalipFs(TrainedHead):
         return CalipLogits.cat([self._terms(widened(chunk)) for chunk in chunks])
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """The blend of the three."""
+        """The blend of the three terms."""
         return self._blend(self.terms(tokens))
 
     def _choose_betas(self, tokens: TokenStream, labels: Labels) -> None:
@@ -262,7 +262,7 @@ class CalipFs(TrainedHead):
     def _text_attended(
         self, pooled: Float[Tensor, "n c"], weights: Float[Tensor, "n k m"], values: Float[Tensor, "n m c"]
     ) -> Float[Tensor, "n k"]:
-        """F_v F_t^aT with F_t^a = P(W V_s), in the order that is cheap: (F_v P) V_s^T first, then the weights W."""
+        """F_v F_t^aT with F_t^a = P(W V_s), in the cheaper order: (F_v P) V_s^T first, then the weights W."""
         looked_for = (pooled @ self._fitted("post", pooled)).unsqueeze(2)  # (n, c, 1)
         answers = (weights @ (values @ looked_for)).squeeze(2)  # (n, k)
         if not self.options.config.bias:
@@ -291,7 +291,7 @@ class CalipFs(TrainedHead):
         return layers | {"post": ("c", "c")}
 
     def _start(self, text: Float[Tensor, "k c"]) -> None:
-        """First weights of all layers, and first biases if there are any: zero unless the weights are random."""
+        """Initial weights of all layers, and initial biases if any: zero unless the weights are random."""
         generator, config = torch.Generator().manual_seed(self.options.seed), self.options.config
         self._keep("text", text)
         for name, ends in self._layers().items():

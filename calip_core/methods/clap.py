@@ -1,4 +1,4 @@
-"""CLAP: a linear probe that starts at the text features and pays for leaving them, each class at its own price."""
+"""CLAP: a linear probe that starts at the text features and is penalised for moving away, with a weight per class."""
 
 from dataclasses import dataclass
 
@@ -27,31 +27,31 @@ from calip_core.tokens import ImageTokens
 class Clap(Head):
     """logits = ``s F_v w_k / |w_k|`` (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730).
 
-    The weights minimise cross-entropy on the support set plus ``strength`` times the mean over classes of
-    ``lambda_k |w_k - t_k|^2``. They start at the text features t_k, and lambda_k is the mean zero-shot probability of
-    class k on its own support images: where the text already knows a class, leaving it costs more. Nothing is chosen on
-    validation images.
+    The weights minimise cross-entropy on the support set plus ``strength`` times the mean over classes of ``lambda_k
+    |w_k - t_k|^2``. They start at the text features t_k, and lambda_k is the mean zero-shot probability of class k on
+    its own support images: the better the text features already classify a class, the higher its penalty. Nothing is
+    chosen on validation images.
 
-    The released code makes 300 epochs of SGD; here L-BFGS goes to the minimum, so there is no learning rate and no
-    seed. And it measures the drift of text features as the encoder gives them, of some length l, where these have unit
-    length: that is a factor of l * l.
+    The released code runs 300 epochs of SGD; here L-BFGS finds the minimum, so there is no learning rate and no seed.
+    The released code also penalises the change of unnormalised text features, of some length l; these have unit length.
+    The difference is a factor of l * l.
 
     Attributes:
-        weight: the w_k, of unit length.
-        prices: lambda_k of every class.
+        weight: the weights w_k, of unit length.
+        prices: lambda_k for every class.
     """
 
     name = "clap"
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What CLAP can be told.
+        """Options of CLAP.
 
         Attributes:
-            strength: a factor on all penalties: l * l, and 100 stands for a length of 10. With 0 the text features are
-                where the weights start and nothing else.
-            logit_scale: s.
-            iterations: of L-BFGS, at most.
+            strength: a factor on all penalties: l * l, and 100 stands for a length of 10. With 0 the text features
+                serve only as the initial weights.
+            logit_scale: the factor s on the cosines.
+            iterations: maximum number of L-BFGS iterations.
 
         Raises:
             ValueError: a number is out of range.
@@ -72,7 +72,7 @@ class Clap(Head):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """None: the published optimiser is another."""
+        """Always raises: the published code uses another optimiser."""
         raise cls._unpublished("its code makes 300 epochs of SGD where this head goes to the minimum")
 
     def shapes(self) -> dict[str, str]:

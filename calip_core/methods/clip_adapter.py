@@ -1,4 +1,4 @@
-"""CLIP-Adapter: a small bottleneck network bends the image feature, and most of the old feature stays."""
+"""CLIP-Adapter: a small bottleneck network adapts the image feature, blended with the original feature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,13 +39,14 @@ class ClipAdapter(TrainedHead):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(TrainedHead.Options):
-        """What CLIP-Adapter can be told.
+        """Options of CLIP-Adapter.
 
         Attributes:
-            ratio: r, the share of the adapted feature. None chooses it from ``ratios`` on validation, with one training
-                run each; without a validation set None means the published 0.2.
-            ratios: what None chooses from. Among equals the first wins, so list small ones first: they are nearer CLIP.
-            reduction: how many times narrower the layer in the middle is.
+            ratio: r, the share of the adapted feature. None chooses it from ``ratios`` on the validation set, with one
+                training run each; without one, it means the published 0.2.
+            ratios: candidates if ``ratio`` is None. Ties go to the first, so list small ones first: they are closer to
+                CLIP.
+            reduction: factor by which the middle layer is narrower.
 
         Raises:
             ValueError: a ratio outside 0 to 1, no ratios, or a reduction below 1.
@@ -73,7 +74,7 @@ class ClipAdapter(TrainedHead):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """The ratio of its code, with CoOp's schedule."""
+        """The ratio of the published code, with CoOp's schedule."""
         training = cls._known_training(dataset, shots)
         options = {"ratio": PUBLISHED_RATIO, "training": training}
         return Recipe(options, f"CLIP-Adapter's code, with CoOp's schedule: {training.epochs} epochs")
@@ -101,8 +102,8 @@ class ClipAdapter(TrainedHead):
         """Train the adapter on the support set; the validation set is used for the ratio alone.
 
         Raises:
-            ValueError: the support set is missing, lacks a class, or is of another width than the text.
-            TrainingDivergedError: the head is then the last one with a finite loss.
+            ValueError: the support set is missing, lacks a class, or differs in width from the text.
+            TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         support = Support.of(tokens, labels, text, self.name)
         if self.options.ratio is not None:
@@ -122,7 +123,7 @@ class ClipAdapter(TrainedHead):
         return self._logits(single(tokens.pooled))
 
     def _train_all(self, support: Support, val: Validation) -> None:
-        """Train with every ratio and keep the one that is best on validation."""
+        """Train with every ratio and keep the one that is best on the validation set."""
         stream, labels = val
         best = -1.0
         for ratio in self.options.ratios:
@@ -135,7 +136,7 @@ class ClipAdapter(TrainedHead):
         self.report = report
 
     def _train(self, support: Support, ratio: float, reason: str) -> None:
-        """The layers start as torch draws linear ones: evenly within one over the root of their inputs."""
+        """The layers start like torch's linear ones: uniform within one over the square root of their inputs."""
         width = support.text.shape[1]
         middle = max(1, width // self.options.reduction)
         generator = torch.Generator().manual_seed(self.options.seed)

@@ -1,4 +1,4 @@
-"""CoOp: the words around a class name become vectors that learn."""
+"""CoOp: the words around a class name become learned vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ _STD = 0.02  # of the first context vectors, as CLIP's own word vectors start
 class CoOp(TrainedHead):
     """logits = s F_v unit(T([start] v_1 ... v_L [class name] . [end]))^T, with the v learned (Zhou et al., 2022).
 
-    Training sees cached pooled features and goes back through the text encoder T alone. The text features that ``fit``
-    is given serve for checks only: they were made from templates, which this head replaces. A fitted head needs
-    neither encoder nor names; the features of its learned prompts are in its state.
+    Training uses cached pooled features and backpropagates through the text encoder T alone. The text features given to
+    ``fit`` are only checked: they were made from templates, which this head replaces. A fitted head needs neither
+    encoder nor names; the features of its learned prompts are in its state.
 
     Args:
-        backbone: whose text encoder is used: a CLIP of OpenAI's architecture. Needed for ``fit``.
-        classnames: of the task's classes, in their order. Needed for ``fit``.
-        options: as ``Options`` has them.
+        backbone: a CLIP of OpenAI's architecture, whose text encoder is used. Needed for ``fit``.
+        classnames: the task's class names, in order. Needed for ``fit``.
+        options: the fields of ``Options``.
     """
 
     name = "coop"
@@ -49,16 +49,16 @@ class CoOp(TrainedHead):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(TrainedHead.Options):
-        """What CoOp can be told.
+        """Options of CoOp.
 
         Attributes:
-            context: how many vectors L learn.
-            class_specific: whether each class has context vectors of its own.
+            context: the number L of learned vectors.
+            class_specific: whether each class has its own context vectors.
             position: where the class name stands: "end", or in the "middle" of the context.
             init: words that the context starts from, such as "a photo of a"; then L is their number of tokens. None
                 draws vectors from N(0, 0.02).
-            chunk: classes that go through the encoder together. With more classes than that, what the backward pass
-                needs is computed again chunk by chunk instead of being kept.
+            chunk: classes that go through the encoder together. With more classes than that, the backward pass
+                recomputes activations chunk by chunk instead of keeping them.
 
         Raises:
             ValueError: an option is out of range.
@@ -92,7 +92,7 @@ class CoOp(TrainedHead):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """CoOp's schedule, for any data set."""
+        """CoOp's schedule, for any dataset."""
         training = cls._known_training(dataset, shots)
         return Recipe({"training": training}, f"CoOp's schedule: {training.epochs} epochs at {shots} shots")
 
@@ -102,7 +102,7 @@ class CoOp(TrainedHead):
         return coop_training(dataset, shots)
 
     def shapes(self) -> dict[str, str]:
-        """Features of the learned prompts, and the context, of as many vectors as the first words had."""
+        """Features of the learned prompts, and the context, with one vector per initial token."""
         return {"text": "k c", "context": "k l d" if self.options.class_specific else "l d"}
 
     def learned(self) -> tuple[str, ...]:
@@ -119,10 +119,10 @@ class CoOp(TrainedHead):
         """Learn the context from the support set; the validation set is not used.
 
         Raises:
-            ValueError: there is no backbone or it has another architecture, the class names are missing or of another
-                number than the text, a prompt is too long, or the support set is missing, lacks a class, or is of
-                another width than the text.
-            TrainingDivergedError: the head is then the last one with a finite loss.
+            ValueError: there is no backbone or it has another architecture, the class names are missing or differ in
+                number from the text, a prompt is too long, or the support set is missing, lacks a class, or differs in
+                width from the text.
+            TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         support, options = Support.of(tokens, labels, text, self.name), self.options
         prompts = self._prompts(len(text))
@@ -169,17 +169,17 @@ class CoOp(TrainedHead):
 class Prompts:
     """Prompts with places for context vectors, and the encoder that reads them.
 
-    All prompts begin alike, with the start mark and, where the context is shared, with context vectors. Text attends
-    backwards only, so this beginning is the same for every class and is encoded once.
+    All prompts begin with the start mark and, if the context is shared, the context vectors. Text attends backwards
+    only, so this beginning is identical for every class and is encoded once.
 
     Attributes:
         encoder: a CLIP whose text half computes in float32.
         context: how many context vectors a prompt has.
-        fixed: vectors of marks and names, "k length d"; anything where context goes.
-        slots: number of the context vector that goes to each place.
-        open: whether a context vector goes there.
-        ends: place of each end mark, where the feature is read.
-        together: classes that are encoded in one go.
+        fixed: vectors of marks and names, "k length d"; arbitrary at the places of context vectors.
+        slots: index of the context vector at each place.
+        open: whether each place holds a context vector.
+        ends: place of each prompt's end mark, where the feature is read.
+        together: number of classes encoded at once.
     """
 
     encoder: "TextTower"
@@ -194,10 +194,10 @@ class Prompts:
     def of(
         cls, backbone: Backbone, classnames: Sequence[str], context: int, position: Position, together: int
     ) -> "Prompts":
-        """Lay out one prompt a class, as short as the longest of them allows.
+        """Lay out one prompt per class, as short as the longest of them allows.
 
         Raises:
-            ValueError: the backbone has another architecture than OpenAI's, or a prompt is longer than it reads.
+            ValueError: the backbone has another architecture than OpenAI's, or a prompt is longer than its context.
         """
         encoder = TextTower.of(backbone)
         names = _word_tokens(backbone, classnames)
@@ -218,7 +218,7 @@ class Prompts:
         )  # fmt: skip
 
     def first_context(self, class_specific: bool, init: str | None, seed: int) -> Tensor:
-        """Context vectors at step 0: "l d", or "k l d" where each class has its own."""
+        """Context vectors at step 0: "l d", or "k l d" if each class has its own."""
         k, _, d = self.fixed.shape
         shape = (k, self.context, d) if class_specific else (self.context, d)
         if init is None:
@@ -228,7 +228,7 @@ class Prompts:
         return drawn.clone().to(self.encoder.device)
 
     def features(self, context: Float[Tensor, "*k l d"]) -> Float[Tensor, "k c"]:
-        """Unit rows, one a class."""
+        """Unit rows, one per class."""
         chunks = torch.arange(len(self.fixed), device=self.fixed.device).split(self.together)
         if len(chunks) == 1 or not torch.is_grad_enabled():
             return torch.cat([self._encode(context, chunk) for chunk in chunks])
@@ -241,7 +241,7 @@ class Prompts:
         return self.encoder(embedded, self.ends[classes], self._alike(context.ndim == 2))
 
     def _alike(self, shared: bool) -> int:
-        """How many places at the beginning of all prompts hold the same: start mark and the first run of context."""
+        """Number of initial places that all prompts share: the start mark and the first run of context."""
         return 1 + (int(self.open[0, 1:].long().cumprod(0).sum()) if shared else 0)
 
 
@@ -257,7 +257,7 @@ class TextTower:
         """Check the architecture.
 
         Raises:
-            ValueError: it is another than OpenAI's.
+            ValueError: it is not OpenAI's.
         """
         if not isinstance(backbone.model, clip.model.CLIP):
             raise ValueError(
@@ -268,7 +268,7 @@ class TextTower:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return self.backbone.device
 
     @torch.no_grad()
@@ -280,9 +280,10 @@ class TextTower:
     def __call__(
         self, embedded: Float[Tensor, "j length d"], ends: Int64[Tensor, " j"], alike: int
     ) -> Float[Tensor, "j c"]:
-        """Features at the end marks, as unit rows; the first ``alike`` places are the same in all rows.
+        """Features at the end marks, as unit rows; the first ``alike`` places are identical in all rows.
 
-        What CLIP's ``encode_text`` computes after its word embedding, in float32 whatever format the weights have.
+        What CLIP's ``encode_text`` computes after its word embedding, in float32 regardless of the format of the
+        weights.
         """
         placed = embedded + self.model.positional_embedding[: embedded.shape[1]].float()
         head, tail = placed[:1, :alike], placed[:, alike:]

@@ -1,4 +1,4 @@
-"""Gaussian discriminant analysis beside zero-shot CLIP: class means and one covariance make a linear classifier."""
+"""Gaussian discriminant analysis added to zero-shot CLIP: class means and one covariance give a linear classifier."""
 
 import math
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from calip_core.methods.inputs import (
 from calip_core.tokens import ImageTokens
 
 FIXED_ALPHA = 0.1
-"""Blend weight at the published scale where there is no validation set and none is given: the middle of the seven
+"""Blend weight at the published scale if none is given and there is no validation set: the median of the seven
 published values."""
 
 SEARCHED = (1e-4, 1e2)
-"""From where to where alpha is searched at the published scale: the ends of the seven published values."""
+"""Range in which alpha is searched at the published scale: the smallest and largest of the seven published values."""
 
 # Spread below this share of the features' own length is rounding: all images of a class are one image.
 _NO_SPREAD = 1e-12
@@ -39,9 +39,9 @@ class Gda(Head):
     """logits = s F_v F_t^T + alpha (F_v W^T + b) (Wang et al., ICLR 2024, arXiv 2402.04087).
 
     With class means mu_k and the shared precision P of the support set, W = mu P and b_k = -mu_k P mu_k^T / 2 - log K:
-    the Bayes classifier of K Gaussians of one covariance. Several augmented views of an image are rows like others.
-    Where each class has but one image, nothing is known of the covariance, and as in the published code (a
-    pseudo-inverse of zero) the head is the zero-shot classifier.
+    the Bayes classifier for K Gaussians with one covariance. Augmented views of an image are separate rows. With only
+    one image per class the covariance is unknown, and the head is the zero-shot classifier, as in the published code (a
+    pseudo-inverse of zero).
     """
 
     name = "gda"
@@ -50,13 +50,13 @@ class Gda(Head):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What discriminant analysis can be told.
+        """Options of Gaussian discriminant analysis.
 
         Attributes:
-            alpha: weight of the discriminant. Left out, it is searched on the validation set, at all values from 0.0001
-                to 100 at once; without a validation set it is 0.1. Both are for a logit scale of 100, and in proportion
-                for others.
-            logit_scale: s.
+            alpha: weight of the discriminant. By default, it is searched on the validation set, over all values from
+                0.0001 to 100 at once; without a validation set it is 0.1. These values hold for a logit scale of 100
+                and are scaled in proportion for others.
+            logit_scale: the factor s on the cosines.
 
         Raises:
             ValueError: a number is out of range.
@@ -76,7 +76,7 @@ class Gda(Head):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """None: the published code chooses."""
+        """Always raises: the published code chooses alpha on data."""
         raise cls._unpublished("its code searches alpha on validation images")
 
     def shapes(self) -> dict[str, str]:
@@ -134,12 +134,12 @@ def discriminant(
     P = c ((n - 1) S + trace(S) I)^-1 with the sample covariance S of the features about their class means.
 
     Args:
-        features: of the support set.
+        features: the features of the support set.
         labels: their classes; every class occurs.
-        classes: how many there are.
+        classes: number of classes.
 
     Returns:
-        W and b; W is zero where no class shows any spread.
+        W and b; W is zero if no class shows any spread.
     """
     n, width = features.shape
     member = torch.nn.functional.one_hot(labels.to(features.device), classes).to(features)

@@ -1,4 +1,4 @@
-"""What heads are fitted on, checked: support sets, validation sets, and numbers among their options."""
+"""Checks of the inputs of heads: support sets, validation sets, and numeric options."""
 
 import math
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from calip_core.metrics import checked_labels
 from calip_core.tokens import ImageTokens, TokenStream
 
 Labels = Int[np.ndarray, "_"]
-"""Class numbers; support and validation sets are of different lengths."""
+"""Class numbers; support and validation sets may differ in length."""
 Validation = tuple[TokenStream, Labels]
-"""Tokens and labels of a validation set; several views of one thing have one label (``Head.fuse``)."""
+"""Tokens and labels of a validation set; several views of one item have one label (``Head.fuse``)."""
 
 PUBLISHED_SCALE = 100.0
-"""Published weights stand beside zero-shot logits of this scale; beside others they go in proportion."""
+"""The logit scale of published weights; for other scales they are adjusted in proportion."""
 
 
 def single(features: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-    """The same features in float32 or better: half precision is for storage, not for sums."""
+    """The features in float32 or better: half precision is for storage, not for sums."""
     return features if features.dtype in (torch.float32, torch.float64) else features.float()
 
 
 def exact(features: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-    """The same features in float64, on the processor where the accelerator has none (Apple's)."""
+    """The features in float64, on the CPU if the accelerator lacks float64 (Apple's)."""
     return (features.cpu() if features.device.type == "mps" else features).double()
 
 
 def widened(tokens: ImageTokens) -> ImageTokens:
-    """Tokens in float32 where they came in half: heads are trained and evaluated in no less."""
+    """Tokens with half precision widened to float32: heads are trained and evaluated in float32 or better."""
     return tokens.to(torch.float32) if tokens.pooled.dtype in (torch.float16, torch.bfloat16) else tokens
 
 
@@ -40,7 +40,7 @@ class Support:
     """A checked support set, ready to be learned from.
 
     Attributes:
-        tokens: in float32, or float64 where they came so.
+        tokens: in float32, or in float64 if given so.
         targets: the class of every row, on the tokens' device.
         text: the text features, in the tokens' format.
     """
@@ -56,9 +56,9 @@ class Support:
         """Check and convert.
 
         Raises:
-            ValueError: there is none, labels and images differ in number, a label is no class, a class has no image,
-                features or text are not finite, or the features have another width than the text. Equally wide
-                features of another backbone cannot be told apart here.
+            ValueError: there is no support set, labels and images differ in number, a label is not a class, a class has
+                no image, features or text are not finite, or the features differ in width from the text. Features of
+                another backbone with the same width cannot be detected here.
         """
         if tokens is None or labels is None or len(tokens) == 0:
             raise ValueError(f"{method} learns from a support set: give its tokens and labels")
@@ -74,7 +74,7 @@ class Support:
 
     @property
     def labels(self) -> Int64[np.ndarray, "n"]:
-        """The class of every row, as NumPy has it."""
+        """The class of every row, as a NumPy array."""
         return np.asarray(self.targets.cpu().numpy())
 
 
@@ -88,7 +88,7 @@ def _check_every_class(labels: Int[np.ndarray, "n"], classes: int, method: str) 
 
 
 def check_no_support(tokens: ImageTokens | None, method: str) -> None:
-    """Refuse a support set that a head would not look at.
+    """Refuse a support set that a head would ignore.
 
     Raises:
         ValueError: there are images in it.
@@ -101,12 +101,13 @@ def check_no_support(tokens: ImageTokens | None, method: str) -> None:
 
 
 def check_validation(val: Validation, text: Float[Tensor, "k c"], method: str) -> Validation:
-    """The validation set of a head that chooses on one; unlike a support set it may lack classes.
+    """Check the validation set of a head that chooses on one; unlike a support set, it may lack classes.
 
-    Only the labels are looked at: features are checked as they stream by.
+    Only the labels are checked here; features are checked when they are read.
 
     Raises:
-        ValueError: it is empty, its images do not go evenly into its labels, or a label is no class.
+        ValueError: it is empty, the number of images is not a multiple of the number of labels, or a label is not a
+            class.
     """
     tokens, labels = val
     if len(tokens) == 0:
@@ -122,7 +123,7 @@ def check_validation(val: Validation, text: Float[Tensor, "k c"], method: str) -
 
 
 def check_width(tokens: ImageTokens, width: int, method: str) -> None:
-    """Refuse features that cannot be of the backbone that made the text features.
+    """Refuse features that cannot come from the backbone that made the text features.
 
     Raises:
         ValueError: their widths differ.
@@ -135,10 +136,10 @@ def check_width(tokens: ImageTokens, width: int, method: str) -> None:
 
 
 def check_finite(what: str, rows: Float[Tensor, "n c"], method: str, first: int = 0) -> None:
-    """Refuse features that are no numbers: a head fitted on them would be none either.
+    """Refuse features that are not finite, from which no head can be fitted.
 
     Args:
-        what: what a row belongs to, for the message: "image" or "class".
+        what: what a row represents, for the message: "image" or "class".
         rows: features.
         method: name of the head, for the message.
         first: the number of the first row.
@@ -155,7 +156,7 @@ def check_finite(what: str, rows: Float[Tensor, "n c"], method: str, first: int 
 
 
 def check_weight(name: str, value: float, method: str) -> None:
-    """Refuse what cannot be the weight of a term.
+    """Refuse a value that cannot be the weight of a term.
 
     Raises:
         ValueError: it is negative or not finite.
@@ -165,7 +166,7 @@ def check_weight(name: str, value: float, method: str) -> None:
 
 
 def check_positive(name: str, value: float, method: str) -> None:
-    """Refuse what must be above zero.
+    """Refuse a value that is not above zero.
 
     Raises:
         ValueError: it is zero, negative or not finite.

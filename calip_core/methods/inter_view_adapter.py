@@ -1,4 +1,4 @@
-"""PointCLIP's inter-view adapter: the views of a cloud tell each other what they see."""
+"""PointCLIP's inter-view adapter: combines the features of all views of a cloud."""
 
 from dataclasses import dataclass, field
 
@@ -28,25 +28,25 @@ PUBLISHED_RATIO = 0.6
 class InterViewAdapter(TrainedHead):
     """logits of view i = s unit(r relu(W_i g) + (1 - r) F_v,i) F_t^T with g = relu(W [F_v,1 ... F_v,V]).
 
-    The global feature g of a cloud is made of the pooled features of all its views and handed back to each (Zhang et
-    al., PointCLIP, 2022, section 3.3). The published adapter has normalisation layers and dropout besides; here are its
-    linear layers alone, without bias.
+    The global feature g of a cloud is computed from the pooled features of all its views and added to each of them
+    (Zhang et al., PointCLIP, 2022, section 3.3). The published adapter also has normalisation layers and dropout; this
+    one has only its linear layers, without bias.
     """
 
     name = "inter_view_adapter"
 
     @dataclass(frozen=True, kw_only=True)
     class Options(TrainedHead.Options):
-        """What the adapter can be told.
+        """Options of the inter-view adapter.
 
         Attributes:
-            cloud_views: V, consecutive rows that belong to one cloud.
-            ratio: r, the share of what the adapter says.
-            training: the recipe. The published one when left out: SGD 0.01, batches of 32 clouds, label smoothing 0.2,
-                250 epochs; the published code keeps the epoch that is best on the *test* set, here it is the last.
+            cloud_views: V, the number of consecutive rows that belong to one cloud.
+            ratio: r, the share of the adapted features.
+            training: the recipe; by default, the published one: SGD 0.01, batches of 32 clouds, label smoothing 0.2,
+                250 epochs. The published code keeps the epoch that is best on the *test* set; here it is the last.
 
         Raises:
-            ValueError: fewer than one view, or a ratio outside 0 to 1.
+            ValueError: there are no views, or the ratio is outside 0 to 1.
         """
 
         cloud_views: int = 1
@@ -76,7 +76,7 @@ class InterViewAdapter(TrainedHead):
 
     @classmethod
     def published_training(cls, dataset: str, shots: int) -> TrainingOptions | None:
-        """PointCLIP's, at any number of shots."""
+        """PointCLIP's recipe, for any number of shots."""
         return TrainingOptions.pointclip()
 
     def shapes(self) -> dict[str, str]:
@@ -97,9 +97,9 @@ class InterViewAdapter(TrainedHead):
         """Train the adapter on the support set's clouds; nothing is chosen on the validation set.
 
         Raises:
-            ValueError: the support set is missing, lacks a class, is of another width than the text, has no whole
-                number of clouds, or the views of a cloud have different labels.
-            TrainingDivergedError: the head is then the last one with a finite loss.
+            ValueError: the support set is missing, lacks a class, differs in width from the text, does not consist of
+                whole clouds, or the views of a cloud have different labels.
+            TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         rows = Support.of(tokens, labels, text, self.name)
         pooled = self._by_cloud(rows.tokens.pooled)  # (p, v, c)
@@ -114,11 +114,11 @@ class InterViewAdapter(TrainedHead):
 
     @torch.no_grad()
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """One row per view; the mean over the views of a cloud is the cloud's.
+        """One row per view; the mean over the views of a cloud gives the cloud's logits.
 
         Raises:
             RuntimeError: the head has not been fitted.
-            ValueError: features of another width, or no whole number of clouds.
+            ValueError: the features have the wrong width, or the rows are not a whole number of clouds.
         """
         check_width(tokens, self._width(), self.name)
         return self._views(self._by_cloud(widened(tokens).pooled)).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Smooth losses brought to their minimum by L-BFGS: no learning rate, no epochs, no seed."""
+"""Minimise smooth losses with L-BFGS: no learning rate, no epochs, no seed."""
 
 import warnings
 from collections.abc import Callable
@@ -13,27 +13,27 @@ Weights = Float64[Tensor, "k d"]
 
 
 class NotConvergedWarning(UserWarning):
-    """A search ended before it found the minimum: what was fitted is not quite what the equation says."""
+    """A search ended before it found the minimum, so the result only approximates the solution."""
 
 
 def minimise(
     loss: Callable[[Weights], Tensor], start: Weights,
     *, iterations: int = 1000, tolerance: float = 1e-6, what: str = "L-BFGS",
 ) -> Weights:  # fmt: skip
-    """Where a loss has its minimum, as SciPy's L-BFGS-B finds it from ``start``.
+    """Return the minimiser of a loss that SciPy's L-BFGS-B finds from ``start``.
 
     Args:
-        loss: a number for weights, which PyTorch can differentiate.
-        start: the first weights, in float64, on the device that the loss computes on.
-        iterations: at most so many.
-        tolerance: it is found where no entry of the gradient is larger.
-        what: who asks, for messages.
+        loss: function of the weights, a scalar that PyTorch can differentiate.
+        start: the initial weights, in float64, on the device that the loss computes on.
+        iterations: maximum number of iterations.
+        tolerance: the search ends when no entry of the gradient is larger in magnitude.
+        what: name of the caller, for messages.
 
     Warns:
-        NotConvergedWarning: the search ended before the minimum; where it stopped is returned.
+        NotConvergedWarning: the search ended before the minimum; the last weights are returned.
 
     Raises:
-        ArithmeticError: the loss is no finite number where the search ended.
+        ArithmeticError: the loss is not finite at the end of the search.
     """
 
     def value_and_gradient(flat: Float64[np.ndarray, "e"]) -> tuple[float, Float64[np.ndarray, "e"]]:

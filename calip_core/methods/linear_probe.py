@@ -1,4 +1,4 @@
-"""The linear probe: logistic regression on pooled features, which knows nothing of the text."""
+"""The linear probe: logistic regression on pooled features, which ignores the text features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ from calip_core.metrics import accuracy
 from calip_core.tokens import ImageTokens
 
 FIXED_C = 10.0
-"""C where there is no validation set and none is given: one value for every task.
+"""C if none is given and there is no validation set: one value for every task.
 
-It was settled after looking at accuracies on the miniatures, so on these it may flatter; for other data it is fixed in
-advance.
+It was chosen after looking at accuracies on the miniatures, so results on these may be optimistic; for other data it
+was fixed in advance.
 """
 
 _TOLERANCE = 1e-4  # scikit-learn's own, with which CoOp's probe runs
@@ -41,8 +41,8 @@ BISECTIONS = 8
 class LinearProbe(Head):
     """L2-regularised multinomial logistic regression by L-BFGS, as CLIP's paper and CoOp's ``lpclip`` probe features.
 
-    Its logits are log-odds of their own, on the scale on which zero-shot logits are log-odds too. The intercept is not
-    regularised; with two classes it stays multinomial, where scikit-learn changes to one logit.
+    Its logits are log-odds, on the same scale as those of zero-shot CLIP. The intercept is not regularised; with two
+    classes it stays multinomial, whereas scikit-learn switches to one logit.
 
     Attributes:
         weight: "k d"; the last column is the intercept.
@@ -54,11 +54,11 @@ class LinearProbe(Head):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What the probe can be told.
+        """Options of the linear probe.
 
         Attributes:
-            C: weight of the data against the regulariser, as in scikit-learn. Left out, it is searched on the
-                validation set as CoOp does; without a validation set it is ``FIXED_C``.
+            C: weight of the data against the regulariser, as in scikit-learn. By default, it is searched on the
+                validation set as in CoOp's code; without one, it is ``FIXED_C``.
 
         Raises:
             ValueError: C is not positive and finite.
@@ -76,7 +76,7 @@ class LinearProbe(Head):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """None: the published code chooses."""
+        """Always raises: the published code chooses C on data."""
         raise cls._unpublished("CoOp's code searches its C on validation images")
 
     def shapes(self) -> dict[str, str]:
@@ -120,7 +120,7 @@ class LinearProbe(Head):
         return self._fitted("weight").shape[1] - 1
 
     def _searched(self, path: "_Path", val: Validation) -> float:
-        """CoOp's choice of C; the validation images stream by once for each C."""
+        """CoOp's choice of C; the validation set is read once for each C."""
         stream, labels = val
         for C in sorted(SEARCHED):
             path(C)
@@ -139,7 +139,7 @@ def _affine(features: Float[Tensor, "n c"], weight: Float[Tensor, "k d"]) -> Flo
 
 
 class _Path:
-    """The fits for all C that a search asks for; each starts from the fit of the next smaller C, which is near."""
+    """The fits for all C that a search asks for; each starts from the fit of the next smaller C, which is close."""
 
     def __init__(self, features: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"], classes: int) -> None:
         self._features, self._labels = features, labels.to(features.device)
@@ -155,7 +155,7 @@ class _Path:
         return self._fits[C]
 
     def _loss(self, weight: Float64[Tensor, "k d"], C: float) -> Tensor:
-        """The sum of losses times C plus half the squared length of the weights, over C n to be of the order of 1."""
+        """The sum of losses times C plus half the squared norm of the weights, over C n to be of the order of 1."""
         penalty = weight[:, :-1].square().sum() / (2 * C * len(self._labels))
         return cross_entropy(_affine(self._features, weight), self._labels) + penalty
 
@@ -164,11 +164,11 @@ def search_c(score: Callable[[float], float]) -> float:
     """CoOp's search for C: seven powers of ten, then eight bisections around the best of them.
 
     The first best power p gives the interval from p/10 to 10p. Each bisection keeps the half, in the logarithm, at the
-    better end, the lower one where both ends are equal; the better end of the last one is chosen, as CoOp's
+    better end, the lower one if both ends are equal; the better end of the last one is chosen, as CoOp's
     ``lpclip/linear_probe.py`` reports it.
 
     Args:
-        score: accuracy on validation at a C.
+        score: accuracy on the validation set for a given C.
     """
     known = cache(score)
     peak = max(SEARCHED, key=known)

@@ -1,4 +1,4 @@
-"""What share of a training run's time goes into matrix products: the rest is what a faster product cannot help."""
+"""Share of a training run's time spent in matrix products: faster products cannot reduce the rest."""
 
 import os
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ _ATTENTION = "aten::_scaled_dot_product"  # fused, its products and its softmax 
 
 
 class ProductShare:
-    """Time on the processor that was spent in matrix products.
+    """Share of CPU time spent in matrix products.
 
     Attributes:
-        value: from 0 to 1; None while nothing has been measured.
+        value: from 0 to 1; None if nothing has been measured.
     """
 
     value: float | None = None
@@ -22,9 +22,9 @@ class ProductShare:
 
 @contextmanager
 def product_share(wanted: bool) -> Iterator[ProductShare]:
-    """Measure everything inside; nothing at all where it is not wanted, as measuring slows short operations down.
+    """Measure the block; does nothing if ``wanted`` is false, as measuring slows short operations down.
 
-    Only the processor's time counts: on a GPU the share says how long products take to start, not to finish.
+    Only CPU time counts: on a GPU the share tells how long products take to launch, not to finish.
     """
     share = ProductShare()
     if not wanted:

@@ -1,4 +1,4 @@
-"""Heads by name. A new head is a file of its own and a line here."""
+"""Heads by name. A new head is one file and one line here."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from calip_core.methods.base import Head
 
     METHODS: dict[str, type[Head]]
-    """The classes of the heads by name. It loads them all, and torch, when it is first asked for."""
+    """The classes of the heads by name. First access loads them all, and torch."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a head without loading it.
+    """Facts about a head that are known without loading it.
 
     Attributes:
-        module: of ``calip_core.methods``.
-        class_name: in that module.
-        learns: whether it needs labelled images, as its ``sees`` says.
+        module: its module in ``calip_core.methods``.
+        class_name: its class in that module.
+        learns: whether it needs labelled images, consistent with its ``sees``.
     """
 
     module: str
@@ -67,7 +67,7 @@ def make_method(name: str, **options: Any) -> "Head":
         options: the head's own keyword arguments, ``METHODS[name].accepts()``.
 
     Raises:
-        ValueError: unknown name, or an option out of range.
+        ValueError: the name is unknown, or an option is out of range.
         TypeError: an option that this head does not have.
     """
     if name not in _methods():

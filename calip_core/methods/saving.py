@@ -1,4 +1,4 @@
-"""Heads on disk: one safetensors file with the learned tensors, and in its header all that makes the head again."""
+"""Heads on disk: a safetensors file with the learned tensors, and in its header what is needed to rebuild the head."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ _KEY = "calip_head"
 
 
 class Header(BaseModel):
-    """What a saved head is, beside its tensors.
+    """What a saved head is, besides its tensors.
 
     Attributes:
         method: name of the head.
         options: the keyword arguments that make it.
         backbone: name of the backbone whose features it was fitted on.
-        classnames: of its classes, in the order of its logits.
+        classnames: the class names, in the order of its logits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +37,7 @@ class Header(BaseModel):
 
 @dataclass(frozen=True)
 class SavedHead:
-    """A head from disk and what it was fitted for."""
+    """A head read from disk and what it was fitted for."""
 
     head: Head
     header: Header
@@ -50,11 +50,11 @@ def save_method(head: Head, path: Path, *, backbone: str, classnames: Sequence[s
         head: any of ``METHODS``.
         path: such as ``head.safetensors``.
         backbone: name of the backbone whose features it was fitted on.
-        classnames: of its classes.
+        classnames: the class names.
 
     Raises:
         RuntimeError: the head has not been fitted.
-        ValueError: it was fitted on features of another backbone, or for another number of classes.
+        ValueError: it was fitted on features of another backbone, or for a different number of classes.
         OSError: the folder cannot be written.
     """
     if head.features_of not in (None, backbone):
@@ -69,18 +69,18 @@ def save_method(head: Head, path: Path, *, backbone: str, classnames: Sequence[s
 
 
 def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> SavedHead:
-    """Read a head back; it gives the same logits as before. Nothing in such a file can run.
+    """Read a head back; it gives the same logits as before. The file cannot contain executable code.
 
     Args:
-        path: what ``save_method`` wrote.
-        backbone: whose features it will get.
-        classnames: the classes that its logits will be read as.
+        path: a file written by ``save_method``.
+        backbone: name of the backbone whose features it will be given.
+        classnames: the classes expected in its logits, in order.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or no saved head, its tensors do not fit its head or its classes, or it was
-            fitted for another backbone or other classes. Of a backbone the name is compared, and of bare tokens the
-            width: equally wide tokens of another backbone than the one that was said cannot be told apart.
+        ValueError: the file is damaged or not a saved head, its tensors do not fit its head or its classes, or it was
+            fitted for another backbone or other classes. Backbones are compared by name, and tokens by width: tokens of
+            another backbone with the same width cannot be detected.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no saved head {path}: check the path")
@@ -98,7 +98,7 @@ def load_method(path: Path, *, backbone: str, classnames: Sequence[str]) -> Save
 
 
 def _check_values(tensors: Mapping[str, Tensor], classes: int) -> None:
-    """Numbers that no fit gives; the tensor of class numbers is called ``classes`` in every head that has one."""
+    """Refuse values that no fit produces; every head calls its tensor of class numbers ``classes``."""
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ValueError(f"tensor {name} holds NaN or infinity")

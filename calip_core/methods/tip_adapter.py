@@ -32,7 +32,7 @@ from calip_core.published import published_tip
 from calip_core.tokens import ImageTokens
 
 BETA_STEPS = 200
-"""The published search tries so many sharpnesses, and 20 weights for each."""
+"""Number of sharpnesses that the published search tries, with 20 weights for each."""
 
 
 class TipAdapter(Head):
@@ -47,19 +47,19 @@ class TipAdapter(Head):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What Tip-Adapter can be told.
+        """Options of Tip-Adapter.
 
         Attributes:
-            alpha: weight of the cache, together with ``beta`` or not at all. Left out, both are chosen on the
-                validation set (``tip_search``); without one they are what the published code starts from on ImageNet,
-                1.17 and 1, alpha in proportion to the logit scale, which is 100 there.
+            alpha: weight of the cache; give both ``alpha`` and ``beta`` or neither. By default, both are chosen on the
+                validation set (``tip_search``); without one they are the initial values of the published code on
+                ImageNet, 1.17 and 1, alpha in proportion to the logit scale, which is 100 there.
             beta: sharpness of the similarity.
-            alpha_max: how far alpha is searched, from 0. Left out, as far as published for ImageNet, 3, in proportion
-                to the logit scale; ``published_tip`` has the maxima of other data sets.
-            beta_max: how far beta is searched, in 200 steps from 0.1; 7 is published for ImageNet.
+            alpha_max: alpha is searched from 0 to this value. By default, the value published for ImageNet, 3, in
+                proportion to the logit scale; ``published_tip`` has the maxima of other datasets.
+            beta_max: beta is searched from 0.1 to this value, in 200 steps; 7 is published for ImageNet.
             views: how many consecutive rows of the support tokens are augmented views of one image. Its key is the mean
-                of their features, brought back to unit length. The published code takes 10 views.
-            logit_scale: s.
+                of their features, normalised to unit length. The published code uses 10 views.
+            logit_scale: the factor s on the cosines.
 
         Raises:
             ValueError: a number is out of range, or only one of alpha and beta is given.
@@ -83,7 +83,7 @@ class TipAdapter(Head):
     def published(
         cls, dataset: str, shots: int, backbone: str = "RN50", logit_scale: float = PUBLISHED_SCALE
     ) -> Recipe:
-        """What the published configuration starts from, and how far it searches."""
+        """The published initial values, and how far they are searched."""
         return Recipe(*published_blend(dataset, backbone, logit_scale))
 
     def shapes(self) -> dict[str, str]:
@@ -101,7 +101,7 @@ class TipAdapter(Head):
 
         Raises:
             ValueError: there is no support set, a class has no image in it, features differ in width, or the rows are
-                no whole number of images with ``views`` views and one label each.
+                not a whole number of images with ``views`` views and one label each.
         """
         support, options = Support.of(tokens, labels, text, self.name), self.options
         keys, classes = mean_of_views(support.tokens.pooled, support.labels, options.views)
@@ -144,12 +144,12 @@ def searched_blend(
     betas: Float64[np.ndarray, "b"],
     alpha_max: float,
 ) -> tuple[float, float]:
-    """Alpha and beta with the best accuracy on a validation set, of a head with a cache.
+    """Alpha and beta with the best accuracy on a validation set, for a head with a cache.
 
     Args:
-        head: whose cache it is.
+        head: the head with the cache.
         terms: tokens -> zero-shot logits and products with the keys.
-        classes: of the keys.
+        classes: the class of every key.
         val: a checked validation set.
         betas: sharpnesses to try.
         alpha_max: the largest weight.
@@ -168,7 +168,7 @@ def searched_blend(
 
 
 def published_blend(dataset: str, backbone: str, logit_scale: float) -> tuple[dict[str, Any], str]:
-    """Options of a cache, alpha in proportion to the logit scale, and where they were published."""
+    """Options of a cache, with alpha in proportion to the logit scale, and their published source."""
     known, scale = published_tip(dataset, backbone), logit_scale / PUBLISHED_SCALE
     options = {
         "alpha": known.alpha * scale, "beta": known.beta,
@@ -204,25 +204,25 @@ def first_blend(logit_scale: float) -> tuple[float, float]:
 
 
 def last_alpha(given: float | None, logit_scale: float) -> float:
-    """How far alpha is searched: as given, else as published for ImageNet, in proportion to the logit scale."""
+    """Upper end of the search for alpha: as given, else as published for ImageNet, in proportion to the logit scale."""
     return given or published_tip("imagenet").alpha_max * logit_scale / PUBLISHED_SCALE
 
 
 def mean_of_views(
     features: Float[Tensor, "n c"], labels: Int[np.ndarray, "n"], views: int
 ) -> tuple[Float[Tensor, "s c"], Int[np.ndarray, "s"]]:
-    """One feature of unit length an image, the mean over its views, and one label.
+    """One feature of unit length per image, the mean over its views, and one label.
 
-    The published code takes the mean of features of the length that the encoder gives them; the mean here is of unit
-    vectors, so that no view counts more for being longer.
+    The published code averages unnormalised features; here unit vectors are averaged, so that every view counts
+    equally.
 
     Args:
-        features: ``views`` consecutive rows an image.
-        labels: one a row, equal among the views of an image.
-        views: of each image.
+        features: ``views`` consecutive rows per image.
+        labels: one per row, equal among the views of an image.
+        views: number of views of each image.
 
     Raises:
-        ValueError: the rows are no whole number of images, or the views of an image have different labels.
+        ValueError: the rows are not a whole number of images, or the views of an image have different labels.
     """
     if len(labels) % views:
         raise ValueError(f"{len(labels)} support rows with {views} views an image: expected a whole number of images")

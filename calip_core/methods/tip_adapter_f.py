@@ -36,10 +36,10 @@ from calip_core.tokens import ImageTokens
 class TipAdapterF(TrainedHead):
     """logits = s F_v F_t^T + alpha exp(-beta (1 - F_v K^T)) V, with K trained (Zhang et al., 2022, section 3.3).
 
-    The keys K start as the support set's features, the values V are its labels as one-hot rows and stay.
+    The keys K start as the support set's features, the values V are its labels as one-hot rows and stay fixed.
 
     The published code keeps the keys of the epoch that is best on the *test* features (its author on issue 11: "Sorry
-    for this mistake"). Here the last epoch's keys are kept, whatever they score.
+    for this mistake"). Here the last epoch's keys are kept, regardless of their score.
     """
 
     name = "tip_adapter_f"
@@ -48,20 +48,21 @@ class TipAdapterF(TrainedHead):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(TrainedHead.Options):
-        """What Tip-Adapter-F can be told.
+        """Options of Tip-Adapter-F.
 
         Attributes:
-            alpha: weight of the cache, together with ``beta`` or not at all. Left out, training takes what the
-                published code starts from on ImageNet, 1.17 and 1, alpha in proportion to the logit scale, which is 100
-                there; then both are chosen on the validation set (``tip_search``), and without one they stay.
+            alpha: weight of the cache; give both ``alpha`` and ``beta`` or neither. By default, training uses the
+                initial values of the published code on ImageNet, 1.17 and 1, alpha in proportion to the logit scale,
+                which is 100 there; then both are chosen on the validation set (``tip_search``); without one they stay
+                the same.
             beta: sharpness of the cache.
-            alpha_max: how far alpha is searched, from 0. Left out, as far as published for ImageNet, 3, in proportion
-                to the logit scale; ``published_tip`` has the maxima of other data sets.
-            beta_max: how far beta is searched, from 0.1; 7 is published for ImageNet.
-            beta_steps: in how many steps.
+            alpha_max: alpha is searched from 0 to this value. By default, the value published for ImageNet, 3, in
+                proportion to the logit scale; ``published_tip`` has the maxima of other datasets.
+            beta_max: beta is searched from 0.1 to this value; 7 is published for ImageNet.
+            beta_steps: number of steps of that search.
             views: how many consecutive rows of the support tokens are augmented views of one image. Its key starts as
-                the mean of their features, brought back to unit length; each view is a row to train on.
-            training: the recipe; the published one when left out.
+                the mean of their features, normalised to unit length; each view is a row to train on.
+            training: the recipe; by default, the published one.
 
         Raises:
             ValueError: a number is out of range, or only one of alpha and beta is given.
@@ -86,7 +87,7 @@ class TipAdapterF(TrainedHead):
 
     @classmethod
     def fixed(cls, shots: int) -> Recipe:
-        """The defaults, and with them the published 20 epochs."""
+        """The defaults, which include the published 20 epochs."""
         cls._check_shots(shots)
         return Recipe({}, "this library's defaults")
 
@@ -121,9 +122,9 @@ class TipAdapterF(TrainedHead):
         """Train the keys on the support set; the validation set is used for alpha and beta alone.
 
         Raises:
-            ValueError: the support set is missing, lacks a class, is of another width than the text, or the rows are
-                no whole number of images with ``views`` views and one label each.
-            TrainingDivergedError: the head is then the last one with a finite loss.
+            ValueError: the support set is missing, lacks a class, differs in width from the text, or the rows are not a
+                whole number of images with ``views`` views and one label each.
+            TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         support, options = Support.of(tokens, labels, text, self.name), self.options
         blend, reason = first_blend(options.logit_scale), "published for ImageNet; no validation images were used"
@@ -146,12 +147,12 @@ class TipAdapterF(TrainedHead):
 
     @torch.no_grad()
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:
-        """Zero-shot logits plus what the cache adds."""
+        """Zero-shot logits plus the cache's contribution."""
         check_width(tokens, self._width(), self.name)
         return self._logits(single(tokens.pooled))
 
     def _logits(self, pooled: Float[Tensor, "n c"]) -> Float[Tensor, "n k"]:
-        """The published keys are not made unit length again while they learn, nor are these."""
+        """As in the published code, keys are not renormalised while they are trained."""
         text, keys = self._fitted("text", pooled), self._fitted("keys", pooled)
         values = one_hot(self._fitted("classes").to(pooled.device), len(text)).to(pooled.dtype)  # (s, k)
         cache = torch.exp(-self._number("beta") * (1 - pooled @ keys.T)) @ values  # (n, k)

@@ -1,4 +1,4 @@
-"""What all heads share that learn by gradient descent: their options, and how they are trained."""
+"""Common parts of heads trained by gradient descent: their options and their training."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ class TrainedHead(Head):
     """A head whose parameters are learned by gradient descent.
 
     Attributes:
-        profile: set it to have the next fit measure its share of matrix products, which makes short steps slower.
+        profile: if true, the next fit measures its share of matrix products, which makes short steps slower.
     """
 
     nested: ClassVar[Mapping[str, Callable[..., Any]]] = {"training": TrainingOptions}
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What all trained heads can be told.
+        """Options common to all trained heads.
 
         Attributes:
             training: the recipe.
-            seed: of the first weights and of the order of the rows.
-            logit_scale: s, the factor on cosines.
+            seed: seed of the initial weights and of the order of the rows.
+            logit_scale: the factor s on the cosines.
             progress: whether to show a bar while training.
 
         Raises:
@@ -48,7 +48,7 @@ class TrainedHead(Head):
 
     @classmethod
     def fixed(cls, shots: int) -> Recipe:
-        """This library's defaults, with a number of epochs that depends on the shots alone."""
+        """This library's defaults, with a number of epochs that depends only on the shots."""
         cls._check_shots(shots)
         epochs = fixed_epochs(shots)
         return Recipe(
@@ -57,12 +57,12 @@ class TrainedHead(Head):
 
     @classmethod
     def fixed_training(cls, epochs: int) -> TrainingOptions:
-        """The recipe of ``fixed`` with a number of epochs."""
+        """The recipe of ``fixed`` for a given number of epochs."""
         return TrainingOptions.coop(epochs=epochs)
 
     @classmethod
     def _known_training(cls, dataset: str, shots: int) -> TrainingOptions:
-        """As ``published_training``.
+        """Like ``published_training``, but never None.
 
         Raises:
             ValueError: there is none.
@@ -73,7 +73,7 @@ class TrainedHead(Head):
         return known
 
     def _learn(self, forward: Forward, support: Support) -> None:
-        """Train all parameters; if training diverges, they are the last that gave a finite loss."""
+        """Train all parameters; if training diverges, they are the last ones with a finite loss."""
         self.report = None
         learned: list[nn.Parameter] = list(self.parameters())
         self.report = train(

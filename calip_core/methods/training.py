@@ -1,4 +1,4 @@
-"""The one training loop of all heads that learn by gradient descent on cached features."""
+"""The training loop of all heads that learn by gradient descent on cached features."""
 
 import math
 import time
@@ -18,22 +18,22 @@ from calip_core.methods.profiling import product_share
 
 Optimizer = Literal["sgd", "adamw"]
 Forward = Callable[[Int64[Tensor, " b"]], Float[Tensor, "b k"]]
-"""Rows of the support set -> their logits, by the parameters as they are now."""
+"""Rows of the support set -> their logits with the current parameters."""
 
 COOP_EPOCHS = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}
-"""Epochs by shots in CoOp's scripts."""
+"""Number of epochs by number of shots in CoOp's scripts."""
 
 IMAGENET_EPOCHS = 50
 """Epochs on ImageNet at any number of shots (CoOp's COOP.md)."""
 
 FIXED_EPOCHS = {1: 50, 2: 50, 4: 30, 8: 30, 16: 20}
-"""Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every data set: far fewer than
-published, so that a laptop can train them all. A number of shots that is not listed has the epochs of the next smaller
-one that is. Tip-Adapter-F keeps its published 20."""
+"""Epochs of CoOp, CLIP-Adapter, CALIP-FS and the inter-view adapter by shots, for every dataset: far fewer than
+published, so that a laptop can train them all. For a number of shots that is not listed, the next smaller one applies.
+Tip-Adapter-F keeps its published 20."""
 
 
 def fixed_epochs(shots: int) -> int:
-    """What ``FIXED_EPOCHS`` says of a number of shots, 1 or more."""
+    """The number of epochs in ``FIXED_EPOCHS`` for a number of shots, 1 or more."""
     return FIXED_EPOCHS[max(listed for listed in FIXED_EPOCHS if listed <= shots)]
 
 
@@ -43,17 +43,17 @@ class TrainingOptions:
 
     Attributes:
         optimizer: "sgd" (with momentum) or "adamw".
-        learning_rate: at its highest; it falls to 0 along half a cosine, step by step.
-        epochs: passes over the rows of the support set. Augmented views are rows too: ten views of every image make an
+        learning_rate: the highest learning rate; it falls to 0 along half a cosine, step by step.
+        epochs: passes over the rows of the support set. Augmented views count as rows: ten views of every image make an
             epoch ten times as long.
         batch_size: rows per step.
-        warmup_epochs: epochs at ``warmup_rate`` before the cosine starts, fewer than ``epochs``. Left out, one; none
-            where there is only one epoch.
+        warmup_epochs: epochs at ``warmup_rate`` before the cosine starts, fewer than ``epochs``. By default 1, or 0 if
+            there is only one epoch.
         warmup_rate: constant learning rate of the warm-up.
         weight_decay: pull towards zero, as the optimizer of that name defines it.
-        momentum: of SGD.
-        eps: of AdamW: what is added to the root of its second moment.
-        label_smoothing: share of each label that is spread over all classes.
+        momentum: momentum of SGD.
+        eps: AdamW's constant added to the square root of the second moment.
+        label_smoothing: fraction of each label that is spread over all classes.
 
     Raises:
         ValueError: a value is out of range.
@@ -103,14 +103,14 @@ class TrainingOptions:
 
     @classmethod
     def coop(cls, shots: int = 16, *, epochs: int | None = None) -> "TrainingOptions":
-        """CoOp's recipe, which CLIP-Adapter and the known CALIP-FS share: SGD 0.002, batches of 32, a warm-up epoch.
+        """CoOp's recipe, shared by CLIP-Adapter and the known CALIP-FS: SGD 0.002, batches of 32, a warm-up epoch.
 
         Source: CoOp's configs/trainers/CoOp and COOP.md; momentum and weight decay are the defaults of its toolbox
         Dassl. There the rate changes once an epoch, here at every step.
 
         Args:
-            shots: images a class, of which the published number of epochs depends.
-            epochs: another number of epochs.
+            shots: images per class, which determines the published number of epochs.
+            epochs: overrides the published number of epochs.
 
         Raises:
             ValueError: ``shots`` has no published number of epochs and ``epochs`` is not given.
@@ -139,22 +139,21 @@ class TrainingOptions:
 
 
 def coop_training(dataset: str, shots: int) -> TrainingOptions | None:
-    """CoOp's schedule, by shots and with a number of epochs of its own for ImageNet; None for other shots."""
+    """CoOp's schedule for a number of shots, with its own number of epochs for ImageNet; None for other shots."""
     epochs = IMAGENET_EPOCHS if dataset == "imagenet" else COOP_EPOCHS.get(shots)
     return None if epochs is None else TrainingOptions.coop(epochs=epochs)
 
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a training run was.
+    """Summary of a training run.
 
     Attributes:
-        steps: updates of the parameters.
-        seconds: of the whole loop.
-        samples_per_second: rows that went forward and back per second.
+        steps: number of parameter updates.
+        seconds: duration of the whole loop.
+        samples_per_second: rows trained on per second.
         losses: mean cross-entropy of every epoch, in nats.
-        product_share: share of the processor's time that went into matrix products, from 0 to 1; None where it was not
-            measured.
+        product_share: share of CPU time spent in matrix products, from 0 to 1; None if it was not measured.
     """
 
     steps: int
@@ -170,11 +169,11 @@ class TrainingReport:
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The loss or a parameter is no finite number; the parameters are those that last gave a finite loss.
+    """The loss or a parameter is not finite; the parameters are reset to the last ones with a finite loss.
 
     Attributes:
-        step: of the loss, from 0; the number of all steps if the last update itself went wrong.
-        learning_rate: of the update before.
+        step: step of the loss, from 0; the total number of steps if the last update failed.
+        learning_rate: the learning rate of the preceding update.
     """
 
     def __init__(self, what: str, step: int, learning_rate: float, loss: float) -> None:
@@ -197,20 +196,21 @@ def train(
     progress: bool = False,
     profile: bool = False,
 ) -> TrainingReport:
-    """Minimise the cross-entropy of ``forward``'s logits in place; nothing but ``parameters`` gets a gradient.
+    """Minimise the cross-entropy of ``forward``'s logits in place; only ``parameters`` get a gradient.
 
     Args:
-        parameters: what learns.
+        parameters: the parameters to train.
         forward: rows -> logits.
         targets: the class of every row.
-        options: the recipe.
-        seed: of the order of the rows; the global generators are neither read nor set.
-        what: who trains, for the progress bar and messages.
-        progress: whether to show a bar.
+        options: the training recipe.
+        seed: seed of the order of the rows; the global generators are neither read nor set.
+        what: name of the caller, for the progress bar and messages.
+        progress: whether to show a progress bar.
         profile: whether to measure the share of matrix products, which makes short steps slower.
 
     Raises:
-        TrainingDivergedError: the loss is NaN or infinite; ``parameters`` are those that last gave a finite one.
+        TrainingDivergedError: the loss is NaN or infinite; ``parameters`` are reset to the last ones with a finite
+            loss.
     """
     run = _Run(parameters, forward, targets, options, what)
     rng = np.random.default_rng(seed)
@@ -226,7 +226,7 @@ def train(
 
 
 class _Run:
-    """The steps of one training run, and the parameters that last gave a finite loss."""
+    """The steps of one training run, and the last parameters with a finite loss."""
 
     def __init__(
         self,
@@ -244,7 +244,7 @@ class _Run:
         self.step, self.rate = 0, 0.0
 
     def epoch(self, order: Int64[Tensor, " n"]) -> float:
-        """One pass over the rows; the mean loss."""
+        """Make one pass over the rows; return the mean loss."""
         total = 0.0
         for rows in order.split(self.options.batch_size):
             loss = self._loss(rows)
@@ -261,7 +261,7 @@ class _Run:
 
     @torch.no_grad()
     def check_last_update(self, rows: Int64[Tensor, " b"]) -> None:
-        """No loss follows the last update: look at the parameters, and at the loss of some rows."""
+        """Check the parameters and the loss of some rows, because no loss follows the last update."""
         if not all(parameter.isfinite().all() for parameter in self.parameters):
             self._diverged(math.nan)
         self._finite(self._loss(rows))
@@ -301,7 +301,7 @@ def scheduler_of(
 
 
 def uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator, like: Tensor) -> Float[Tensor, "..."]:
-    """Weights drawn evenly from -bound to bound: drawn on the CPU, so that a seed means the same on any device."""
+    """Uniform weights from -bound to bound, drawn on the CPU so that a seed gives the same values on any device."""
     return torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator).to(like)
 
 

@@ -18,10 +18,10 @@ class ZeroShot(Head):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Head.Options):
-        """What zero-shot classification can be told.
+        """Options of zero-shot classification.
 
         Attributes:
-            logit_scale: s, the factor on cosines; it changes probabilities, never the predicted class.
+            logit_scale: the factor s on the cosines; it changes probabilities, never the predicted class.
 
         Raises:
             ValueError: the scale is not positive and finite.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from calip_core.pointclouds.views import ViewSet, view_set
 
 VERSION = 2
-"""Of the rules from a stored cloud to what an encoder takes: a change that moves a point or a pixel raises it."""
+"""Version of the rules from a stored cloud to an encoder's input: increment it when points or pixels change."""
 
 __all__ = [
     "VERSION",

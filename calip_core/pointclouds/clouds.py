@@ -90,8 +90,8 @@ def check_columns(shape: tuple[int, ...], origin: Path | str) -> None:
         origin: where it comes from, for error messages.
 
     Raises:
-        ValueError: it is no table, has fewer than three columns, or is transposed: wider than long, with as many rows
-            as a point has numbers.
+        ValueError: it is not a table, has fewer than three columns, or is transposed: wider than long, with as many
+            rows as a point has numbers.
     """
     if len(shape) != 2 or shape[1] < 3:
         raise ValueError(f"{origin} holds {shape}, expected p rows of x, y, z (and perhaps more columns)")

@@ -92,7 +92,7 @@ def _off_table(rows: list[list[str]], vertices: int, faces: int, width: int, pat
 
 
 def _off_lines(rows: list[list[str]], vertices: int, faces: int) -> Table | None:
-    """A line per vertex and face, each with any more columns; None where the lines are not that."""
+    """A line per vertex and face, each with any more columns; None if the lines differ from that."""
     if len(rows) < vertices + faces or any(len(row) < 3 for row in rows[:vertices]):
         return None
     listed = rows[vertices : vertices + faces]
@@ -102,7 +102,7 @@ def _off_lines(rows: list[list[str]], vertices: int, faces: int) -> Table | None
 
 
 def _off_words(rows: list[list[str]], vertices: int, faces: int, width: int) -> Table | None:
-    """Numbers without regard to lines, ``width`` per vertex; None where they are not exactly as many as declared."""
+    """Numbers without regard to lines, ``width`` per vertex; None if their number differs from the declared one."""
     words = [word for row in rows for word in row]
     at = vertices * width
     if at > len(words):

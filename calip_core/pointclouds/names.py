@@ -1,4 +1,4 @@
-"""Names of view sets, axes and turns, for whoever checks them without computing anything."""
+"""Names of view sets, axes and turns, which can be checked without computing anything."""
 
 from typing import Literal
 

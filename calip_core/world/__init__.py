@@ -20,4 +20,4 @@ from calip_core.world.vocabulary import SOLIDS as SOLIDS
 from calip_core.world.vocabulary import TEXTURES as TEXTURES
 
 VERSION = 1
-"""Of the world's rules: a change that moves a pixel or a point of what they make raises it, and voids the caches."""
+"""Version of the world's rules: increment it when a change alters pixels or points, so that caches are made again."""

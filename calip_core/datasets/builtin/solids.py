@@ -17,14 +17,14 @@ from calip_core.paths import cache_dir
 from calip_core.world.solid_clouds import STORED_POINTS, SolidClouds, sample_kinds
 
 NAME = "mini-solids"
-_MAKERS = "torch", "trimesh", "scikit-image", "scipy"  # beside NumPy: another version may sample other points
+_MAKERS = "torch", "trimesh", "scikit-image", "scipy"  # besides NumPy: another version may sample different points
 
 
 def load_mini_solids(root: Path | None = None, sizes: Mapping[str, int] | None = None) -> CloudTask:
     """Which solid is this cloud of? Every cloud has its own proportion, pose, stretch, noise and missing parts.
 
     Args:
-        root: folder under which ``solids/<fingerprint>/<split>.npy`` keeps the clouds; the user's cache when left out.
+        root: folder under which ``solids/<fingerprint>/<split>.npy`` keeps the clouds; the user's cache by default.
         sizes: clouds a split, if other than the card's.
     """
     card = load_card(NAME)

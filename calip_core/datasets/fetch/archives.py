@@ -33,7 +33,7 @@ _NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 class UnsafeArchiveError(ValueError):
-    """An archive has a member that would be written outside its folder, is no file, or would fill the disk."""
+    """An archive has a member that would be written outside its folder, is not a file, or would fill the disk."""
 
 
 def is_archive(name: str) -> bool:

@@ -144,7 +144,7 @@ def _version_file(part: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Version:
-    """Which version of a file it is: its ETag or date, and its length, each None where the server does not state it."""
+    """Which version of a file it is: its ETag or date, and its length, each None if the server does not state it."""
 
     tag: str | None
     total: int | None
@@ -208,7 +208,7 @@ def _check_is_file(response: Any, url: str, checksum: str | None) -> None:
 
 
 def _open(url: str, start: int, known: _Version | None) -> Any:
-    """The answer to a request for the bytes from ``start`` on, or None where the file has none."""
+    """The answer to a request for the bytes from ``start`` on, or None if the file has none."""
     request = urllib.request.Request(url, headers={"User-Agent": "calip-core", "Accept-Encoding": "identity"})
     if start and known and known.tag:
         request.add_header("Range", f"bytes={start}-")

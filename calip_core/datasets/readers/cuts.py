@@ -47,7 +47,7 @@ def cut_class(items: Iterable[Item], path: Callable[[Item], PurePath]) -> dict[s
 
 
 def cut_val(items: Iterable[Item], path: Callable[[Item], PurePath], most: int | None = None) -> dict[str, list[Item]]:
-    """Cut val off the training images of one class: a fifth, to the nearest image, or at most so many."""
+    """Split val off the training images of one class: a fifth, to the nearest image, but at most ``most``."""
     order = in_hash_order(items, path)
     size = round(len(order) * VAL_OF_TRAIN / 100)
     size = size if most is None else min(size, most)

@@ -59,9 +59,12 @@ class FilesBelow(Sequence[Path]):
 
 
 class Row(NamedTuple):
-    """One image or cloud: its path below the folder of images, with ``/`` between the parts, and its class index.
+    """One image or cloud.
 
-    If one file contains many clouds, the path ends in the row within the file, as in ``ply_data_test0.h5#00012``.
+    Attributes:
+        path: path below the folder of images, with ``/`` between the parts. If one file contains many clouds, it ends
+            in the row within the file, as in ``ply_data_test0.h5#00012``.
+        label: class index.
     """
 
     path: str

@@ -49,7 +49,7 @@ def whole_numbers(values: Sequence[Any], path: Path) -> list[int]:
     """Numbers from a file that stand for classes or images; MATLAB keeps them as floating-point numbers.
 
     Raises:
-        ValueError: one is no whole number.
+        ValueError: one is not a whole number.
     """
     for value in values:
         if not isinstance(value, int | float) or value != value // 1:

@@ -52,7 +52,7 @@ def cut_in_three(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def cut_val_off(rows: Iterable[Row], most: int | None = None) -> dict[str, list[Row]]:
-    """Cut val off the training images of every class, at most so many of each."""
+    """Split val off the training images of every class, at most ``most`` per class."""
     cuts = [cut_val(group, _path, most) for group in by_class(rows)]
     return {split: [row for cut in cuts for row in sorted(cut[split])] for split in ("train", "val")}
 

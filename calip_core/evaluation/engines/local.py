@@ -1,4 +1,4 @@
-"""A pool of processes on this machine, one per GPU, or a single one where there is none."""
+"""A pool of processes on this machine, one per GPU, or a single one if there is no GPU."""
 
 import multiprocessing
 import os
@@ -20,13 +20,13 @@ _spawn = multiprocessing.get_context("spawn")  # a forked process cannot use a G
 def local_engine(workers: int | None = None) -> Engine:
     """An engine that runs groups in worker processes of this machine.
 
-    A worker that dies loses the cell that it was measuring; a new one continues with the rest of its group.
+    If a worker dies, the cell that it was measuring fails; a new one continues with the rest of its group.
 
     Args:
-        workers: how many processes; one per GPU by default, or one in all where there is no GPU.
+        workers: number of processes; by default one per GPU, or one if there is no GPU.
 
     Raises:
-        ValueError: fewer than one worker.
+        ValueError: ``workers`` is below 1.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, expected at least 1")
@@ -46,7 +46,7 @@ def local_engine(workers: int | None = None) -> Engine:
 
 
 def _gpu_count() -> int:
-    """How many NVIDIA GPUs this process may use. Asking torch would take seconds."""
+    """Number of NVIDIA GPUs that this process may use. Importing torch to find out would take seconds."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
@@ -82,7 +82,7 @@ class _Worker:
         self.connection.send(group)
 
     def lost(self) -> tuple[Outcome, Group]:
-        """The process has died: the cell that this cost, and what is left of the group. A new process is started."""
+        """Handle the death of the process: start a new one; return the failed cell and the rest of the group."""
         assert self.group is not None
         self.process.join()
         left = self.group.without(self.finished)
@@ -132,7 +132,7 @@ def _dispatch(pool: list[_Worker], queue: deque[Group]) -> Iterator[Outcome]:
 
 
 def _work(connection: Connection, slot: int, device: str) -> None:
-    """The life of a worker: take a group, report its cells, say None at its end."""
+    """A worker's loop: receive a group, report its cells, and send None at its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TQDM_POSITION"] = str(1 + slot)  # below the sweep's own bar

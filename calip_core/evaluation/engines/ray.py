@@ -1,4 +1,4 @@
-"""The same groups on a Ray cluster, which must see the data and the results under the same paths."""
+"""Run groups on a Ray cluster, on which the data and the results must have the same paths."""
 
 import signal
 import threading
@@ -13,13 +13,13 @@ _SECONDS_TO_STOP = 20
 
 
 def ray_engine(address: str | None = None) -> Engine:
-    """An engine that runs groups on a Ray cluster, each with one GPU where the cluster has GPUs.
+    """An engine that runs groups on a Ray cluster, each with one GPU if the cluster has GPUs.
 
     When a worker or its machine dies, Ray starts the group again elsewhere; what it has recorded is not measured again.
 
     Args:
-        address: of the cluster, such as "auto" or "ray://host:10001"; a cluster on this machine by default. That one
-            listens on the loopback address alone and has no dashboard.
+        address: address of the cluster, such as "auto" or "ray://host:10001"; by default, a new cluster on this
+            machine, which listens only on the loopback address and has no dashboard.
 
     Raises:
         ImportError: Ray is not installed.
@@ -43,7 +43,7 @@ def ray_engine(address: str | None = None) -> Engine:
                 yield from _outcomes(ray, done, futures[done])
         finally:
             for reference in references:
-                ray.cancel(reference)  # what has ended stays as it is
+                ray.cancel(reference)  # finished groups are unaffected
             ray.wait(references, num_returns=len(references), timeout=_SECONDS_TO_STOP)
             if started_here:
                 ray.shutdown()
@@ -58,7 +58,7 @@ def _connect(ray: Any, address: str | None) -> None:
     else:
         ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process before the sweep can say what is left
+        signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process before the sweep can report what is left
 
 
 def _resources(ray: Any) -> dict[str, float]:

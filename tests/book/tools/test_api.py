@@ -20,20 +20,23 @@ def test_every_module_is_on_the_page_of_its_room() -> None:
             page = pages[f"api/{module[0] if len(module) > 1 else 'calip_core'}.rst"]
             name = ".".join(part for part in ("calip_core", *module) if part != "__init__")
             assert f".. automodule:: {name}\n" in page
-            assert all(f":: {name}.{public}\n" in page for public in public_names(path))
+            named = public_names(path).items()
+            assert all(directive.format(module=name, name=public) + "\n" in page for public, directive in named)
 
 
 def test_public_names_are_those_that_a_module_defines(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(
         "from x import imported\nSIZE: int = 3\nTABLE = {}\n_hidden = 1\n"
+        'Text = Annotated[str, 3]\n"""Of people."""\n'
         "def function(): ...\nclass Thing: ...\ndef _private(): ...\n"
     )
     assert public_names(module) == {
-        "SIZE": ".. autodata:: {}",
-        "TABLE": ".. autodata:: {}\n   :no-value:",
-        "function": ".. autofunction:: {}",
-        "Thing": ".. autoclass:: {}\n   :members:",
+        "SIZE": ".. autodata:: {module}.{name}",
+        "TABLE": ".. autodata:: {module}.{name}\n   :no-value:",
+        "Text": ".. py:data:: {name}\n   :module: {module}\n   :value: Annotated[str, 3]\n\n   Of people.",
+        "function": ".. autofunction:: {module}.{name}",
+        "Thing": ".. autoclass:: {module}.{name}\n   :members:",
     }
 
 
