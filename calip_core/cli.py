@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from calip_core.commands import datasets, encode, evaluate, fetch, report, standin, sweep
-from calip_core.commands.errors import in_words
 from calip_core.commands.interrupts import wait_for_imports
+from calip_core.errors import in_words
 
 COMMANDS = (evaluate, encode, sweep, report, datasets, fetch, standin)
 """Each module adds its own parser."""

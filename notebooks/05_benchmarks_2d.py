@@ -364,6 +364,7 @@ honest = [r for r in measured.values() if r.test_is_valid]
 few = sum(r.score.only_method + r.score.only_clip < results.FEW for r in honest)
 better = [r for r in honest if r.score.mcnemar_p < 0.05 and r.score.gain > 0]
 worse = [r for r in honest if r.score.mcnemar_p < 0.05 and r.score.gain < 0]
+apart = sum(r.score.gain_low > 0 or r.score.gain_high < 0 for r in honest)
 mean = {
     how: 100 * np.mean([measured[(*pair, how)].score.gain for pair in pairs])
     for how in protocols
@@ -371,7 +372,9 @@ mean = {
 prose(
     f"Of {len(honest)} honest comparisons {len(better)} show a gain at the 5 % level "
     "and "
-    f"{len(worse)} a loss; chance alone would give at most about "
+    f"{len(worse)} a loss by McNemar's exact test. ({apart} of the intervals exclude 0: "
+    "the exact test is conservative, Tango's interval is not.) "
+    "Chance alone would give at most about "
     f"{0.05 * len(honest):.0f} in all, were they independent. In {few} of them CLIP and "
     f"CALIP differ on fewer than {results.FEW} images, which proves nothing either way. "
     "Mean gains: "

@@ -1212,7 +1212,7 @@ table(
         for i in range(len(shots))
     ],
     ["labels", *SITUATIONS],
-    caption=f"`{dataset}`, `{backbone}`: the best head, its accuracy in per cent over "
+    caption=f"{dataset}, {backbone}: the best head, its accuracy in per cent over "
     f"{draws} draws, and in brackets its lead in points over the next. Clear: the lead "
     "exceeds half its 95 % t-interval over the draws. No training leaves zero-shot CLIP, "
     "CALIP, Tip-Adapter and GDA. Under validation, heads that choose have "

@@ -9,7 +9,9 @@ import pytest
 
 from calip_core import cli
 from calip_core.cli import main
+from calip_core.commands.evaluate import describe
 from calip_core.datasets.fetch.download import DownloadError
+from tests.records import make_record
 
 
 def test_a_standin_is_written_and_listed(tmp_path, capsys):
@@ -115,6 +117,70 @@ def test_a_closed_pipe_ends_quietly():
 def test_a_file_that_cannot_be_used_is_named_first(tmp_path, capsys):
     assert main(["evaluate", "digits", "mini-rn", "--results", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"calip evaluate: {tmp_path}: is a folder")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--seed -1", "--seed: is -1, expected a number from 0 to 4294967295"),
+        ("--limit 0", "--limit: is 0, expected at least 1"),
+        ("--shots many", "--shots: is 'many', expected a whole number"),
+        ("--protocol fix", "--protocol: invalid choice: 'fix' (choose from"),
+        ("--method tipadapter", "--method: invalid choice: 'tipadapter' (choose from"),
+    ],
+)
+def test_an_argument_is_refused_by_its_own_name(given, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "digits", "mini-rn", *given.split()])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--method tip_adapter", "tip_adapter learns from labelled images: give --shots, such as 4"),
+        ("--method calip --shots 4", "calip takes no labelled images: leave --shots out"),
+    ],
+)
+def test_shots_are_for_heads_that_learn(given, said, capsys):
+    assert main(["evaluate", "digits", "mini-rn", *given.split()]) == 2
+    assert capsys.readouterr().err == f"calip evaluate: {said}\n"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "encode", "sweep"])
+def test_a_cache_that_is_a_file_is_named(command, tmp_path, monkeypatch, capsys):
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    assert main([command, *(["digits", "mini-rn"] if command != "sweep" else ["sweep.yaml"])]) > 0
+    assert f"the cache {tmp_path}/cache cannot be made (File exists): set $CALIP_CACHE" in capsys.readouterr().err
+
+
+def test_what_ends_well_prints_no_warning_and_a_failure_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
+    program = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())", "evaluate"]
+    command = [*program, "mini-rn", "--limit", "20", "--results", str(tmp_path / "runs.jsonl")]
+    command.insert(4, "digits")
+    well = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "digits, mini-rn, calip: 20 images" in well.stdout and "Warning" not in well.stderr + well.stdout
+    assert "resource_tracker" not in well.stderr
+    command[4] = f"folder:{tmp_path}/none"
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stderr) == (
+        1, f"calip evaluate: there is no folder {tmp_path}/none: check the path\n"
+    )  # fmt: skip
+
+
+def test_a_standins_result_says_so():
+    record = make_record()
+    standin = record.model_copy(update={"data": record.data.model_copy(update={"standin": True})})
+    assert describe(standin).startswith(f"{record.data.task} (stand-in), ")
+    assert "stand-in" not in describe(record)
+
+
+def test_encode_takes_a_limit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
+    assert main(["encode", "digits", "mini-rn", "--limit", "10"]) == 0
+    assert capsys.readouterr().out.startswith("test: 10 images in")
 
 
 _IMPORTS_FOR_LONG = """

@@ -16,7 +16,7 @@ from calip_core.paths import repository
 
 NOT_RUN = {
     "make book    # installs into .venv, executes every chapter, renders book/_build/html/index.html",
-    "make test    # the same installation, then all tests, with lint and type checks",
+    "make test    # adds what the tests need, then runs all tests, with lint and type checks",
     ".venv/bin/calip fetch eurosat         # downloads, checks and unpacks; says what has to be done by hand",
 }
 """Lines that install, that run these very tests, or that need a network."""
@@ -81,7 +81,7 @@ def test_the_sweep_is_recorded_and_reported(folder, run):
 def test_the_blocks_of_python_run_one_after_another(run):
     accuracy, *heads = run("\n".join(blocks("python")), sys.executable, "-c").splitlines()
     assert 0.5 < float(accuracy) < 1
-    assert [line.split()[0] for line in heads] == ["calip", "tip_adapter_f", "calip_fs"]
+    assert [line.split(":")[0] for line in heads] == ["calip", "tip_adapter_f", "calip_fs"]
 
 
 def test_what_is_not_run_is_in_the_readme_and_understood():

@@ -161,7 +161,7 @@ def test_too_low_a_coverage_fails_make_tests_command(tmp_path, also):
     """A tiny library under the very tables of pyproject.toml, with the options that the Makefile gives."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     tables = "".join(re.findall(r"^\[tool\.coverage\..*?(?=^\[tool\.(?!coverage))", settings, re.MULTILINE | re.DOTALL))
-    assert "fail_under = 90" in tables
+    assert "fail_under = 95" in tables
     options = re.search(r"-m pytest (--cov.*) --nbmake", (ROOT / "Makefile").read_text(encoding="utf-8"))
     (tmp_path / "calip_core").mkdir()
     (tmp_path / "calip_core/__init__.py").write_text(TINY_LIBRARY)
@@ -172,7 +172,7 @@ def test_too_low_a_coverage_fails_make_tests_command(tmp_path, also):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False,
                           env=environment | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
     said = done.stdout + done.stderr
-    assert "1 passed" in said and "Required test coverage of 90" in said, said
+    assert "1 passed" in said and "Required test coverage of 95" in said, said
     assert (done.returncode, "not reached" in said) == ((0, False) if also else (1, True)), said
 
 

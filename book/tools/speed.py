@@ -14,7 +14,8 @@ in `data/benchmarks/`; the next `make book` shows it here.
 _HOW = """\
 `make bench` measured these values and keeps one record per machine in `data/benchmarks/`, from which this page is
 generated. Compared alternatives ran alternately in one process, so a noisy machine slows all of them equally: their
-ratio says more than the seconds. A value without a goal is informative, or gives the scale of a ratio.
+ratio says more than the seconds. A value without a goal is informative, or gives the scale of a ratio. Where a
+benchmark was measured again, the values of the run that it replaced stand before the new ones.
 """
 
 
@@ -50,8 +51,10 @@ def _verdict(measurements: list[Measurement]) -> str:
 def _benchmark(run: SpeedRun) -> Iterable[str]:
     yield f"### {_text(run.title).rstrip('.')}"
     yield f"{run.date:%Y-%m-%d %H:%M} UTC, {run.threads} threads, torch {run.torch}, commit `{run.commit[:12]}`"
-    rows = [[_text(m.what), m.measured_text, m.goal_text or "–", _mark(m)] for m in run.measurements]
-    yield table(["what", "measured", "goal", ""], rows)
+    rows = [[_text(m.what), m.before_text, m.measured_text, m.goal_text, _mark(m)] for m in run.measurements]
+    heads = ["what", f"before, `{run.before[:12]}`" if run.before else "before", "measured", "goal", "verdict"]
+    shown = [column for column in range(len(heads)) if any(row[column] for row in rows)]
+    yield table([heads[column] for column in shown], [[row[column] for column in shown] for row in rows])
 
 
 def _mark(measurement: Measurement) -> str:

@@ -34,8 +34,8 @@ def _summary(records: list[dict[str, Any]]) -> str:
     seconds = sum(record["seconds"] for record in records)
     cells = sum(record["code_cells"] for record in records)
     return (
-        f"This copy of the book executed {len(records)} chapters with {cells} code cells in {_time(seconds)}. "
-        "Everything below was recorded by those runs."
+        f"This copy of the book executed {len(records)} chapters with {cells} code cells; their run times add up to "
+        f"{_time(seconds)}. Two chapters run at a time. Everything below was recorded by those runs."
     )
 
 
@@ -55,7 +55,7 @@ def _chapters(records: list[dict[str, Any]]) -> str:
 def _machines(records: list[dict[str, Any]]) -> str:
     machines = {json.dumps(record["machine"], sort_keys=True): record["machine"] for record in records}
     rows = [[name, value] for machine in machines.values() for name, value in machine.items()]
-    return table(["", ""], rows)
+    return table(["property", "value"], rows)
 
 
 def _versions(records: list[dict[str, Any]]) -> str:

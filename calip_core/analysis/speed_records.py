@@ -27,6 +27,7 @@ class Measurement(BaseModel):
         unit: such as "s", "images/s", "times", "%", "MiB".
         goal: the smallest acceptable value, or the largest if ``better`` is "lower"; None if no goal was set.
         better: which direction is the good one.
+        before: the value in the run that this one replaced; None if that did not measure it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,7 @@ class Measurement(BaseModel):
     unit: str
     goal: Finite | None = None
     better: Literal["higher", "lower"] = "higher"
+    before: Finite | None = None
 
     @property
     def reached(self) -> bool | None:
@@ -49,6 +51,11 @@ class Measurement(BaseModel):
         return f"{_digits(self.value)} {self.unit}".strip()
 
     @property
+    def before_text(self) -> str:
+        """The value before, with its unit; empty if there is none."""
+        return "" if self.before is None else f"{_digits(self.before)} {self.unit}".strip()
+
+    @property
     def goal_text(self) -> str:
         """The goal in words; empty if there is none."""
         if self.goal is None:
@@ -61,7 +68,17 @@ class Measurement(BaseModel):
 
 
 class SpeedRun(BaseModel):
-    """The measurements of one run of a benchmark, with the code version and settings of the run."""
+    """The measurements of one run of a benchmark, with the code version and settings of the run.
+
+    Attributes:
+        title: the benchmark's title.
+        date: when it ran.
+        commit: the code that ran.
+        torch: torch's version.
+        threads: threads of the processor.
+        measurements: what was measured.
+        before: the commit whose values the measurements give as ``before``; None for a first run.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     title: Text
@@ -70,6 +87,15 @@ class SpeedRun(BaseModel):
     torch: str
     threads: int = Field(ge=1)
     measurements: tuple[Measurement, ...] = Field(min_length=1)
+    before: str | None = None
+
+    def after(self, earlier: "SpeedRun") -> "SpeedRun":
+        """This run beside an earlier one's values, or beside those before it if both ran the same code."""
+        same = earlier.commit == self.commit
+        values = {m.what: m.before if same else m.value for m in earlier.measurements}
+        measurements = tuple(m.model_copy(update={"before": values.get(m.what)}) for m in self.measurements)
+        before = earlier.before if same else earlier.commit
+        return self.model_copy(update={"measurements": measurements, "before": before})
 
 
 class MachineSpeeds(BaseModel):
@@ -94,7 +120,9 @@ def record_path(machine: str, folder: Path = SPEEDS_DIR) -> Path:
 
 
 def save_run(name: str, run: SpeedRun, *, machine: str, folder: Path = SPEEDS_DIR) -> Path:
-    """Write one benchmark's run to the machine's record; runs of other benchmarks are kept.
+    """Write one benchmark's run to the machine's record, beside the values of the run that it replaces.
+
+    Runs of other benchmarks are kept.
 
     Returns:
         The record's path.
@@ -105,6 +133,7 @@ def save_run(name: str, run: SpeedRun, *, machine: str, folder: Path = SPEEDS_DI
     """
     path = record_path(machine, folder)
     runs = read_speeds(path).runs if path.exists() else {}
+    run = run.after(runs[name]) if name in runs else run
     record = MachineSpeeds(machine=machine, runs=dict(sorted((runs | {name: run}).items())))
     with atomic_path(path) as temporary:
         temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -20,19 +20,14 @@ def predictions(logits: CalipLogits, beta2: Weights, beta3: Weights) -> Int64[Te
     """
     pairs = [torch.from_numpy(weights.ravel()).to(logits.clip) for weights in np.meshgrid(beta2, beta3, indexing="ij")]
     box = [(1.0, 1.0), *((float(weights.min()), float(weights.max())) for weights in pairs)]
-    step = max(1, CHUNK // logits.clip.shape[1])
-    parts = [_predicted(logits[start : start + step], pairs, box) for start in range(0, len(logits), step)]
-    return torch.cat(parts)
-
-
-def _predicted(logits: CalipLogits, pairs: list[Tensor], box: list[tuple[float, float]]) -> Int64[Tensor, "n p"]:
     terms = (logits.clip, logits.text_attended, logits.visual_attended)
     points = len(pairs[0])
     usual = logits.combine(**{f"beta{i}": float(pairs[i - 2][points // 2]) for i in (2, 3)}).argmax(dim=1)  # (n,)
     predicted = usual.unsqueeze(1).repeat(1, points)  # (n, p)
-    for images, classes in Contest.of(terms, usual, box).groups(points):
+    contest = Contest.of(terms, usual, box)
+    for images, rivals in contest.groups(points):
         # In ascending order: argmax takes the first of equals, the class with the lower number.
-        classes = torch.cat([classes, usual[images].unsqueeze(1)], dim=1).sort(dim=1).values  # (g, s)
+        classes = torch.cat([contest.classes[rivals], usual[images].unsqueeze(1)], dim=1).sort(dim=1).values  # (g, s)
         clip, text, visual = (term[images.unsqueeze(1), classes].unsqueeze(1) for term in terms)  # (g, 1, s)
         blend = clip + pairs[0].unsqueeze(1) * text + pairs[1].unsqueeze(1) * visual  # (g, p, s)
         predicted[images] = classes.gather(1, blend.argmax(dim=2))

@@ -4,7 +4,7 @@ An image is classified rightly where K - 1 linear inequalities hold in (beta2, b
 on one stretch of every line of the grid. One pass over the margins gives what a search evaluates point by point.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
-from calip_core.blend.margins import CHUNK, Box, Contest, Terms, bounds, checked, leads, wins
+from calip_core.blend.margins import Box, Contest, bounds, checked, wins
 from calip_core.tokens import CalipLogits
+
+_ROWS = 40  # of the grid that are counted at once
 
 
 @dataclass(frozen=True)
@@ -121,41 +123,44 @@ def beta_landscape(
     target = checked(terms, labels)
     rows, columns = checked_weights("beta2", beta2), checked_weights("beta3", beta3)
     order = np.argsort(rows, kind="stable")
-    weights = [torch.as_tensor(given, dtype=terms[0].dtype) for given in (beta1, rows[order], columns)]
-    box = [(float(given.min()), float(given.max())) for given in weights]
-    first, second, third = (given.to(target.device) for given in weights)
-    grid = _Grid(first, second, third, box)
-    changes = torch.zeros(len(columns), len(rows) + 1, dtype=torch.int64, device=target.device)
-    step = max(1, CHUNK // logits.clip.shape[1])
-    for start in range(0, len(target), step):
-        chunk = slice(start, start + step)
-        _count(changes, [term[chunk] for term in terms], target[chunk], grid)
+    given = (beta1, rows[order], columns)
+    grid = _Grid(*(torch.as_tensor(weights, dtype=terms[0].dtype, device=target.device) for weights in given))
+    contest = Contest.of(terms, target, grid.box)
+    # Some rows at a time leave fewer images and fewer rivals than all of them.
+    parts = [grid.rows(slice(start, start + _ROWS)) for start in range(0, len(rows), _ROWS)]
+    counts = torch.cat([_count(contest.within(part.box), part) for part in parts], dim=1)  # (c, r)
     correct = np.empty((len(rows), len(columns)), np.int64)
-    correct[order] = changes.cumsum(dim=1)[:, :-1].T.cpu().numpy()
+    correct[order] = counts.T.cpu().numpy()
     return BetaLandscape(rows, columns, correct, len(target), beta1)
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The weights as the blend rounds them, ascending beta2, and the box around them."""
+    """The weights as the blend rounds them, ascending beta2."""
 
     beta1: Float[Tensor, ""]
     beta2: Float[Tensor, "r"]
     beta3: Float[Tensor, "c"]
-    box: Box
+
+    @property
+    def box(self) -> Box:
+        return [(float(weights.min()), float(weights.max())) for weights in (self.beta1, self.beta2, self.beta3)]
+
+    def rows(self, some: slice) -> "_Grid":
+        return replace(self, beta2=self.beta2[some])
 
 
-def _count(changes: Int64[Tensor, "c r1"], terms: Terms, target: Int64[Tensor, "n"], grid: _Grid) -> None:
-    """Count some images: +1 in a line's ``changes`` where one becomes right, -1 where it ceases to be."""
-    contest = Contest.of(terms, target, grid.box)
-    changes[:, 0] += contest.sure
-    changes[:, -1] -= contest.sure
-    for images, classes in contest.groups(len(grid.beta3)):
+def _count(contest: Contest, grid: _Grid) -> Int64[Tensor, "c r"]:
+    """How many images are right, line by line."""
+    # +1 where an image becomes right, -1 where it ceases to be
+    changes = torch.zeros(len(grid.beta3), len(grid.beta2) + 1, dtype=torch.int64, device=grid.beta2.device)
+    for images, rivals in contest.groups(len(grid.beta3)):
         slack = contest.tolerance[images].view(-1, 1, 1)
-        first, last, doubtful = _runs(leads(terms, target, images, classes), slack, grid)
+        first, last, doubtful = _runs(contest.leads[:, rivals], slack, grid)
         _add_runs(changes, first, last)
         for begin, end in doubtful:
-            _add_evaluated(changes, begin, end, terms, target, grid, images, classes)
+            _add_evaluated(changes, begin, end, contest, grid, images, contest.classes[rivals])
+    return contest.sure + changes.cumsum(dim=1)[:, :-1]
 
 
 def _runs(
@@ -187,7 +192,7 @@ def _add_runs(changes: Int64[Tensor, "c r1"], first: Int64[Tensor, "g c"], last:
 
 def _add_evaluated(
     changes: Int64[Tensor, "c r1"], begin: Int64[Tensor, "g c"], end: Int64[Tensor, "g c"],
-    terms: Terms, target: Int64[Tensor, "n"], grid: _Grid, images: Int64[Tensor, "g"], classes: Int64[Tensor, "g s"],
+    contest: Contest, grid: _Grid, images: Int64[Tensor, "g"], classes: Int64[Tensor, "g s"],
 ) -> None:  # fmt: skip
     """Evaluate the blend itself at the grid points from ``begin`` to ``end``."""
     lengths = (end - begin).clamp_min(0)
@@ -200,7 +205,7 @@ def _add_evaluated(
         row, line = rows[repeat], lines[repeat]
         index = begin[row, line] + within
         weights = grid.beta1, grid.beta2[index].unsqueeze(1), grid.beta3[line].unsqueeze(1)
-        right = wins(terms, weights, target, images[row], classes[row])
+        right = wins(contest.terms, weights, contest.target, images[row], classes[row])
         where = line[right] * changes.shape[1] + index[right]
         changes.view(-1).scatter_add_(0, where, torch.ones_like(where))
         changes.view(-1).scatter_add_(0, where + 1, -torch.ones_like(where))

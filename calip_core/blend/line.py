@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from calip_core.blend.margins import CHUNK, Contest, Terms, bounds, checked, leads
+from calip_core.blend.margins import Contest, bounds, checked
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,10 @@ def line_landscape(
     if not low < high or not np.isfinite([low, high]).all():
         raise ValueError(f"the line runs from {low} to {high}: expected two finite numbers, the smaller first")
     target = checked((base, direction), labels)
-    sure, ends = 0, [torch.empty(2, 0, dtype=torch.float64)]
-    step = max(1, CHUNK // base.shape[1])
-    for start in range(0, len(target), step):
-        rows = slice(start, start + step)
-        certain, contested = _stretches((base[rows], direction[rows]), target[rows], low, high)
-        sure, ends = sure + certain, [*ends, *contested]
-    return LineLandscape.of(torch.cat(ends, dim=1).numpy(), low=low, high=high, sure=sure, images=len(target))
-
-
-def _stretches(
-    terms: Terms, target: Int64[Tensor, "n"], low: float, high: float
-) -> tuple[int, list[Float64[Tensor, "2 g"]]]:
-    """How many images are right everywhere, and between which t each contested one is."""
-    contest = Contest.of(terms, target, ((1.0, 1.0), (low, high)))
-    found = []
-    for images, classes in contest.groups(1):
-        offset, slope = leads(terms, target, images, classes).unsqueeze(-1)  # (g, s, 1) each
+    contest = Contest.of((base, direction), target, ((1.0, 1.0), (low, high)))
+    ends = [torch.empty(2, 0, dtype=torch.float64)]
+    for _, rivals in contest.groups(1):
+        offset, slope = contest.leads[:, rivals].unsqueeze(-1)  # (g, s, 1) each
         # Classes level with the label on the line and behind it leave nothing: their bound is infinite.
-        found.append(torch.stack(bounds(offset, slope)).squeeze(2).cpu())  # (2, g)
-    return contest.sure, found
+        ends.append(torch.stack(bounds(offset, slope)).squeeze(2).cpu())  # (2, g)
+    return LineLandscape.of(torch.cat(ends, dim=1).numpy(), low=low, high=high, sure=contest.sure, images=len(target))

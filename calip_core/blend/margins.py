@@ -4,14 +4,15 @@ A blend ``sum_t w_t L_t`` calls an image rightly where the label's lead ``sum_t 
 class j is positive (a tie goes to the lower class number). A lead is linear in the weights, which is used twice:
 
 * over a box of weights its extremes follow from the box's middle and half its sides, so most classes drop out and most
-  images are decided at once (``Contest``);
+  images are decided at once (``Contest``), and more of them over each smaller box inside (``Contest.within``);
 * along a line of weights each class that is left bounds one side (``bounds``).
 
 What lies so close to a tie that rounding could decide it is evaluated as the blend itself rounds (``wins``).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -21,6 +22,7 @@ from torch import Tensor
 from calip_core.metrics import checked_labels
 
 CHUNK = 1 << 18  # numbers handled at once: few enough for a cache
+_PADDED = 2  # up to so many times its own rivals an image is handled with
 # Let S be the sum over the t terms of the largest weight times the largest logit. A blend rounds each of its numbers t
 # times at most (a product, t - 1 sums); a lead is found by at most t + 7 further roundings of numbers up to 2 S. Each
 # errs by half an eps: at most (2 t + 7) eps S in all. This factor is four for each term and for five terms more, which
@@ -34,30 +36,35 @@ Box = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """What a box of weights leaves open: images that it does not decide, and the classes that could overtake them.
+    """What a box of weights leaves open: the rivals that could overtake the labels of the images it does not decide.
 
     Attributes:
+        terms: of the blend.
+        target: the labels.
+        tolerance: within which of zero a lead may have either sign once rounded, image by image.
         sure: how many images are right at all weights of the box.
-        images: the contested ones, those with few rivals first.
-        counts: how many rivals each of them has.
-        starts: where each one's rivals start in ``classes``.
-        classes: numbers of the rivals, image by image.
-        tolerance: within which of zero a lead may have either sign once rounded, for each of all n images.
+        images: one entry for each rival of a contested image: the image's number, ascending,
+        classes: and the rival's.
     """
 
-    sure: int
-    images: Int64[Tensor, "j"]
-    counts: Int64[Tensor, "j"]
-    starts: Int64[Tensor, "j"]
-    classes: Int64[Tensor, "e"]
+    terms: Terms
+    target: Int64[Tensor, "n"]
     tolerance: Float64[Tensor, "n"]
+    sure: int
+    images: Int64[Tensor, "e"]
+    classes: Int64[Tensor, "e"]
 
     @classmethod
     def of(cls, terms: Terms, target: Int64[Tensor, "n"], box: Box) -> "Contest":
         """Compare each label with all classes over the box: smallest and largest weight of each term."""
-        slack = tolerance(terms, box)
-        middle, spread = _leads_over(terms, target, box)  # (n, k) each: every lead is within middle +- spread
-        return cls.between(middle, spread, terms, target, slack)
+        parts, step = [], max(1, CHUNK // terms[0].shape[1])
+        for start in range(0, len(target), step):
+            few, own = [term[start : start + step] for term in terms], target[start : start + step]
+            middle, spread = _leads_over(few, own, box)  # (m, k) each: every lead is within middle +- spread
+            parts.append(cls.between(middle, spread, few, own, tolerance(few, box)))
+        images = torch.cat([part.images + i * step for i, part in enumerate(parts)])
+        classes, slack = torch.cat([part.classes for part in parts]), torch.cat([part.tolerance for part in parts])
+        return cls(terms, target, slack, sum(part.sure for part in parts), images, classes)
 
     @classmethod
     def between(
@@ -75,42 +82,63 @@ class Contest:
         """
         slack_k = slack.unsqueeze(1).to(middle.dtype)
         # Where numbers overflow, neither side of a comparison holds: so ask what is certain, and negate.
-        rows, classes = (~(middle - spread > slack_k)).nonzero(as_tuple=True)  # (e,)
-        behind = middle[rows, classes] + spread[rows, classes] < -slack_k[rows, 0]
-        lost = torch.zeros_like(target, dtype=torch.bool)
-        lost[rows[behind]] = True
-        kept = ~lost[rows]
-        rows, classes = rows[kept], classes[kept]
+        images, classes = (~(middle - spread > slack_k)).nonzero(as_tuple=True)  # (e,)
+        behind = middle[images, classes] + spread[images, classes] < -slack_k[images, 0]
         # A class equal to the label in all terms ties with it everywhere, and its number alone decides.
-        twins = torch.arange(len(rows), device=rows.device)
+        twins = torch.arange(len(images), device=images.device)
         for term in terms:
-            image = rows[twins]
+            image = images[twins]
             twins = twins[term[image, classes[twins]] == term[image, target[image]]]
-        kept = torch.ones_like(rows, dtype=torch.bool)
-        kept[twins] = False
-        lost[rows[twins[classes[twins] < target[rows[twins]]]]] = True
-        kept &= ~lost[rows]
-        rows, classes = rows[kept], classes[kept]
-        counts = torch.bincount(rows, minlength=len(target))
-        images = (counts > 0).nonzero().flatten()
-        images = images[counts[images].argsort()]
-        starts = (counts.cumsum(0) - counts)[images]
-        sure = len(target) - int(lost.sum()) - len(images)
-        return cls(sure, images, counts[images], starts, classes, slack)
+        behind[twins] = classes[twins] < target[images[twins]]
+        rivals = torch.ones_like(behind)
+        rivals[twins] = False
+        return cls(terms, target, slack, 0, images, classes)._left(rivals, behind)
+
+    def within(self, box: Box) -> "Contest":
+        """What a smaller box leaves open of this one."""
+        low, high = self.leads.new_tensor(box).T / 2  # (t,) each
+        middle, spread = (high + low) @ self.leads, (high - low) @ self.leads.abs()  # (e,) each
+        slack = self.tolerance[self.images]
+        return self._left(~(middle - spread > slack), middle + spread < -slack)
+
+    def _left(self, rivals: Bool[Tensor, "e"], behind: Bool[Tensor, "e"]) -> "Contest":
+        """The contest among fewer rivals, once images that are surely behind any are lost."""
+        lost = torch.zeros_like(self.target, dtype=torch.bool)
+        lost[self.images[behind]] = True
+        kept = (rivals & ~lost[self.images]).nonzero().flatten()
+        left = replace(self, images=self.images[kept], classes=self.classes[kept])
+        return replace(left, sure=self.sure + self.contested - left.contested - int(lost.sum()))
+
+    @cached_property
+    def contested(self) -> int:
+        """How many images are neither right at all weights nor wrong at all of them."""
+        return int(self.images.diff().count_nonzero()) + bool(len(self.images))
+
+    @cached_property
+    def leads(self) -> Float64[Tensor, "t e"]:
+        """By how much the label leads each rival, term by term."""
+        own = self.target[self.images]
+        found = [term[self.images, own].double() - term[self.images, self.classes].double() for term in self.terms]
+        return torch.stack(found)
 
     def groups(self, lines: int) -> Iterator[tuple[Int64[Tensor, "g"], Int64[Tensor, "g s"]]]:
-        """Contested images with their rivals, few enough at once for a cache when each meets so many lines.
+        """Contested images with the entries of their rivals, few enough at once for a cache when each meets many lines.
 
-        Where an image has fewer rivals than others of its group, its last one is repeated, which changes no extreme.
+        Images with few rivals come first. Where one has fewer rivals than others of its group, its last one is
+        repeated, which changes no extreme.
         """
-        sizes, start = self.counts.tolist(), 0
+        images, counts = self.images.unique_consecutive(return_counts=True)
+        starts = counts.cumsum(0) - counts
+        order = counts.argsort()
+        images, counts, starts = images[order], counts[order], starts[order]
+        sizes, start = counts.tolist(), 0
         while start < len(sizes):
-            stop = start + 1
-            while stop < len(sizes) and (stop + 1 - start) * sizes[stop] * lines <= CHUNK:
+            stop, most = start + 1, _PADDED * sizes[start]
+            while stop < len(sizes) and sizes[stop] <= most and (stop + 1 - start) * sizes[stop] * lines <= CHUNK:
                 stop += 1
-            place = torch.arange(sizes[stop - 1], device=self.classes.device)  # (s,)
-            place = torch.minimum(place, self.counts[start:stop, None] - 1)  # (g, s)
-            yield self.images[start:stop], self.classes[self.starts[start:stop, None] + place]
+            place = torch.arange(sizes[stop - 1], device=images.device)  # (s,)
+            place = torch.minimum(place, counts[start:stop, None] - 1)  # (g, s)
+            yield images[start:stop], starts[start:stop, None] + place
             start = stop
 
 
@@ -125,14 +153,6 @@ def tolerance(terms: Terms, box: Box) -> Float64[Tensor, "n"]:
     overflows = (size >= kind.max / 8) | (largest >= kind.max / 8).any(dim=0)
     roundings = _ROUNDINGS_PER_TERM * (len(terms) + _OTHER_TERMS)
     return (roundings * kind.eps * size.clamp_min(kind.tiny)).masked_fill_(overflows, torch.inf)
-
-
-def leads(
-    terms: Terms, target: Int64[Tensor, "n"], images: Int64[Tensor, "g"], classes: Int64[Tensor, "g s"]
-) -> Float64[Tensor, "t g s"]:
-    """By how much the label leads each rival, term by term."""
-    rows, own = images.unsqueeze(1), target[images].unsqueeze(1)
-    return torch.stack([term[rows, own].double() - term[rows, classes].double() for term in terms])
 
 
 def bounds(

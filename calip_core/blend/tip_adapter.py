@@ -129,7 +129,10 @@ def _lines(
         else:
             most, least = _extremes(nearness, block[0], block[-1])
         contest = _contest(clip, nearness, target, most, least, alpha_max)
-        groups = [_Rivals.of(clip, nearness, target, *group) for group in contest.groups(len(nearness))]
+        groups = [
+            _Rivals.of(clip, nearness, target, images, contest.classes[rivals])
+            for images, rivals in contest.groups(len(nearness))
+        ]
         for beta in block:
             ends = [np.empty((2, 0)), *(rivals.ends(beta) for rivals in groups)]
             whole = np.concatenate(ends, axis=1)

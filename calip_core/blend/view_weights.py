@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from calip_core.blend.line import line_landscape
-from calip_core.blend.margins import Contest, Terms, bounds, checked, leads
+from calip_core.blend.margins import Contest, bounds, checked
 from calip_core.metrics import accuracy
 from calip_core.published import published_view_weights
 from calip_core.tokens import CalipLogits
@@ -28,7 +28,7 @@ _CANDIDATES = 400  # random weights that are tried once; the best are climbed fr
 _NEIGHBOURHOOD = 1.5  # a climb looks as far as this factor on each weight, then moves its neighbourhood
 _LINES = 24  # lines through one point that are searched at once
 _PATIENCE = 3  # so many sets of lines without gain end a climb
-_SMALLEST = 0.02  # a weight of zero would have no neighbourhood; the last step may still make it zero
+_SMALLEST = 0.02  # of a climb: a weight of zero would have no neighbourhood; the last step may still make it zero
 _LARGEST = 4.0  # how far the last step looks along one weight, the largest being 1
 
 Weights = Float64[np.ndarray, "v"]
@@ -127,9 +127,9 @@ def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int =
     terms = logits.cpu().transpose(0, 1).contiguous().unbind()  # (n, k) each, one a view
     rng = np.random.default_rng(seed)
     found = np.ones(len(terms))
-    contest = Contest.of(terms, target, [(_SMALLEST, 1.0)] * len(terms))
+    contest = Contest.of(terms, target, [(_SMALLEST / _NEIGHBOURHOOD, _NEIGHBOURHOOD)] * len(terms))
     if len(contest.images):
-        climbs = [_climb(terms, target, start, rng) for start in _starts(contest, terms, target, restarts, rng)]
+        climbs = [_climb(contest, start, rng) for start in _starts(contest, restarts, rng)]
         found = max(climbs, key=lambda climb: climb[1])[0]
     weights = _settle(logits.double().cpu(), target.numpy(), found)
     reached = accuracy(fuse(logits, weights), target)
@@ -153,29 +153,25 @@ def _checked_search(logits: Tensor, labels: ArrayLike, restarts: int) -> Int64[T
     return checked(logits.unbind(1), labels).cpu()
 
 
-def _starts(
-    contest: Contest, terms: Terms, target: Int64[Tensor, "n"], restarts: int, rng: np.random.Generator
-) -> list[Weights]:
+def _starts(contest: Contest, restarts: int, rng: np.random.Generator) -> list[Weights]:
     """Uniform weights, then the best of the single views and of random weights."""
-    views = len(terms)
+    views = len(contest.terms)
     candidates = np.concatenate([np.eye(views), rng.random((_CANDIDATES, views))]).clip(_SMALLEST)
     rows = torch.from_numpy(candidates)
     right = torch.zeros(len(rows), dtype=torch.int64)
-    for images, classes in contest.groups(len(rows)):
-        lead = torch.einsum("cv,vgs->csg", rows, leads(terms, target, images, classes))  # images last: many at a time
+    for _, rivals in contest.groups(len(rows)):
+        lead = torch.einsum("cv,vgs->csg", rows, contest.leads[:, rivals])  # images last: many at a time
         right += (lead.amin(dim=1) > 0).sum(dim=1)
     order = np.argsort(-right.numpy(), kind="stable")[:restarts]
     return [np.ones(views), *candidates[order]]
 
 
-def _climb(
-    terms: Terms, target: Int64[Tensor, "n"], start: Weights, rng: np.random.Generator
-) -> tuple[Weights, int]:
+def _climb(contest: Contest, start: Weights, rng: np.random.Generator) -> tuple[Weights, int]:
     """Follow the best of many lines, in one neighbourhood after another, until they gain nothing."""
     weights, best = start, -1
     while True:
         before = best
-        nearby = _Neighbourhood.of(terms, target, weights)
+        nearby = _Neighbourhood.of(contest, weights)
         point, misses = np.ones(len(weights)), 0
         while misses < _PATIENCE:
             directions = _directions(len(weights), rng)
@@ -185,7 +181,7 @@ def _climb(
             if counts[i] >= best:  # a step on level ground opens other lines
                 best, point = int(counts[i]), point + steps[i] * directions[i]
         weights = weights * point
-        weights = weights / weights.max()
+        weights = (weights / weights.max()).clip(_SMALLEST)
         if best == before:
             return weights, best
 
@@ -206,16 +202,14 @@ class _Neighbourhood:
         sure: how many images are right everywhere in the box.
     """
 
-    leads: list[Float64[Tensor, "g s v"]]
+    leads: list[Float64[Tensor, "_ _ v"]]
     sure: int
 
     @classmethod
-    def of(cls, terms: Terms, target: Int64[Tensor, "n"], weights: Weights) -> "_Neighbourhood":
-        contest = Contest.of(terms, target, [(w / _NEIGHBOURHOOD, w * _NEIGHBOURHOOD) for w in weights.tolist()])
-        scale = torch.from_numpy(weights)
-        lines = len(weights) + _LINES
-        found = [leads(terms, target, *group).permute(1, 2, 0) * scale for group in contest.groups(lines)]
-        return cls(found, contest.sure)
+    def of(cls, contest: Contest, weights: Weights) -> "_Neighbourhood":
+        nearby = contest.within([(w / _NEIGHBOURHOOD, w * _NEIGHBOURHOOD) for w in weights.tolist()])
+        scaled = (torch.from_numpy(weights).unsqueeze(1) * nearby.leads).T.contiguous()  # (e, v)
+        return cls([scaled[rivals] for _, rivals in nearby.groups(len(weights) + _LINES)], nearby.sure)
 
     def search(
         self, point: Weights, directions: Float64[np.ndarray, "l v"]

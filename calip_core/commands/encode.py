@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from calip_core.commands.arguments import add_root
+from calip_core.commands.arguments import add_encoding, add_root, check_cache
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -14,12 +14,9 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "encode", help="encode a task's images once", description="Encode a task's images into the feature store."
     )
-    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat or folder:PATH")
-    parser.add_argument("backbone", metavar="BACKBONE", help="such as mini-rn, RN50 or a checkpoint's path")
+    add_encoding(parser, "images of each split")
     splits = ("train", "val", "test")
     parser.add_argument("--splits", nargs="+", choices=splits, default=["test"], help="(default: test)")
-    parser.add_argument("--tokens", default="joint", help="which spatial tokens (default: %(default)s)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: %(default)s)")
     add_root(parser)
     parser.set_defaults(run=run)
 
@@ -31,11 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     from calip_core.evaluation.evaluate import store_name
     from calip_core.features import FeatureStore
 
+    check_cache()
     backbone = load_backbone(arguments.backbone, tokens=arguments.tokens, precision=arguments.precision)
     task = load_task(arguments.task, arguments.root if arguments.root.is_dir() else None)
     for split in arguments.splits:
         if not len(task.splits[split]):
             raise ValueError(f"{task.name} has no {split} images: leave {split} out of --splits")
-        store = FeatureStore.encode(backbone, task.splits[split], name=store_name(task, split))
+        store = FeatureStore.encode(
+            backbone, task.splits[split], name=store_name(task, split), limit=arguments.limit, seed=arguments.seed
+        )
         print(f"{split}: {len(store)} images in {store.folder} ({store.report})")
     return 0

@@ -4,8 +4,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from calip_core.commands.errors import in_words
+from calip_core.commands.arguments import add_choice, add_encoding, check_cache, whole_number
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
+from calip_core.errors import in_words
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -15,20 +16,21 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: "Subparsers") -> None:
     """Add the sub-command."""
+    from calip_core.blend.protocols import PROTOCOLS
+    from calip_core.methods.configs import CONFIG_NAMES
+    from calip_core.methods.registry import HEADS
+    from calip_core.pointclouds.names import available_view_sets
+
     parser = subparsers.add_parser(
         "evaluate", help="measure one head on one task", description="Measure one setting and append its record."
     )
-    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat or folder:PATH")
-    parser.add_argument("backbone", metavar="BACKBONE", help="such as mini-rn, RN50 or a checkpoint's path")
-    parser.add_argument("--method", default="calip", help="the head (default: %(default)s)")
-    parser.add_argument("--protocol", default="fixed", help="how hyperparameters are chosen (default: %(default)s)")
-    parser.add_argument("--shots", type=int, default=0, help="labelled images per class (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="at most this many test images (default: all)")
-    parser.add_argument("--tokens", default="joint", help="which spatial tokens (default: %(default)s)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: %(default)s)")
-    parser.add_argument("--config", default="official", help="the version of CALIP (default: %(default)s)")
-    parser.add_argument("--views", default="pointclip", help="the view set of point clouds (default: %(default)s)")
+    add_encoding(parser, "test images")
+    add_choice(parser, "--method", tuple(HEADS), "calip", "the head")
+    add_choice(parser, "--protocol", PROTOCOLS, "fixed", "how hyperparameters are chosen")
+    shots = whole_number(0)
+    parser.add_argument("--shots", type=shots, default=0, metavar="N", help="labelled images per class (default: 0)")
+    add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
+    add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
     add_engine(parser)
     add_results(parser)
     parser.set_defaults(run=run)
@@ -39,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     from calip_core.evaluation.sweep import groups_of, run_sweep
 
     try:
+        _check_shots(arguments.method, arguments.shots)
+        check_cache()
         sweep, engine = _sweep(arguments), engine_of(arguments)
         results = results_path(arguments)
         groups = groups_of(sweep, results, progress=True, again=True)
@@ -47,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     summary = run_sweep(groups, engine, progress=False)
     if summary.exit_status:
-        print("\n".join(["calip evaluate: failed", *summary.failed.values()]), file=sys.stderr)
+        print(f"calip evaluate: {'; '.join(summary.failed.values()) or 'stopped'}", file=sys.stderr)
         return summary.exit_status
     from calip_core.evaluation.store import load
 
@@ -55,6 +59,17 @@ def run(arguments: argparse.Namespace) -> int:
     print(describe(next(record for record in reversed(load(results)) if record.key == key)))
     print(f"recorded in {results}")
     return 0
+
+
+def _check_shots(method: str, shots: int) -> None:
+    """Refuse shots for a head that takes none, which a grid would ignore, and a head that learns without shots."""
+    from calip_core.methods.registry import HEADS
+
+    learns = HEADS[method].learns
+    if learns and not shots:
+        raise ValueError(f"{method} learns from labelled images: give --shots, such as 4")
+    if shots and not learns:
+        raise ValueError(f"{method} takes no labelled images: leave --shots out")
 
 
 def _sweep(arguments: argparse.Namespace) -> "Sweep":
@@ -75,7 +90,8 @@ def describe(record: "Record") -> str:
 
     data, score, choice = record.data, record.score, record.choice
     shots = f", {record.shots} shots" if record.shots else ""
-    head = f"{data.task}, {record.encoder.backbone}, {record.head.method}{shots}"
+    task = f"{data.task} (stand-in)" if data.standin else data.task
+    head = f"{task}, {record.encoder.backbone}, {record.head.method}{shots}"
     return (
         f"{head}: {data.images} images, seed {record.seed}\n"
         f"top-1 {interval_text(score)} %, CLIP {100 * score.clip_top1:.2f} %, gain {gain_text(score)} points\n"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calip_core.commands.errors import in_words
 from calip_core.commands.sweep import add_results, results_path
+from calip_core.errors import in_words
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers

@@ -17,7 +17,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_root(parser)
     parser.add_argument("--classes", type=int, default=None, help="how many classes (default: about ten)")
     parser.add_argument("--images", type=int, default=10, help="images or clouds of every class (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures or solids (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument(
         "--layout", choices=("hdf5", "text", "off"), help="format of point clouds that are published in several"
     )

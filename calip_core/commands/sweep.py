@@ -7,7 +7,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from calip_core.commands.errors import in_words
+from calip_core.commands.arguments import check_cache
+from calip_core.errors import in_words
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -36,7 +37,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add ``--engine`` and ``--address``."""
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where to run (default: local)")
-    parser.add_argument("--address", help="of a Ray cluster, such as auto (default: one on this machine alone)")
+    parser.add_argument("--address", help="address of a Ray cluster, such as auto (default: one on this machine alone)")
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     from calip_core.evaluation.sweep import groups_of, read_sweep, run_sweep
 
     try:
+        check_cache()
         sweep = read_sweep(arguments.file)
         engine, results = engine_of(arguments), results_path(arguments)
     except (OSError, ValueError, ImportError) as error:
@@ -84,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     groups = groups_of(sweep, results, shard=arguments.shard, progress=not arguments.quiet)
     images = "every test image" if sweep.samples == "all" else f"at most {sweep.samples:,} test images"
-    print(f"{sum(len(group.cells) for group in groups)} cells, each of {images}; records: {results}", file=sys.stderr)
+    count = sum(len(group.cells) for group in groups)
+    print(f"{count} cell{'s' * (count != 1)}, each of {images}; records: {results}", file=sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     summary = run_sweep(groups, engine, progress=not arguments.quiet)
     print(summary, file=sys.stderr if summary.exit_status else sys.stdout)

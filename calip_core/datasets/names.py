@@ -1,5 +1,6 @@
 """Names of tasks, known without loading one, without torch and without images."""
 
+import os
 from functools import cache
 
 from calip_core.datasets.cards import Kind, disk_datasets, load_card
@@ -51,6 +52,17 @@ def task_aliases() -> dict[str, str]:
     return {alias: name for name in disk_datasets() for alias in load_card(name).aliases}
 
 
+@cache
+def _by_spelling() -> dict[str, str]:
+    names = {name: name for name in available_tasks()} | task_aliases()
+    return {spelling.lower(): name for spelling, name in names.items()}
+
+
+def own_name(name: str) -> str:
+    """A task's own name for its name or alias in any case; other texts stay."""
+    return _by_spelling().get(name.lower(), name)
+
+
 def resolve_name(name: str) -> str:
     """A dataset's own name for any of its names: ``"oxford_flowers"`` for ``"flowers102"``.
 
@@ -61,7 +73,7 @@ def resolve_name(name: str) -> str:
     """
     check_task_name(name)
     base, template_set = split_template_set(name)
-    base = task_aliases().get(base, base)
+    base = own_name(base)
     if template_set is None or load_card(base).choose_templates(template_set) == load_card(base).templates:
         return base
     return f"{base}{_TEMPLATES}{template_set}"
@@ -85,11 +97,12 @@ def check_task_name(name: str) -> None:
     text = name if isinstance(name, str) else ""  # None is as unknown as no name
     own_files = any(text.startswith(prefix) and text != prefix for prefix in (FOLDER, POINTS))
     base, template_set = split_template_set(text)
-    base = task_aliases().get(base, base)
+    base = own_name(base)
     if template_set is not None and base in disk_datasets():
         load_card(base).choose_templates(template_set)
     elif template_set is not None or (not own_files and base not in available_tasks()):
+        hint = f": for the images in this folder, write {FOLDER}{text}" if os.path.isdir(text) else ""
         raise ValueError(
-            f"unknown dataset {name!r}, expected one of {', '.join(available_tasks())}, or folder:PATH (points:PATH) "
-            "for a folder of your own with one sub-folder of images (point clouds) for each class"
+            f"unknown dataset {name!r}{hint}, expected one of {', '.join(available_tasks())}, or folder:PATH "
+            "(points:PATH) for a folder of your own with one sub-folder of images (point clouds) for each class"
         )

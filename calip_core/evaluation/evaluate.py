@@ -108,7 +108,7 @@ def evaluate(
     Raises:
         ValueError: a name is unknown, an option is out of range, this head does not support the setting, a required
             split has no images, or nothing is published for this setting.
-        TypeError: the head has no such option.
+        TypeError: the head has no such option, or the task or the backbone is given by its name.
         OSError: an image cannot be read, or features cannot be written.
     """
     return plan(

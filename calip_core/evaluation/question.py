@@ -83,8 +83,12 @@ class Question:
         """Refuse a setting that cannot be measured.
 
         Raises:
+            TypeError: a task or a backbone is given by its name.
             ValueError: a name is unknown, this head does not support the setting, or a required split has no images.
         """
+        for kind, value in (("task", self.task), ("backbone", self.backbone)):
+            if isinstance(value, str):
+                raise TypeError(f"{kind} is {value!r}, expected an object: load it first by load_{kind}({value!r})")
         self._check_names()
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ValueError(f"seed is {self.seed}, expected a number from 0 to {LARGEST_SEED}")

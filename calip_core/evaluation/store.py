@@ -109,11 +109,15 @@ def _schema(line: bytes) -> object:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """The latest record of each setting, in the order in which the settings first appear.
+    """The latest record of each setting, in the order of the file.
 
-    The file's order decides, not the time in the records: clocks differ between machines, and step back.
+    The order decides, not the time in the records: clocks differ between machines, and step back.
     """
-    return list({record.key: record for record in records}.values())
+    newest: dict[str, Record] = {}
+    for record in records:
+        newest.pop(record.key, None)
+        newest[record.key] = record
+    return list(newest.values())
 
 
 class RecordedKeys:

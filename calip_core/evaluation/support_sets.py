@@ -4,7 +4,7 @@ Published tables share the draws of CoOp's code. ``coop_support`` reproduces the
 lists its images in CoOp's order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
@@ -56,7 +56,7 @@ def support_split(
         raise ValueError(f"augmentations is {augmentations}, expected 0 or more for images, and 0 for point clouds")
     train = task.splits["train"]
     drawn = coop_support(
-        train.labels, shots, seed, classes=len(task.classnames), views=train.views, nested=nested, short=short
+        train.labels, shots, seed, classnames=task.classnames, views=train.views, nested=nested, short=short
     )
     return subset(train, drawn.tolist(), augmentations, seed)
 
@@ -76,7 +76,7 @@ def validation_split(
     train, val = task.splits["train"], task.splits["val"]
     drawn = coop_support_and_val(
         train.labels, val.labels, shots, seed,
-        classes=len(task.classnames), views=train.views, nested=nested, short=short,
+        classnames=task.classnames, views=train.views, nested=nested, short=short,
     ).val  # fmt: skip
     return subset(val, drawn.tolist())
 
@@ -86,7 +86,7 @@ def coop_support(
     shots: int,
     seed: int,
     *,
-    classes: int | None = None,
+    classnames: Sequence[str] | None = None,
     views: int = 1,
     nested: bool = False,
     short: Short = "error",
@@ -100,7 +100,7 @@ def coop_support(
         labels: class numbers of all images of the train split, in its order.
         shots: images per class.
         seed: seed of the draw, 0 or more; published tables average over 1, 2 and 3.
-        classes: number of classes; by default, up to the largest label.
+        classnames: names of all required classes; by default, classes are numbered up to the largest label.
         views: number of consecutive images of one item (``Split.views``): items are drawn, with all their views.
         nested: make the set of 1 shot a subset of that of 2 shots, and so on. This differs from CoOp's draw.
         short: how to handle a class with fewer images than ``shots``: ``"error"`` refuses it, ``"take"`` takes all
@@ -115,7 +115,8 @@ def coop_support(
     """
     _check_draw(shots, seed, short)
     things = _things(labels, views)
-    return _draw(Random(seed), _by_class(things, classes), shots, "train", views=views, nested=nested, short=short)
+    by_class = _by_class(things, classnames)
+    return _draw(Random(seed), by_class, shots, "train", classnames, views=views, nested=nested, short=short)
 
 
 def coop_support_and_val(
@@ -124,7 +125,7 @@ def coop_support_and_val(
     shots: int,
     seed: int,
     *,
-    classes: int | None = None,
+    classnames: Sequence[str] | None = None,
     views: int = 1,
     nested: bool = False,
     short: Short = "error",
@@ -143,8 +144,8 @@ def coop_support_and_val(
     _check_draw(shots, seed, short)
     rng, drawn = Random(seed), []
     for name, split, count in (("train", labels, shots), ("val", val_labels, min(shots, MOST_VAL_SHOTS))):
-        things = _by_class(_things(split, views), classes)
-        drawn.append(_draw(rng, things, count, name, views=views, nested=nested, short=short))
+        things = _by_class(_things(split, views), classnames)
+        drawn.append(_draw(rng, things, count, name, classnames, views=views, nested=nested, short=short))
     return SupportSet(*drawn)
 
 
@@ -174,11 +175,11 @@ def _things(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
     return by_thing[:, 0]
 
 
-def _by_class(labels: Int64[np.ndarray, "t"], classes: int | None) -> dict[int, list[int]]:
+def _by_class(labels: Int64[np.ndarray, "t"], classnames: Sequence[str] | None) -> dict[int, list[int]]:
     """The items of every class, with classes in order of first appearance as in CoOp's dictionary."""
     if len(labels) == 0:
         raise ValueError("this split has no images to draw from: choose another split or dataset")
-    expected = int(labels.max()) + 1 if classes is None else classes
+    expected = int(labels.max()) + 1 if classnames is None else len(classnames)
     if labels.min() < 0 or labels.max() >= expected:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, expected 0 to {expected - 1}")
     by_class: dict[int, list[int]] = {}
@@ -187,27 +188,39 @@ def _by_class(labels: Int64[np.ndarray, "t"], classes: int | None) -> dict[int, 
     lacking = sorted(set(range(expected)) - set(by_class))
     if lacking:
         raise ValueError(
-            f"{len(lacking)} of {expected} classes have no image to draw, the first is class {lacking[0]}: take a "
-            "split with images of every class"
+            f"{len(lacking)} of {expected} classes have no image to draw, the first is "
+            f"{_class(lacking[0], classnames)}: take a split with images of every class"
         )
     return by_class
 
 
 def _draw(
-    rng: Random, by_class: dict[int, list[int]], shots: int, split: str, *, views: int, nested: bool, short: Short
+    rng: Random,
+    by_class: dict[int, list[int]],
+    shots: int,
+    split: str,
+    classnames: Sequence[str] | None,
+    *,
+    views: int,
+    nested: bool,
+    short: Short,
 ) -> Indices:
     draw: Callable[[Random, list[int], int], list[int]] = _nested_shots if nested else _coop_shots
     drawn: list[int] = []
     for label, things in by_class.items():
         if len(things) < shots and short == "error":
             raise ValueError(
-                f"class {label} has {len(things)} images, fewer than {shots} shots, in the {split} split: ask "
-                "for fewer shots, or pass short='take' to take what there is, short='repeat' to repeat images as "
-                "CoOp's code does"
+                f"{_class(label, classnames)} has {len(things)} image{'s' * (len(things) != 1)}, fewer than {shots} "
+                f"shots, in the {split} split: ask for fewer shots, or from Python, pass short='take' to take what "
+                "there is, short='repeat' to repeat images as CoOp's code does"
             )
         drawn += draw(rng, things, min(shots, len(things)) if short == "take" else shots)
     firsts = np.array(drawn, dtype=np.int64) * views
     return (firsts[:, None] + np.arange(views)).ravel()
+
+
+def _class(label: int, classnames: Sequence[str] | None) -> str:
+    return f"class {label}" if classnames is None else f"class {label} ({classnames[label]})"
 
 
 def _coop_shots(rng: Random, things: list[int], shots: int) -> list[int]:

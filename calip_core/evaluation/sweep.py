@@ -9,7 +9,7 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator
 from tqdm.auto import tqdm
 
 from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name
@@ -57,9 +57,16 @@ class Sweep(BaseModel):
     shots: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0]
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     views: Names = [_DEFAULT_VIEWS]
-    samples: Annotated[StrictInt, Field(ge=1)] | Literal["all"] = "all"
+    samples: int | Literal["all"] = "all"
     precision: Precision = "auto"
     root: Path | None = None
+
+    @field_validator("samples", mode="plain")
+    @classmethod
+    def _check_samples(cls, value: object) -> object:
+        if value == "all" or (type(value) is int and value >= 1):
+            return value
+        raise ValueError(f"{value!r} is not allowed, expected a whole number of at least 1, or all")
 
     def cells(self) -> list["Cell"]:
         """Every point of the grid once, grouped by dataset and backbone."""
@@ -163,10 +170,13 @@ def read_sweep(path: Path) -> Sweep:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         ValueError: it is not YAML, repeats a key, does not describe a sweep, or contains an unknown name.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a YAML file")
     if not path.is_file():
-        raise FileNotFoundError(f"there is no sweep {path} (looked for {path.absolute()}): check the path")
+        raise FileNotFoundError(f"there is no sweep {path.absolute()}: check the path")
     sweep = read_model(path, Sweep, "a sweep")
     try:
         return _placed(sweep, path.absolute().parent)
@@ -183,7 +193,7 @@ def make_sweep(**values: object) -> Sweep:
     try:
         return _placed(Sweep.model_validate(values), Path.cwd())
     except ValidationError as error:
-        raise ValueError(describe_faults(error)) from error
+        raise ValueError(describe_faults(error, Sweep)) from error
 
 
 def _placed(sweep: Sweep, folder: Path) -> Sweep:
@@ -204,17 +214,17 @@ def _check_names(sweep: Sweep) -> None:
         resolve_name(name)
     for name in sweep.backbones:
         check_backbone_name(name)
-    for axis, given, known in (
-        ("methods", sweep.methods, tuple(HEADS)),
-        ("configs", sweep.configs, CONFIG_NAMES),
-        ("views", sweep.views, available_view_sets()),
+    for kind, given, known in (
+        ("method", sweep.methods, tuple(HEADS)),
+        ("config", sweep.configs, CONFIG_NAMES),
+        ("view set", sweep.views, available_view_sets()),
     ):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise ValueError(f"{axis} has {', '.join(unknown)}, expected some of {', '.join(known)}")
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(f"unknown {kind} {unknown[0]!r}, expected one of {', '.join(known)}")
     learning = [name for name in sweep.methods if HEADS[name].learns]
     if learning and not any(sweep.shots):
-        raise ValueError(f"{', '.join(learning)} learn from labelled images: give shots, such as [1, 2, 4, 8, 16]")
+        learn = "learns" if len(learning) == 1 else "learn"
+        raise ValueError(f"{', '.join(learning)} {learn} from labelled images: give shots, such as [1, 2, 4, 8, 16]")
 
 
 def _absolute(name: str, folder: Path) -> str:

@@ -11,6 +11,7 @@ from calip_core.backbones import load_backbone
 from calip_core.backbones.base import Backbone
 from calip_core.datasets import load_task
 from calip_core.datasets.task import Task
+from calip_core.errors import in_words
 from calip_core.evaluation.evaluate import Evaluation, plan
 from calip_core.evaluation.store import RecordedKeys, append
 from calip_core.evaluation.sweep import Cell, Group, Outcome
@@ -91,4 +92,4 @@ def _lock_file(results: Path, key: str) -> Path:
 def _reason(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory on the GPU: choose a smaller backbone, or free the GPU"
-    return f"{type(error).__name__}: {error}"
+    return in_words(error)

@@ -161,19 +161,18 @@ def newest_cells(records: Iterable[Record], dataset: str, backbone: str, most: i
     """The newest record of each setting of one dataset and backbone, newest first, as text for ``NEWEST_HEADERS``.
 
     Args:
-        records: what was measured.
+        records: what was measured, in the order in which it was recorded.
         dataset: the task's name.
         backbone: as records name it.
         most: how many rows, at most.
     """
     asked = [record for record in latest(records) if _subject(record)[:2] == (dataset, backbone)]
-    newest = sorted(asked, key=lambda record: record.run.time, reverse=True)[:most]
     return [
         (
             record.head.method, record.choice.protocol, str(record.shots), str(record.seed),
             interval_text(record.score), gain_text(record.score),
         )
-        for record in newest
+        for record in asked[::-1][:most]
     ]  # fmt: skip
 
 

@@ -113,13 +113,14 @@ class FeatureStore:
         return PlannedStore(backbone, split, chosen, manifest, folder)
 
     @classmethod
-    def open(cls, folder: Path) -> "FeatureStore":
+    def open(cls, folder: Path | str) -> "FeatureStore":
         """Open a finished store, without the backbone or the images that it was made from.
 
         Raises:
             FileNotFoundError: there is no store in this folder.
             ValueError: shards are missing or damaged.
         """
+        folder = Path(folder)
         shards = Shards(folder, read_manifest(folder))
         states = {shard: shards.state(shard) for shard in range(shards.manifest.shards)}
         bad = [f"{shards.path(shard).name} ({state})" for shard, state in states.items() if state != "whole"]

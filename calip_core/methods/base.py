@@ -87,6 +87,9 @@ class Head(nn.Module):
             ValueError: an option is out of range.
         """
         super().__init__()
+        known = [field.name for field in fields(self.Options)]
+        if unknown := sorted(options.keys() - set(known)):
+            raise TypeError(f"{self.name} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
         self.options = self.Options(**{name: self._built(name, value) for name, value in options.items()})
         self.chosen_by = NOT_FITTED if self.numbers else NOTHING
         self.features_of: str | None = None

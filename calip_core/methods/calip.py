@@ -132,7 +132,7 @@ class Calip(Head):
         if beta2 is not None and beta3 is not None:
             return self._take(selection.fixed(beta2, beta3), "given")
         if val is None:
-            return self._take(selection.fixed(), "the paper's for ImageNet, as there is no validation set")
+            return self._take(selection.fixed(), "the paper's for ImageNet; no validation images were used")
         stream, checked = check_validation(val, text, self.name)
         found = selection.validation(self._scaled_terms(stream), checked, self.grid)
         return self._take(found, f"exact landscape of {len(checked)} validation images")

@@ -204,7 +204,7 @@ class CalipFs(TrainedHead):
             TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         support, options = Support.of(tokens, labels, text, self.name), self.options
-        beta2, beta3, reason = 1.0, 1.0, "fixed, as there is no validation set"
+        beta2, beta3, reason = 1.0, 1.0, "fixed; no validation images were used"
         if options.beta2 is not None and options.beta3 is not None:
             beta2, beta3, reason, val = options.beta2, options.beta3, "given", None
         checked = None if val is None else check_validation(val, text, self.name)

@@ -109,7 +109,7 @@ class ClipAdapter(TrainedHead):
         if self.options.ratio is not None:
             self._train(support, self.options.ratio, "given")
         elif val is None:
-            self._train(support, PUBLISHED_RATIO, "published, as there is no validation set")
+            self._train(support, PUBLISHED_RATIO, "published; no validation images were used")
         else:
             checked = check_validation(val, text, self.name)
             self._train_all(support, checked)

@@ -104,7 +104,7 @@ class Gda(Head):
         if self.options.alpha is not None:
             self._choose("given", alpha=self.options.alpha)
         elif val is None:
-            self._choose("fixed, as there is no validation set", alpha=FIXED_ALPHA * scale)
+            self._choose("fixed; no validation images were used", alpha=FIXED_ALPHA * scale)
         else:
             stream, val_labels = check_validation(val, text, self.name)
             low, high = (end * scale for end in SEARCHED)

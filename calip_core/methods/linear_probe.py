@@ -101,7 +101,7 @@ class LinearProbe(Head):
         """
         support = Support.of(tokens, labels, text, self.name)
         path = _Path(exact(support.tokens.pooled), support.targets, len(text))
-        C, reason = FIXED_C, "fixed, as there is no validation set"
+        C, reason = FIXED_C, "fixed; no validation images were used"
         if self.options.C is not None:
             C, reason = self.options.C, "given"
         elif val is not None:

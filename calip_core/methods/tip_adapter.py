@@ -112,7 +112,7 @@ class TipAdapter(Head):
             self._choose("given", alpha=options.alpha, beta=options.beta)
         elif val is None:
             alpha, beta = first_blend(options.logit_scale)
-            self._choose("published for ImageNet, as there is no validation set", alpha=alpha, beta=beta)
+            self._choose("published for ImageNet; no validation images were used", alpha=alpha, beta=beta)
         else:
             checked, betas = check_validation(val, text, self.name), searched_betas(options.beta_max)
             end = last_alpha(options.alpha_max, options.logit_scale)

@@ -127,7 +127,7 @@ class TipAdapterF(TrainedHead):
             TrainingDivergedError: the loss is not finite; the head keeps the last parameters with a finite loss.
         """
         support, options = Support.of(tokens, labels, text, self.name), self.options
-        blend, reason = first_blend(options.logit_scale), "published for ImageNet, as there is no validation set"
+        blend, reason = first_blend(options.logit_scale), "published for ImageNet; no validation images were used"
         if options.alpha is not None and options.beta is not None:
             blend, reason, val = (options.alpha, options.beta), "given", None
         checked = None if val is None else check_validation(val, text, self.name)

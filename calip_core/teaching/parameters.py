@@ -41,11 +41,12 @@ def _backbone(name: str) -> str:
 
 def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
     """Validate a name known to ``load_task`` for this kind, or the prefix for own files with an existing folder."""
-    from calip_core.datasets import available_tasks, check_task_name, split_template_set, task_aliases
+    from calip_core.datasets import available_tasks, check_task_name, split_template_set
+    from calip_core.datasets.names import own_name
 
     names = available_tasks(kind)
     dataset, template_set = split_template_set(name)
-    if task_aliases().get(dataset, dataset) in names:
+    if own_name(dataset) in names:
         if template_set is not None:
             check_task_name(name)
         return name

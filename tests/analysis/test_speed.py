@@ -29,7 +29,7 @@ def test_attention_speed_measures_all_three():
 
 
 def test_the_machine_is_named():
-    assert "threads" in speed.machine() and torch.__version__ in speed.machine()
+    assert "thread" in speed.machine() and torch.__version__ in speed.machine()
 
 
 def test_a_machine_without_proc_is_named_too(monkeypatch):

@@ -20,9 +20,11 @@ SLOW = Measurement(what="a search", value=1.5, unit="s", goal=1, better="lower")
 PLAIN = Measurement(what="clouds", value=12345.6, unit="clouds/s")
 
 
-def a_run(*measurements, commit="c"):
+def a_run(*measurements, commit="c", before=None):
     date = datetime(2026, 1, 2, tzinfo=UTC)
-    return SpeedRun(title="A title", date=date, commit=commit, torch="2.9", threads=2, measurements=measurements)
+    return SpeedRun(
+        title="A title", date=date, commit=commit, torch="2.9", threads=2, measurements=measurements, before=before
+    )  # fmt: skip
 
 
 def test_a_goal_is_a_least_value_or_a_largest_one():
@@ -50,7 +52,7 @@ def test_a_part_of_the_benchmarks_replaces_only_its_own(tmp_path):
     save_run("attention", a_run(PLAIN, commit="new"), machine="A CPU", folder=tmp_path)
     save_run("attention", a_run(FAST), machine="Another CPU", folder=tmp_path)
     first, other = all_speeds(tmp_path)
-    assert first.runs == {"attention": a_run(PLAIN, commit="new"), "search": a_run(SLOW)}
+    assert first.runs == {"attention": a_run(PLAIN, commit="new", before="old"), "search": a_run(SLOW)}
     assert other.machine == "Another CPU" and list(other.runs) == ["attention"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-cpu.json", "another-cpu.json"]
 

@@ -69,7 +69,7 @@ def test_one_flipped_bit_is_refused(copy):
 
 def test_a_file_that_is_no_card_is_named(tmp_path):
     (tmp_path / "mini-rn.yaml").write_text("name: mini-rn")
-    with pytest.raises(ValueError, match="mini-rn.yaml does not describe a miniature: architecture: Field required"):
+    with pytest.raises(ValueError, match="mini-rn.yaml does not describe a miniature: architecture is missing"):
         load_card("mini-rn", tmp_path)
 
 

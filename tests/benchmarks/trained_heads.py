@@ -1,4 +1,7 @@
-"""How long heads take to learn a miniature task from a few shots, with the published recipes, and what they reach."""
+"""How long heads take to learn a miniature task from a few shots, with the published recipes, and what they reach.
+
+No validation images are given: each fit is one training run with fixed hyperparameters.
+"""
 
 import dataclasses
 import time
@@ -7,7 +10,7 @@ from collections.abc import Iterator
 from calip_core.analysis.speed_records import Measurement
 from calip_core.backbones import load_backbone
 from calip_core.datasets import load_task
-from calip_core.evaluation.support_sets import support_split, validation_split
+from calip_core.evaluation.support_sets import support_split
 from calip_core.features import encode_split, text_features
 from calip_core.methods import CalipFs, CalipFsConfig, ClipAdapter, CoOp, TipAdapterF, make_method
 from calip_core.metrics import accuracy
@@ -25,12 +28,11 @@ def run() -> Iterator[Measurement]:
     zero_shot = 100 * accuracy(test.pooled @ text.T, labels)
     yield Measurement(what=f"{TASK} with {BACKBONE}: zero-shot accuracy", value=zero_shot, unit="%")
     for shots in SHOTS:
-        drawn = (part(task, shots, SEED) for part in (support_split, validation_split))
-        support, val = (encode_split(backbone, split, progress=False) for split in drawn)
+        support = encode_split(backbone, support_split(task, shots, SEED), progress=False)
         for title, name, options in heads(shots, backbone, task.classnames):
             options = {"seed": SEED, "logit_scale": backbone.logit_scale, **options}
             started = time.perf_counter()
-            head = make_method(name, **options).fit(*support, text, val)
+            head = make_method(name, **options).fit(*support, text)
             seconds = time.perf_counter() - started
             of = f"{title}, {shots} shot{'s' * (shots > 1)}"
             reached = 100 * accuracy(head.logits(test), labels)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calip_core import metrics
-from calip_core.blend.view_weights import ViewWeights, fuse, fuse_terms, published, search, uniform
+from calip_core.blend.margins import Contest
+from calip_core.blend.view_weights import ViewWeights, _Neighbourhood, fuse, fuse_terms, published, search, uniform
 from calip_core.pointclouds.views import available_view_sets, view_set
 from calip_core.published import published_view_weights
 from calip_core.tokens import CalipLogits
@@ -85,6 +86,30 @@ def test_a_class_equal_in_every_view_is_decided_by_its_number():
 def test_a_step_that_nothing_gains_leaves_uniform_weights_a_choice():
     logits = torch.nn.functional.one_hot(torch.tensor([0, 1, 2]), 3).float().unsqueeze(1).repeat(1, 4, 1)
     assert search(logits, [0, 1, 2]).accuracy == 1.0
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31), st.booleans(), st.booleans())
+def test_a_line_in_a_neighbourhood_is_evaluation_at_any_step(seed, ties, single):
+    logits, labels = random_logits(60, 3, 5, seed, torch.float32 if single else torch.float64)
+    logits, rng = logits.round() if ties else logits, np.random.default_rng(seed)
+    weights = rng.uniform(0.02, 1.0, 3)
+    contest = Contest.of(logits.unbind(1), labels, [(0.01, 1.5)] * 3)
+    directions = rng.normal(size=(4, 3)) * [[1, 1, 1], [1, 1, 1], [1, 0, 1], [0, 1, 0]]
+
+    nearby = _Neighbourhood.of(contest, weights)
+
+    def right(point):
+        return metrics.correct_predictions(fuse(logits.double(), point * weights), labels).sum()
+
+    for *found, along in zip(*nearby.search(np.ones(3), directions), directions, strict=True):
+        step, count, width = found
+        in_stretch = [right(1 + t * along) for t in (step, step + 0.4 * width, step - 0.4 * width)]
+        assert min(in_stretch) >= count and (
+            ties or max(in_stretch) == count
+        )  # a tie along a whole line counts as lost
+        on_line = [1 + t * along for t in np.linspace(-1, 1, 101)]
+        assert ties or max(right(point) for point in on_line if point.min() > 2 / 3 and point.max() < 3 / 2) <= count
 
 
 def test_every_published_row_fits_its_view_set():

@@ -24,8 +24,21 @@ def test_all_tasks_of_the_book_are_there():
 
 
 def test_a_dataset_has_other_names_too():
-    names = {"flowers102": "oxford_flowers", "imagenet-a": "imagenet_a", "dtd": "dtd", "folder:x": "folder:x"}
+    names = {
+        "flowers102": "oxford_flowers",
+        "imagenet-a": "imagenet_a",
+        "dtd": "dtd",
+        "folder:x": "folder:x",
+        "EuroSat": "eurosat",
+    }
     assert {alias: resolve_name(alias) for alias in names} == names
+
+
+def test_a_folder_is_taken_for_images(tmp_path):
+    with pytest.raises(
+        ValueError, match=f"'{tmp_path}': for the images in this folder, write folder:{tmp_path}, expected"
+    ):
+        resolve_name(str(tmp_path))
 
 
 def test_a_set_of_templates_belongs_to_the_name():
@@ -61,7 +74,7 @@ def test_every_task_has_the_same_face(name, tmp_path):
     assert not list(tmp_path.iterdir())  # nothing was rendered for that
 
 
-@pytest.mark.parametrize("name", ["mini-shape", "", "folder", "folder:", "Photos", None, 3])
+@pytest.mark.parametrize("name", ["mini-shape", "", "folder", "folder:", "Photo", None, 3])
 def test_an_unknown_name_lists_the_choices(name, shapes_unchecked):
     for refuse in (load_task, check_task_name):
         with pytest.raises(ValueError, match=f"unknown dataset {name!r}.*photos, mini-shapes.*folder:PATH"):

@@ -118,7 +118,7 @@ def test_other_prompts_are_another_setting_of_the_same_images(backbone, root):
     renamed = dataclasses.replace(noise_task(), classnames=("cat", "dog", "bush"))
     records = [measure(backbone, root, task=task) for task in (noise_task(), seven, renamed, seven)]
     assert len({record.data.image_set for record in records}) == 1
-    assert latest(records) == [records[0], records[3], records[2]]
+    assert latest(records) == [records[0], records[2], records[3]]
 
 
 def test_sets_of_templates_share_their_features(backbone, tmp_path):
@@ -169,7 +169,7 @@ def test_no_two_configs_measure_the_same():
         ({"protocol": "magic"}, "protocol is 'magic', expected one of"),
         ({"criterion": "magic"}, "criterion is 'magic', expected one of"),
         ({"options": {"config": "magic"}}, "config is 'magic', expected one of"),
-        ({"seed": -1}, "seed is -1, expected 0 or more"),
+        ({"seed": -1}, "seed is -1, expected a number from 0 to 4294967295"),
         ({"shots": 1}, "calip takes no support set"),
         ({"method": "zero_shot", "augmentations": 2}, "zero_shot takes no support set"),
         ({"method": "gda"}, "gda learns from a support set"),
@@ -181,6 +181,14 @@ def test_no_two_configs_measure_the_same():
 def test_bad_requests_are_named(backbone, root, options, message):
     with pytest.raises(ValueError, match=message):
         measure(backbone, root, **options)
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_names_are_not_what_they_name(backbone):
+    with pytest.raises(TypeError, match=r"task is 'digits', expected an object: .*load_task\('digits'\)"):
+        evaluate("digits", backbone)
+    with pytest.raises(TypeError, match=r"backbone is 'mini-rn', .*load_backbone\('mini-rn'\)"):
+        evaluate(noise_task(), "mini-rn")
 
 
 def test_choosing_needs_a_validation_split(backbone, root):

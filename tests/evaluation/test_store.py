@@ -94,7 +94,7 @@ def test_the_newest_record_of_a_setting_counts():
     old = make_record()
     new = make_record(score={"top1": 0.6}, run={"time": old.run.time - timedelta(days=1)})  # a clock stepped back
     other = make_record(seed=1)
-    assert latest([old, other, new]) == [new, other]
+    assert latest([old, other, new]) == [other, new]
 
 
 def test_keys_follow_a_growing_file(tmp_path):

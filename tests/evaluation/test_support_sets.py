@@ -77,6 +77,8 @@ def test_a_short_class_is_refused_taken_or_repeated(nested):
     labels = np.array([0, 0, 1, 1, 1, 1])
     with pytest.raises(ValueError, match="class 0 has 2 images, fewer than 3 shots.*short='take'.*'repeat'"):
         coop_support(labels, 3, 1, nested=nested)
+    with pytest.raises(ValueError, match=r"class 0 \(cat\) has 1 image, fewer than 2 shots"):
+        coop_support([0, 1, 1], 2, 1, nested=nested, classnames=["cat", "dog"])
     taken = coop_support(labels, 3, 1, nested=nested, short="take")
     assert np.bincount(labels[taken]).tolist() == [2, 3] and len(set(taken)) == 5
     repeated = coop_support(labels, 3, 1, nested=nested, short="repeat")
@@ -92,8 +94,8 @@ def test_a_short_class_is_refused_taken_or_repeated(nested):
         ([0, 1], {"seed": -1}, "seed is -1, expected 0 or more"),
         ([0.0, 1.0], {}, "labels are float64 of shape .2,., expected one integer"),
         ([0, 2], {}, "1 of 3 classes have no image to draw, the first is class 1"),
-        ([0, 1], {"classes": 4}, "2 of 4 classes have no image to draw, the first is class 2"),
-        ([0, 5], {"classes": 4}, "labels run from 0 to 5, expected 0 to 3"),
+        ([0, 1], {"classnames": list("abcd")}, r"2 of 4 classes have no image to draw, the first is class 2 \(c\)"),
+        ([0, 5], {"classnames": list("abcd")}, "labels run from 0 to 5, expected 0 to 3"),
         (np.zeros(0, int), {}, "no images to draw from"),
         ([0, 0, 1], {"views": 2}, "3 images with 2 views each: expected a whole number"),
         ([0, 0, 0, 1], {"views": 2}, "2 views of thing 1 have labels .0, 1., expected one label"),

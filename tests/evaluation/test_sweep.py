@@ -58,25 +58,39 @@ def test_what_is_known_of_heads_without_loading_them_is_true():
     [
         (("[digits]", "[digitz]"), "unknown dataset 'digitz'"),
         (("[mini-rn]", "[mini-rm]"), "unknown backbone 'mini-rm'"),
-        (("samples: 40", "seeds: [010]"), "seeds.0: Input should be a valid integer"),
-        (("samples: 40", "seeds: [true]"), "seeds.0: Input should be a valid integer"),
-        (("samples: 40", "seeds: [-1]"), "seeds.0: Input should be greater than or equal to 0"),
-        (("samples: 40", "samples: 0"), "samples"),
+        (("samples: 40", "seeds: [010]"), "seeds has '010', expected a whole number"),
+        (("samples: 40", "seeds: [true]"), "seeds has True, expected a whole number"),
+        (("samples: 40", "seeds: [-1]"), "seeds has -1, expected at least 0"),
+        (("samples: 40", "samples: 0"), "samples: 0 is not allowed, expected a whole number of at least 1, or all"),
         (("samples: 40", "samples: 40\nsamples: 50"), "the key 'samples' is given in line 5 and again"),
-        (("samples: 40", "sample: 40"), "sample: Extra inputs are not permitted"),
-        (("samples: 40", "methods: [gdb]"), "methods has gdb, expected some of zero_shot, calip"),
-        (("samples: 40", "methods: [gda]"), "gda learn from labelled images: give shots"),
-        (("samples: 40", "configs: [ours]"), "configs has ours, expected some of official"),
-        (("samples: 40", "views: [all]"), "views has all, expected some of"),
-        (("fixed, validation", "fix"), "protocols.0"),
-        (("samples: 40", "tokens: [values]"), "tokens.0"),
-        (("datasets: [digits]", "datasets: []"), "datasets"),
+        (("samples: 40", "sample: 40"), "unknown key 'sample': did you mean 'samples'[?] Keys: datasets, backbones"),
+        (("samples: 40", "methods: [gdb]"), "unknown method 'gdb', expected one of zero_shot, calip"),
+        (("samples: 40", "methods: [gda]"), "gda learns from labelled images: give shots"),
+        (("samples: 40", "configs: [ours]"), "unknown config 'ours', expected one of official"),
+        (("samples: 40", "views: [all]"), "unknown view set 'all', expected one of"),
+        (("fixed, validation", "fix"), "protocols has 'fix', expected 'fixed'"),
+        (("samples: 40", "tokens: [values]"), "tokens has 'values', expected 'joint'"),
+        (("datasets: [digits]", "datasets: []"), r"datasets is \[\], expected 1 or more entries"),
+        (("datasets: [digits]", "datasets: digits"), r"datasets is 'digits', expected a list: write \[digits\]"),
+        (
+            ("datasets: [digits]", "dataset: [digits]"),
+            "sweep: unknown key 'dataset': did you mean 'datasets'[?] Keys: .*root$",
+        ),
+        ((GRID, ""), "the file is empty: it needs at least datasets and backbones"),
+        (("[digits]", "[digits"), 'in "sweep.yaml", line'),
     ],
 )
 def test_every_name_type_and_range_is_checked_first(tmp_path, change, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_sweep(write(tmp_path, GRID.replace(*change)))
     assert "sweep.yaml" in str(caught.value)
+
+
+def test_a_folder_and_a_missing_file_are_told_apart(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path} is a folder, expected a YAML file"):
+        read_sweep(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"there is no sweep {tmp_path}/none.yaml: check the path"):
+        read_sweep(tmp_path / "none.yaml")
 
 
 def test_a_bad_file_is_refused_by_the_command_before_torch_is_imported(tmp_path):

@@ -131,7 +131,7 @@ def test_the_newest_records_of_a_dataset_and_a_backbone_come_first():
     new = make_record(score={"top1": 0.6}, run=LATER)
     other = [make_record(data={"task": "dtd"}), make_record(encoder={"backbone": "RN101"})]
     learnt = make_record(seed=3, head={"method": "clip_adapter"}, data={"support": SUPPORT})
-    rows = results.newest_cells([new, learnt, old, *other], "eurosat", "RN50")
+    rows = results.newest_cells([old, learnt, new, *other], "eurosat", "RN50")
     assert [row[:4] for row in rows] == [("calip", "fixed", "0", "0"), ("clip_adapter", "fixed", "4", "3")]
     assert rows[0][4].startswith("60.00 [") and all(len(row) == len(results.NEWEST_HEADERS) for row in rows)
     many = [make_record(seed=seed) for seed in range(30)]

@@ -162,7 +162,7 @@ def test_a_second_call_encodes_nothing(backbone, tmp_path, monkeypatch):
     second = encode(backbone, tmp_path)
     assert second.report.images == 0 and "nothing" in str(second.report)
     assert torch.equal(first.tokens().spatial, second.tokens().spatial)
-    assert torch.equal(FeatureStore.open(first.folder).tokens().pooled, first.tokens().pooled)
+    assert torch.equal(FeatureStore.open(str(first.folder)).tokens().pooled, first.tokens().pooled)
 
 
 def test_a_limit_keeps_the_drawn_images(backbone, tmp_path):
@@ -209,13 +209,13 @@ def test_another_name_for_the_same_weights_finds_the_same_features(backbone, tmp
 
 
 def test_weights_are_hashed_once(tmp_path, monkeypatch):
-    digests, hashed = [], base._state_digest
+    digests, hashed = [], base._digest
 
-    def counted(state):
-        digests.append(hashed(state))
+    def counted(*arguments, **options):
+        digests.append(hashed(*arguments, **options))
         return digests[-1]
 
-    monkeypatch.setattr(base, "_state_digest", counted)
+    monkeypatch.setattr(base, "_digest", counted)
     fresh = Backbone.from_clip("random", random_clip("rn"), precision="fp32")
     assert encode(fresh, tmp_path).manifest.weights == encode(fresh, tmp_path, limit=3).manifest.weights
     assert len(digests) == 1

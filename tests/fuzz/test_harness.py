@@ -35,7 +35,7 @@ def _slow(path: Path) -> None:
     [(_careful, None), (_nameless, "does not name the file"), (_raw, "KeyError"), (_slow, "takes more than")],
 )
 def test_faults_are_found(read, fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "SECONDS", 0.2)
+    monkeypatch.setattr(harness, "SECONDS", 0.1)
     found = attack(Target("numbers", "number.txt", lambda: [b"12"], read), tmp_path, 20)
     assert (not found) if fault is None else any(fault in line for line in found)
 

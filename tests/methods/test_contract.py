@@ -121,7 +121,7 @@ def test_options_are_frozen_and_survive_json(name, made):
     assert make_method(name, **plain).options == head.options
     with pytest.raises(dataclasses.FrozenInstanceError):
         head.options.logit_scale = 3.0
-    with pytest.raises(TypeError, match="unexpected keyword argument 'gamma'"):
+    with pytest.raises(TypeError, match=f"{name} has no option gamma; it has: "):
         make_method(name, gamma=1)
 
 
@@ -230,7 +230,7 @@ def test_features_that_are_no_numbers_are_refused(name, where, made):
 @pytest.mark.parametrize("name", CHOOSING)
 def test_a_choice_says_where_it_comes_from(name, made):
     tokens, text = support()
-    assert "as there is no validation set" in fit(made(name), tokens, LABELS, text).chosen_by
+    assert "no validation images were used" in fit(made(name), tokens, LABELS, text).chosen_by
     chosen_by = fit(made(name), tokens, LABELS, text, (tokens, LABELS)).chosen_by
     assert "7 validation images: " in chosen_by and all(f"{number} = " in chosen_by for number in METHODS[name].numbers)
 

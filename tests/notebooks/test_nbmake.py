@@ -16,7 +16,7 @@ def nbmake(*arguments, cwd=ROOT):
 
 
 def test_make_test_collects_every_chapter():
-    assert "--nbmake tests notebooks" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "notebooks tests" in (ROOT / "Makefile").read_text(encoding="utf-8")
     collected = nbmake("--collect-only", "notebooks").stdout
     for source in chapter_sources():
         assert f"{source.stem}.ipynb" in collected

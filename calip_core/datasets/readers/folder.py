@@ -111,7 +111,7 @@ def class_folders(path: Path, content: str = "images") -> list[Path]:
         ValueError: there are no sub-folders.
     """
     if not path.exists():
-        raise FileNotFoundError(f"there is no folder {path} (looked for {path.absolute()}): check the path")
+        raise FileNotFoundError(f"there is no folder {path.absolute()}: check the path")
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is a file, expected a folder with one sub-folder of {content} for each class")
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
@@ -160,8 +160,8 @@ def _report(broken: dict[Path, Exception], unreadable: str) -> None:
     more = f"\n  and {len(broken) - 10} more" if len(broken) > 10 else ""
     if unreadable == "error":
         raise ValueError(
-            f'{len(broken)} image(s) cannot be read; repair or remove them, or load the task with unreadable="skip":\n'
-            f"{shown}{more}"
+            f"{len(broken)} image(s) cannot be read; repair or remove them, or from Python, leave them out by "
+            f'load_task(..., unreadable="skip"):\n{shown}{more}'
         )
     warnings.warn(f"skipped {len(broken)} image(s) that cannot be read:\n{shown}{more}", UserWarning, stacklevel=4)
 

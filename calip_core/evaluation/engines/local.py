@@ -96,12 +96,14 @@ class _Worker:
         return outcome, left.without([cell])
 
     def stop(self) -> None:
-        self.process.terminate()
+        """End the process: an idle one ends by itself once its connection is closed, and then cleans up."""
+        self.connection.close()
+        if self.group is not None:
+            self.process.terminate()
         self.process.join(_SECONDS_TO_STOP)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        self.connection.close()
 
 
 def _dispatch(pool: list[_Worker], queue: deque[Group]) -> Iterator[Outcome]:

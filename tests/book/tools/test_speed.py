@@ -36,7 +36,17 @@ def test_measured_beside_goal_with_machine_and_date(tmp_path: Path) -> None:
     assert page.count("2026-01-02 03:04 UTC, 2 threads, torch 2.9.9, commit `0123456789ab`") == 2
     assert "| speed of a\\_b | 7.25 times | at least 6 times | reached |" in page
     assert "| seconds | 1.5 s | at most 1 s | **missed** |" in page
-    assert "| clouds | 12,346 clouds/s | – |  |" in page
+    assert "| clouds | 12,346 clouds/s |  |  |" in page and "before" not in page.partition("## A CPU")[2]
+
+
+def test_a_run_stands_beside_the_one_that_it_replaced(tmp_path: Path) -> None:
+    faster = RUN.measurements[0].model_copy(update={"value": 9.0})
+    new = RUN.model_copy(update={"commit": "f" * 40, "measurements": (faster, RUN.measurements[2])})
+    for run in (RUN, new, new):  # to measure the same code again changes no earlier value
+        save_run("attention", run, machine="A CPU", folder=tmp_path)
+        page = speed_page(tmp_path)
+    assert "| what | before, `0123456789ab` | measured | goal | verdict |" in page
+    assert "| speed of a\\_b | 7.25 times | 9 times | at least 6 times | reached |" in page
 
 
 def test_missed_goals_come_first_and_are_counted(tmp_path: Path) -> None:

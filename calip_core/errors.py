@@ -1,0 +1,13 @@
+"""What is said of an error to people who did not write the program."""
+
+_EXPECTED = (OSError, ValueError, ImportError, TypeError, RuntimeError)
+
+
+def in_words(error: Exception) -> str:
+    """The message of an error; of one about a file, without its number: the file, then the reason.
+
+    Errors that the library does not raise by itself, such as a KeyError, keep the name of their class.
+    """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if isinstance(error, _EXPECTED) else f"{type(error).__name__}: {error}"
