@@ -30,7 +30,7 @@ _EXPECTED = {
     "string_type": "a text",
     "too_short": "{min_length} or more entries",
 }
-"""Kind of a fault -> what was expected, where pydantic's own words are meant for programmers."""
+"""Kind of a fault -> what was expected, if pydantic's own words are meant for programmers."""
 
 Model = TypeVar("Model", bound=BaseModel)
 

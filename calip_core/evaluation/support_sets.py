@@ -100,7 +100,7 @@ def coop_support(
         labels: class numbers of all images of the train split, in its order.
         shots: images per class.
         seed: seed of the draw, 0 or more; published tables average over 1, 2 and 3.
-        classnames: names of all classes; by default, classes are numbered up to the largest label.
+        classnames: names of all required classes; by default, classes are numbered up to the largest label.
         views: number of consecutive images of one item (``Split.views``): items are drawn, with all their views.
         nested: make the set of 1 shot a subset of that of 2 shots, and so on. This differs from CoOp's draw.
         short: how to handle a class with fewer images than ``shots``: ``"error"`` refuses it, ``"take"`` takes all
