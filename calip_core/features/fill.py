@@ -200,9 +200,10 @@ def fill(
     if not pending:
         return EncodingReport()
     missing = sum(len(manifest.images_of(shard)) for shard in pending)
+    what = shards.folder.name.rpartition("-")[0]  # without the key: the dataset, its split and the backbone
     start = time.perf_counter()
     bar: tqdm[NoReturn] = tqdm(
-        total=manifest.images, initial=manifest.images - missing, desc="encoding", unit="image",
+        total=manifest.images, initial=manifest.images - missing, desc=f"encoding {what}", unit="image",
         disable=not progress, leave=False,
     )  # fmt: skip
     with bar:
