@@ -1,11 +1,14 @@
 """Sweeps on Ray: on a cluster that the command starts, and on one of this machine that pretends to have two GPUs."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,10 +59,7 @@ def descendants(process):
 
 def test_a_terminated_sweep_says_what_is_left_and_leaves_no_process(tmp_path):
     sweep = start(tmp_path)
-    deadline = time.monotonic() + 120
-    while not any("ray::_run" in name for name in names(descendants(sweep.pid))):
-        assert time.monotonic() < deadline and sweep.poll() is None, "no task has started"
-        time.sleep(0.1)
+    wait_for_task(sweep)
     below = descendants(sweep.pid)
     sweep.send_signal(signal.SIGTERM)
     complaints = sweep.communicate(timeout=120)[1]
@@ -68,6 +68,45 @@ def test_a_terminated_sweep_says_what_is_left_and_leaves_no_process(tmp_path):
     while any(os.path.exists(f"/proc/{pid}") for pid in below):
         assert time.monotonic() < deadline, f"outlives its sweep: {names(below)}"
         time.sleep(0.1)
+
+
+def wait_for_task(sweep):
+    deadline = time.monotonic() + 120
+    while not any("ray::_run" in name for name in names(descendants(sweep.pid))):
+        assert time.monotonic() < deadline and sweep.poll() is None, "no task has started"
+        time.sleep(0.1)
+
+
+def listening(pids):
+    """The local addresses, in hexadecimal, at which processes accept connections."""
+    sockets = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it may end meanwhile
+            sockets |= {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    tables = [Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+JOIN = "import sys, ray; ray.init(address=sys.argv[1]); print(ray.get(ray.remote(lambda: 'inside').remote()))"
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks at sockets as Linux shows them")
+def test_a_cluster_of_its_own_hears_this_machine_alone_and_asks_for_a_token(tmp_path):
+    sweep = start(tmp_path)
+    try:
+        wait_for_task(sweep)
+        below = descendants(sweep.pid)
+        assert listening(below) <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+        assert not any("dashboard/dashboard.py" in name for name in names(below))
+        (gcs,) = {match[1] for name in names(below) if (match := re.search(r"--gcs-address=(\S+)", name))}
+        stranger = {**os.environ, "HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
+        command = [sys.executable, "-c", JOIN, gcs]
+        done = subprocess.run(command, env=stranger, capture_output=True, text=True, timeout=120)
+        assert done.returncode != 0 and "inside" not in done.stdout, done.stdout
+    finally:
+        sweep.terminate()
+        sweep.communicate(timeout=120)
 
 
 def names(pids):
