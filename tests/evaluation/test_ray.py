@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -88,38 +87,48 @@ def listening(pids):
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
+CLUSTER = """
+import sys
+from calip_core.evaluation.engines import ray as engine
+engine.ray_engine()
+import ray
+engine._connect(ray, None)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
 JOIN = "import sys, ray; ray.init(address=sys.argv[1]); print(ray.get(ray.remote(lambda: 'inside').remote()))"
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks at sockets as Linux shows them")
 def test_a_cluster_of_its_own_hears_this_machine_alone_and_asks_for_a_token(tmp_path):
-    sweep = start(tmp_path)
-    try:
-        wait_for_task(sweep)
-        below = descendants(sweep.pid)
-        assert listening(below) <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-        assert not any("dashboard/dashboard.py" in name for name in names(below))
-        (gcs,) = {match[1] for name in names(below) if (match := re.search(r"--gcs-address=(\S+)", name))}
-        stranger = {**os.environ, "HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
-        command = [sys.executable, "-c", JOIN, gcs]
-        done = subprocess.run(command, env=stranger, capture_output=True, text=True, timeout=120)
-        assert done.returncode != 0 and "inside" not in done.stdout, done.stdout
-    finally:
-        sweep.terminate()
-        sweep.communicate(timeout=120)
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+        address = cluster.stdout.readline().strip()
+        below = descendants(cluster.pid)
+        heard = listening(below)
+        assert heard and heard <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+        assert all("--disable-frontend" in name for name in names(below) if "dashboard.py" in name)
+        assert "inside" in join(address, RAY_AUTH_MODE="token")
+        assert "inside" not in join(address, HOME=str(tmp_path), RAY_AUTH_MODE="disabled")
+        cluster.stdin.close()
+
+
+def join(address, **environment):
+    """What somebody prints who runs a task on a cluster; nothing if that takes longer than it ever should."""
+    command = ["timeout", "25", sys.executable, "-c", JOIN, address]
+    environment = {**os.environ, **engine._LOCAL, **environment}
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
 
 
 def names(pids):
-    command = ["ps", "-o", "args=", "-p", ",".join(map(str, pids))]
+    command = ["ps", "-ww", "-o", "args=", "-p", ",".join(map(str, pids))]
     return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
 def two_gpus(environment):
     """A cluster of this machine that believes in two GPUs."""
-    ray.init(
-        num_cpus=4, num_gpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
-    )  # fmt: skip
+    ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

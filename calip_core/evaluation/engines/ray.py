@@ -1,5 +1,6 @@
 """Run groups on a Ray cluster, on which the data and the results must have the same paths."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,11 @@ from typing import Any
 from calip_core.evaluation.sweep import Engine, Group, Outcome
 
 _RETRIES = 2
+_LOCAL = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all of Ray's processes listen on the loopback address, as on macOS
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported over the network
+}
+"""Variables for a cluster on this machine, which Ray reads on import."""
 _SECONDS_TO_STOP = 20
 
 
@@ -19,11 +25,14 @@ def ray_engine(address: str | None = None) -> Engine:
 
     Args:
         address: address of the cluster, such as "auto" or "ray://host:10001"; by default, a new cluster on this
-            machine, which listens only on the loopback address and has no dashboard.
+            machine. It listens only on the loopback address (unless Ray was imported before), asks for a token, and
+            has no dashboard.
 
     Raises:
         ImportError: Ray is not installed.
     """
+    if address is None:
+        os.environ.update(_LOCAL | os.environ)
     try:
         import ray
     except ImportError as error:
@@ -56,7 +65,7 @@ def _connect(ray: Any, address: str | None) -> None:
     if address is not None:
         ray.init(address=address, log_to_driver=False)
     else:
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+        ray.init(include_dashboard=False, log_to_driver=False)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process before the sweep can report what is left
 
