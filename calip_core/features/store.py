@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +123,19 @@ class FeatureStore:
         """
         folder = Path(folder)
         shards = Shards(folder, read_manifest(folder))
-        states = {shard: shards.state(shard) for shard in range(shards.manifest.shards)}
-        bad = [f"{shards.path(shard).name} ({state})" for shard, state in states.items() if state != "whole"]
+        total, held = shards.manifest.shards, {path.name for path in folder.glob("*.safetensors")}
+        if total > len(held):  # a damaged manifest may promise any number
+            names = (shards.path(shard).name for shard in range(total))
+            bad = [f"{name} (missing)" for name in islice((name for name in names if name not in held), 5)]
+            count = total - len(held)
+        else:
+            states = {shard: shards.state(shard) for shard in range(total)}
+            bad = [f"{shards.path(shard).name} ({state})" for shard, state in states.items() if state != "whole"]
+            count = len(bad)
         if bad:
             raise ValueError(
-                f"{folder} lacks {len(bad)} of {len(states)} shards: {', '.join(bad[:5])}. Call FeatureStore.encode "
-                "with the backbone and the images, it encodes what is missing"
+                f"{folder} lacks {count} of {total} shards: {', '.join(bad[:5])}. Call FeatureStore.encode with the "
+                "backbone and the images, it encodes what is missing"
             )
         return cls(shards, EncodingReport())
 

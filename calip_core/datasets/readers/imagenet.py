@@ -11,12 +11,15 @@ from calip_core.reading import read_text
 CLASSNAMES = "classnames.txt"
 CURATED = DATA_DIR / "class_names" / "imagenet.txt"
 """WordNet ids, sorted, each with the name that CLIP's authors gave it."""
+KAGGLES = "LOC_val_solution.csv"
 VAL_IMAGES = 50
 """Images per class that are cut from train as val: as many as in the official validation set, which is test here."""
 
 
 def read_imagenet(found: Found) -> Listing:
-    """The folder ``val`` as test; val is cut from ``train`` if that is present, else train and val are empty.
+    """The folder ``val`` as test, in folders of classes or as Kaggle packs it.
+
+    val is cut from ``train`` if that is present, else train and val are empty.
 
     Raises:
         IncompleteDatasetError: there is no ``val``, or a class is in only one of the two folders.
@@ -25,7 +28,8 @@ def read_imagenet(found: Found) -> Listing:
     if not (found.images / "val").is_dir():
         raise IncompleteDatasetError(f"ImageNet is incomplete: {found.images} has no folder val, the test images")
     names = _class_names(found)
-    folders, test = _folder_rows(found, found.images / "val")
+    listed = (found.folder / KAGGLES).is_file()
+    folders, test = _kaggles_val(found) if listed else _folder_rows(found, found.images / "val")
     classnames = tuple(_name(folder, names, found) for folder in folders)
     if not (found.images / "train").is_dir():
         sizes = found.card.sizes | {"train": 0, "val": 0}
@@ -55,6 +59,17 @@ def _folder_rows(found: Found, parent: Path) -> tuple[list[str], list[Row]]:
     folders = sorted(class_folders(parent), key=_class_order)
     rows = [row for label, folder in enumerate(folders) for row in folder_rows(folder, label, found.images)]
     return [folder.name for folder in folders], rows
+
+
+def _kaggles_val(found: Found) -> tuple[list[str], list[Row]]:
+    """The flat folder ``val``; its list has lines like ``ILSVRC2012_val_00048981,n03995372 85 1 499 272`` (a box)."""
+    pairs = [line.replace(",", " ").split()[:2] for line in found.lines(KAGGLES)[1:]]
+    odd = [pair for pair in pairs if len(pair) < 2]
+    if odd or not pairs:
+        raise ValueError(f"{found.file(KAGGLES)} has the line {odd[:1]}, expected an image and its WordNet id")
+    folders = sorted({wordnet_id for _, wordnet_id in pairs})
+    labels = {wordnet_id: label for label, wordnet_id in enumerate(folders)}
+    return folders, [Row(f"val/{image}.JPEG", labels[wordnet_id]) for image, wordnet_id in sorted(pairs)]
 
 
 def _class_order(folder: Path) -> tuple[int, str]:

@@ -516,3 +516,22 @@ def test_a_web_page_in_place_of_a_split_is_named(copied):
     (root / "dtd" / SPLIT).write_text("<!DOCTYPE html><title>Google Drive - Virus scan warning</title>")
     with pytest.raises(ValueError, match=rf"{SPLIT} cannot be read as JSON .*web page"):
         load_task("dtd", root)
+
+
+def test_imagenet_as_kaggle_packs_it(tmp_path):
+    write_standin("imagenet", tmp_path / "usual", classes=3, images=6, resolution=8)
+    usual = load_task("imagenet", tmp_path / "usual")
+    kaggles = tmp_path / "kaggle/imagenet"
+    (kaggles / "ILSVRC/Data/CLS-LOC/val").mkdir(parents=True)
+    shutil.copytree(tmp_path / "usual/imagenet/images/train", kaggles / "ILSVRC/Data/CLS-LOC/train")
+    lines = ["ImageId,PredictionString"]
+    for path in usual.splits["test"].paths:
+        lines.append(f"{path.parent.name}_{path.stem},{path.parent.name} 85 1 499 272 ")
+        shutil.copy(path, kaggles / f"ILSVRC/Data/CLS-LOC/val/{path.parent.name}_{path.stem}.JPEG")
+    (kaggles / "LOC_val_solution.csv").write_text("\n".join(lines) + "\n")
+    for path in (tmp_path / "usual/imagenet").iterdir():  # the class names, and the mark of a stand-in
+        if path.is_file():
+            shutil.copy(path, kaggles)
+    task = load_task("imagenet", tmp_path / "kaggle")
+    assert task.classnames == usual.classnames
+    assert sorted(task.splits["test"].labels) == sorted(usual.splits["test"].labels)
