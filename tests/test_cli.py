@@ -11,6 +11,7 @@ from calip_core import cli
 from calip_core.cli import main
 from calip_core.commands.evaluate import describe
 from calip_core.datasets.fetch.download import DownloadError
+from tests.processes import CALIP
 from tests.records import make_record
 
 
@@ -108,8 +109,7 @@ def test_every_command_has_help(capsys):
 def test_a_closed_pipe_ends_quietly():
     reader, writer = os.pipe()
     os.close(reader)
-    code = "import sys; from calip_core.cli import main; sys.exit(main(['datasets']))"
-    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([*CALIP, "datasets"], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -157,7 +157,7 @@ def test_a_cache_that_is_a_file_is_named(command, tmp_path, monkeypatch, capsys)
 
 def test_what_ends_well_prints_no_warning_and_a_failure_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
-    program = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())", "evaluate"]
+    program = [*CALIP, "evaluate"]
     command = [*program, "mini-rn", "--limit", "20", "--results", str(tmp_path / "runs.jsonl")]
     command.insert(4, "digits")
     well = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -18,8 +18,8 @@ from PIL import Image
 
 from calip_core.evaluation.store import load
 from calip_core.miniature.trainer import Trainer
+from tests.processes import CALIP
 
-CALIP = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())"]
 REPOSITORY = Path(__file__).parents[1]
 
 

@@ -69,13 +69,13 @@ def records_of_datasets(root: Path = ROOT) -> list[bytes]:
     return [line for line in real if any(f'"task":"{name}"'.encode() in line for name in datasets)]
 
 
-def common_fingerprint(root: Path = ROOT) -> str:
-    """Of everything that all chapters share."""
+def common_fingerprint(records: Iterable[bytes], root: Path = ROOT) -> str:
+    """Of everything that all chapters share: files, the Python, and the ``records`` that they are given."""
     digest = hashlib.sha256(sys.version.encode())
     for path in ingredients(root):
         digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    for line in records_of_datasets(root):
+    for line in records:
         digest.update(hashlib.sha256(line).digest())
     return digest.hexdigest()
 
@@ -175,11 +175,14 @@ def check_all_cells_ran(name: str, notebook: Any, result: Any) -> int:
     return expected
 
 
-def run_side_by_side(wanted: dict[Path, str], executed: Path = EXECUTED) -> Iterator[tuple[str, float]]:
+def run_side_by_side(
+    wanted: dict[Path, str], records: list[bytes], executed: Path = EXECUTED
+) -> Iterator[tuple[str, float]]:
     """Run chapters, two at a time, each in a process of its own with its share of the processor's cores.
 
     Args:
         wanted: the chapters in reading order, each with its fingerprint.
+        records: those that the fingerprints cover, which every chapter is given.
         executed: the folder of the results.
 
     Yields:
@@ -192,7 +195,7 @@ def run_side_by_side(wanted: dict[Path, str], executed: Path = EXECUTED) -> Iter
 
     at_a_time = min(_AT_A_TIME, core_count())
     threads = core_count() // at_a_time  # also if one chapter runs alone: last digits depend on the number of threads
-    options = (describe_machine(), executed, threads, records_of_datasets())
+    options = (describe_machine(), executed, threads, records)
     waiting = list(wanted)
     running: dict[int, tuple[str, float, SpawnProcess]] = {}
     try:
@@ -241,13 +244,14 @@ def execute_all(names: Iterable[str] = (), folder: Path = NOTEBOOKS, executed: P
     if not chosen:
         print(f"no such chapter; there are: {', '.join(source.stem for source in sources)}", file=sys.stderr)
         return 1
-    library, common = Library(ROOT), common_fingerprint()
+    library, records = Library(ROOT), records_of_datasets()
+    common = common_fingerprint(records)
     try:
         wanted = {source: fingerprint(source, common, library) for source in chosen}
         changed = {source: wanted[source] for source in chosen if not is_current(source.stem, wanted[source], executed)}
         unchanged = len(chosen) - len(changed)
         print(f"{unchanged} of {len(chosen)} chapters are unchanged", flush=True)
-        ended = run_side_by_side(changed, executed) if changed else ()
+        ended = run_side_by_side(changed, records, executed) if changed else ()
         for number, (name, seconds) in enumerate(ended, unchanged + 1):
             print(f"[{number}/{len(chosen)}] {name} {seconds:.0f} s", flush=True)
     except ChapterFailed as error:

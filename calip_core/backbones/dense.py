@@ -71,14 +71,9 @@ class DenseViT:
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
         """Pooled and spatial features, not of unit length."""
         block = self.visual.transformer.resblocks[-1]
-        kept: list[Tensor] = []
         module = block.ln_1 if self.tokens == "value" else self.visual.transformer
-        hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
-        try:
-            pooled = self.visual(images)
-        finally:
-            hook.remove()
-        patches = kept[0][1:].transpose(0, 1)  # the transformer's layout is token, image, channel; token 0 is the class
+        pooled, _, output = run_and_watch(self.visual, images, module)
+        patches = output[1:].transpose(0, 1)  # the transformer's layout is token, image, channel; token 0 is the class
         if self.tokens == "pre_pool":
             return pooled, average_channels(patches, self.embed_dim)
         if self.tokens == "value":
@@ -109,6 +104,17 @@ def dense_tower(visual: ClipModule, tokens: TokenSpace = "joint") -> DenseTower:
         f"no dense tokens from an image encoder of class {type(visual).__name__}: "
         "expected clip's ModifiedResNet or VisionTransformer"
     )
+
+
+def run_and_watch(visual: ClipModule, images: Float[Tensor, "n 3 h w"], module: nn.Module) -> tuple[Tensor, ...]:
+    """What an encoder returns for images, then the input and the output of one of its modules."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    try:
+        pooled = visual(images)
+    finally:
+        hook.remove()
+    return pooled, *seen[0]
 
 
 def attention_pool_outputs(pool: ClipModule, places: Float[Tensor, "n m d"]) -> Float[Tensor, "n m+1 c"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.clip_import import ClipModule
-from calip_core.backbones.dense import DenseResNet, DenseTower, attention_values, average_channels
+from calip_core.backbones.dense import DenseResNet, DenseTower, attention_values, average_channels, run_and_watch
 from calip_core.backbones.names import Precision, TokenSpace
 from calip_core.backbones.precision import choose_dtype, prepare
 
@@ -30,14 +30,8 @@ class OpenClipViT:
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
         """Pooled and spatial features, not of unit length."""
         block = self.visual.transformer.resblocks[-1]
-        kept: list[tuple[Tensor, Tensor]] = []
         module = block.ln_1 if self.tokens == "value" else self.visual.ln_post
-        hook = module.register_forward_hook(lambda _, inputs, output: kept.append((inputs[0], output)))
-        try:
-            pooled = self.visual(images)
-        finally:
-            hook.remove()
-        before, after = kept[0]
+        pooled, before, after = run_and_watch(self.visual, images, module)
         if self.tokens == "pre_pool":
             return pooled, average_channels(before[:, 1:], self.embed_dim)
         if self.tokens == "value":

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +54,19 @@ class Shards:
         except (IndexError, UnicodeDecodeError):
             return "damaged"
         return "whole" if found == expected and self._fits(shard) else "damaged"
+
+    def faults(self, most: int) -> tuple[int, list[str]]:
+        """How many shards are missing or damaged, and the names of the first ``most`` with what is wrong.
+
+        If files are missing, only those are listed: a damaged manifest may promise any number of shards.
+        """
+        shards, files = range(self.manifest.shards), {path.name for path in self.folder.glob("*.safetensors")}
+        if len(shards) > len(files):
+            missing = (f"{name} (missing)" for shard in shards if (name := self.path(shard).name) not in files)
+            return len(shards) - len(files), list(islice(missing, most))
+        states = ((self.path(shard).name, self.state(shard)) for shard in shards)
+        bad = [f"{name} ({state})" for name, state in states if state != "whole"]
+        return len(bad), bad[:most]
 
     def write(self, shard: int, tensors: Mapping[str, Tensor]) -> None:
         """Move a shard into place, then its checksum. Only the holder of the shard's lock may do this.

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -123,19 +122,11 @@ class FeatureStore:
         """
         folder = Path(folder)
         shards = Shards(folder, read_manifest(folder))
-        total, held = shards.manifest.shards, {path.name for path in folder.glob("*.safetensors")}
-        if total > len(held):  # a damaged manifest may promise any number
-            names = (shards.path(shard).name for shard in range(total))
-            bad = [f"{name} (missing)" for name in islice((name for name in names if name not in held), 5)]
-            count = total - len(held)
-        else:
-            states = {shard: shards.state(shard) for shard in range(total)}
-            bad = [f"{shards.path(shard).name} ({state})" for shard, state in states.items() if state != "whole"]
-            count = len(bad)
-        if bad:
+        count, first = shards.faults(most=5)
+        if count:
             raise ValueError(
-                f"{folder} lacks {count} of {total} shards: {', '.join(bad[:5])}. Call FeatureStore.encode with the "
-                "backbone and the images, it encodes what is missing"
+                f"{folder} lacks {count} of {shards.manifest.shards} shards: {', '.join(first)}. Call "
+                "FeatureStore.encode with the backbone and the images, it encodes what is missing"
             )
         return cls(shards, EncodingReport())
 

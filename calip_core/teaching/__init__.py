@@ -1,5 +1,6 @@
 """Shared parts of the chapters: checked parameters, accessible output, graded exercises."""
 
+from calip_core.evaluation.seeds import Seed
 from calip_core.teaching.exercises import grade
 from calip_core.teaching.output import interactive, percent, prose, show, table
 from calip_core.teaching.parameters import (
@@ -12,7 +13,6 @@ from calip_core.teaching.parameters import (
     ParameterError,
     Positive,
     ProjectionName,
-    Seed,
     TaskName,
     check_parameters,
 )

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from calip_core.evaluation.seeds import Seed as Seed
 from calip_core.paths import expanded
 
 _PLAIN = (str, int, float, bool, type(None), list, dict, tuple)

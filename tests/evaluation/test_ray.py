@@ -15,10 +15,9 @@ from calip_core.evaluation.engines import ray as engine
 from calip_core.evaluation.store import load
 from calip_core.evaluation.sweep import Outcome, groups_of, make_sweep, run_sweep
 from calip_core.evaluation.worker import run_group
+from tests.processes import CALIP, descendants
 
 ray = pytest.importorskip("ray")
-
-CALIP = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())"]
 
 
 def groups(results, seeds=(0,), datasets=("digits",)):
@@ -48,12 +47,6 @@ def test_the_command_measures_on_a_cluster_of_its_own(tmp_path):
     printed, complaints = sweep.communicate(timeout=300)
     assert (sweep.returncode, printed) == (0, "0 recorded before, 2 measured now, 0 failed\n"), complaints
     assert [record.seed for record in load(tmp_path / "runs.jsonl")] == [0, 1]
-
-
-def descendants(process):
-    """The process ids below one."""
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True).stdout
-    return [pid for child in children.split() for pid in (int(child), *descendants(child))]
 
 
 def test_a_terminated_sweep_says_what_is_left_and_leaves_no_process(tmp_path):

@@ -15,6 +15,7 @@ from calip_core.evaluation.store import load
 from calip_core.evaluation.sweep import Outcome, Summary, groups_of, make_sweep, read_sweep, run_sweep
 from calip_core.methods import METHODS
 from calip_core.methods.registry import HEADS
+from tests.processes import CALIP, descendants
 
 GRID = """
 datasets: [digits]
@@ -22,7 +23,6 @@ backbones: [mini-rn]
 protocols: [fixed, validation]
 samples: 40
 """
-CALIP = [sys.executable, "-c", "import sys; from calip_core.cli import main; sys.exit(main())"]
 
 
 def write(folder, text=GRID):
@@ -173,8 +173,7 @@ def test_a_stopped_sweep_says_what_is_left_and_leaves_no_process(tmp_path, numbe
     children = []
     while not children:
         time.sleep(0.05)
-        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(sweep.pid)], capture_output=True, text=True)
-        children = listed.stdout.split()
+        children = descendants(sweep.pid)
     time.sleep(1)
     sweep.send_signal(number)
     printed = sweep.communicate(timeout=60)[1]

@@ -32,7 +32,8 @@ def ray_engine(address: str | None = None) -> Engine:
         ImportError: Ray is not installed.
     """
     if address is None:
-        os.environ.update(_LOCAL | os.environ)
+        for variable, value in _LOCAL.items():
+            os.environ.setdefault(variable, value)
     try:
         import ray
     except ImportError as error:

@@ -38,35 +38,39 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
+def common_fingerprint(root):
+    return tool.common_fingerprint(tool.records_of_datasets(root), root)
+
+
 @pytest.mark.parametrize(
     "name", ["data/cards/x.yaml", "data/cards/new.yaml", "data/miniature/w.pt", "constraints.txt"]
 )
 def test_the_data_the_weights_and_the_lock_file_count(root, name):
-    before = tool.common_fingerprint(root)
+    before = common_fingerprint(root)
     (root / name).write_text("changed")
-    assert tool.common_fingerprint(root) != before
+    assert common_fingerprint(root) != before
 
 
 def test_a_moved_file_counts_and_a_cache_or_a_record_of_speeds_does_not(root):
-    before = tool.common_fingerprint(root)
+    before = common_fingerprint(root)
     for unread in ["data/.cache/images.npy", "data/cards/__pycache__/a.pyc", "data/benchmarks/machine.json"]:
         (root / unread).parent.mkdir(exist_ok=True)
         (root / unread).write_text("anything")
-    assert tool.common_fingerprint(root) == before
+    assert common_fingerprint(root) == before
     (root / "data/cards/x.yaml").rename(root / "data/miniature/x.yaml")
-    assert tool.common_fingerprint(root) != before
+    assert common_fingerprint(root) != before
 
 
 def test_records_of_real_datasets_count_and_the_datasets_themselves_do_not(root):
     (root / "data/cards/eurosat.yaml").write_text("layout: {folder: eurosat}")
-    before = tool.common_fingerprint(root)
+    before = common_fingerprint(root)
     (root / "data/datasets/eurosat").mkdir(parents=True)
     (root / "data/datasets/eurosat/1.jpg").write_text("a large image")
     (root / "results").mkdir()
     (root / "results/runs.jsonl").write_text('{"task":"mini-shapes"}\n')
-    assert tool.common_fingerprint(root) == before
+    assert common_fingerprint(root) == before
     (root / "results/runs.jsonl").write_text('{"task":"mini-shapes"}\n{"task":"eurosat"}\n')
-    assert tool.common_fingerprint(root) != before
+    assert common_fingerprint(root) != before
 
 
 def test_cells_parameters_and_tags_count(tmp_path):
