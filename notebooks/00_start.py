@@ -183,10 +183,10 @@ prose(
 # | 1 | [CLIP, the baseline](01_clip_baseline) | How does one classify with words? When can its probabilities be trusted? |
 # | 2 | [What the pooled vector throws away](02_spatial_tokens) | What do the parts of an image know? |
 # | 3 | [CALIP's attention, derived](03_calip_attention) | How do image and text attend to each other, and what does it gain? |
-# | 4 | [Blending three logits](04_blending) | Which weights, chosen how, and what is tuning on test labels worth? |
-# | 5 | [The eleven benchmarks](05_benchmarks_2d) | What does CALIP gain, on which dataset, how surely? |
-# | 6 | [Point clouds, seen as images](06_point_clouds) | How does CLIP classify clouds of points? |
-# | 7 | [Few shots](07_few_shots) | What do 1 to 16 labelled images per class gain? |
+# | 4 | [Blending three logits](05_blending) | Which weights, chosen how, and what is tuning on test labels worth? |
+# | 5 | [The eleven benchmarks](06_benchmarks_2d) | What does CALIP gain, on which dataset, how surely? |
+# | 6 | [Point clouds, seen as images](07_point_clouds) | How does CLIP classify clouds of points? |
+# | 7 | [Few shots](09_few_shots) | What do 1 to 16 labelled images per class gain? |
 # | A | [Train your own miniature](A_train_miniature) | Where does the small CLIP come from? |
 # | B | [Your own images](B_your_own_images) | How do I classify images of mine? |
 #

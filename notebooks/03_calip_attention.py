@@ -713,11 +713,11 @@ prose(
 # ## Choosing the blend honestly
 #
 # The released code tries 40,000 pairs $(\beta_2, \beta_3)$ on the labels of the very images it is then scored on, and
-# reports the best. Chapter 4 takes that apart. Here we do two things that a user could do: keep one *fixed* pair (the
+# reports the best. Chapter 5 takes that apart. Here we do two things that a user could do: keep one *fixed* pair (the
 # one that SuS-X reports as the paper's for ImageNet with RN50 {cite:p}`udandarao2023susx`), or choose on the
 # *validation* images and report on the test images.
 
-# The search below is the plainest there is, over a coarse grid; chapter 4 has an exact one, and a better rule for ties.
+# The search below is the plainest there is, over a coarse grid; chapter 5 has an exact one, and a better rule for ties.
 
 # %%
 BETA2, BETA3 = np.linspace(0, 10, 21), np.linspace(0, 2, 21)
@@ -824,7 +824,7 @@ prose(
         else ". "
     )
     + unpaired_need(results)
-    + "Chapter 5 collects what has been published."
+    + "Chapter 6 collects what has been published."
 )
 
 # %% [markdown]

@@ -149,7 +149,7 @@ prose(
         else f"{'CALIP' if test.only_a > test.only_b else 'CLIP'} is right more often, by "
         "more than chance usually explains."
     )
-    + f" CALIP's weights are fixed here, at {FIXED[0]:g} and {FIXED[1]:g}; chapter 4 "
+    + f" CALIP's weights are fixed here, at {FIXED[0]:g} and {FIXED[1]:g}; chapter 5 "
     "chooses them."
 )
 

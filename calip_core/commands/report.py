@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from calip_core.commands import Subparsers
     from calip_core.evaluation.sweep import Sweep
 
-_CHAPTERS = {"images": "05_benchmarks_2d.ipynb", "clouds": "06_point_clouds.ipynb"}
+_CHAPTERS = {"images": "06_benchmarks_2d.ipynb", "clouds": "07_point_clouds.ipynb"}
 
 
 def add_parser(subparsers: "Subparsers") -> None:

@@ -1,5 +1,6 @@
-"""The book's figures: one style for all chapters, one module of figures per chapter."""
+"""Exhibits of the chapters: figures, tables and sentences that show themselves, one module per chapter."""
 
+from calip_core.exhibits.exhibit import Interactive, Plot, Table, Text, interval, percent, points, restacked, signed
 from calip_core.exhibits.style import (
     BAD,
     DIVERGING,
@@ -11,4 +12,22 @@ from calip_core.exhibits.style import (
     style,
 )
 
-__all__ = ["BAD", "DIVERGING", "GOOD", "MUTED", "PALETTE", "SEQUENTIAL", "panels", "style"]
+__all__ = [
+    "BAD",
+    "DIVERGING",
+    "GOOD",
+    "MUTED",
+    "PALETTE",
+    "SEQUENTIAL",
+    "Interactive",
+    "Plot",
+    "Table",
+    "Text",
+    "interval",
+    "panels",
+    "percent",
+    "points",
+    "restacked",
+    "signed",
+    "style",
+]

@@ -1,4 +1,4 @@
-"""The figures of chapter 5: published and measured gains per dataset, and the classes behind them."""
+"""The figures of chapter 6: published and measured gains per dataset, and the classes behind them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,9 +13,7 @@ from calip_core.metrics import Interval
 _MARKERS = "o", "D", "s", "^"
 
 
-def published_gains(
-    datasets: Sequence[str], gains: Mapping[str, Sequence[float]], margins: Sequence[float]
-) -> Figure:
+def published_gains(datasets: Sequence[str], gains: Mapping[str, Sequence[float]], margins: Sequence[float]) -> Figure:
     """Published gains over several zero-shot baselines, compared with the sampling error of an accuracy.
 
     Args:

@@ -1,4 +1,4 @@
-"""The figures of chapter 4: polygons of single images, the accuracy landscape, and the effect of searching it."""
+"""The figures of chapter 5: polygons of single images, the accuracy landscape, and the effect of searching it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -89,9 +89,7 @@ def selection_control(control: Float[np.ndarray, "r"], gain: float) -> Figure:
     return figure
 
 
-def optimism(
-    sizes: Sequence[int], tuned: Float[np.ndarray, "s r"], elsewhere: Float[np.ndarray, "s r"]
-) -> Figure:
+def optimism(sizes: Sequence[int], tuned: Float[np.ndarray, "s r"], elsewhere: Float[np.ndarray, "s r"]) -> Figure:
     """Gain on the images that the weights were tuned on, and on other images, against the number of tuning images.
 
     Args:

@@ -95,9 +95,7 @@ def gains(names: Sequence[str], values: Sequence[float], intervals: Sequence[Int
     return figure
 
 
-def attention_slider(
-    weights: Sequence[Float[np.ndarray, "gh gw"]], alphas: Sequence[float], title: str
-) -> go.Figure:
+def attention_slider(weights: Sequence[Float[np.ndarray, "gh gw"]], alphas: Sequence[float], title: str) -> go.Figure:
     """Interactive map of one class's attention over the tokens, with a slider for the temperature."""
     rows, columns = weights[0].shape
     heats = [

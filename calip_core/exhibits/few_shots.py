@@ -1,4 +1,4 @@
-"""The figures of chapter 7: CALIP-FS matrix by matrix, accuracy against shots, costs, and leads under shift."""
+"""The figures of chapter 9: CALIP-FS matrix by matrix, accuracy against shots, costs, and leads under shift."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal

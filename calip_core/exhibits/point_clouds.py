@@ -1,4 +1,4 @@
-"""The figures of chapter 6: rotatable clouds, depth maps, and the sensitivity of accuracy."""
+"""The figures of chapter 7: rotatable clouds, depth maps, and the sensitivity of accuracy."""
 
 import base64
 import io

@@ -20,7 +20,7 @@ def first_points(points: Float[np.ndarray, "q 3"], count: int, origin: str) -> F
     if len(points) < count:
         raise ValueError(
             f"{origin} has {len(points)} points, fewer than the {count} asked for: ask for fewer points, as "
-            f"load_task(..., points={len(points)}) does, or chapter 6 with views 'pointclip, {len(points)} points'"
+            f"load_task(..., points={len(points)}) does, or chapter 7 with views 'pointclip, {len(points)} points'"
         )
     return points[:count]
 

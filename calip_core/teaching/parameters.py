@@ -60,7 +60,7 @@ def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
 
 
 _OTHER_CHAPTER = {
-    "images": "is a dataset of point clouds, for chapter 6.",
+    "images": "is a dataset of point clouds, for chapter 7.",
     "clouds": "is a dataset of images, for the other chapters.",
 }
 

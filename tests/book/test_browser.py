@@ -22,7 +22,7 @@ def test_the_search_finds(built_book: Path, offline: BrowserContext) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("chapter", ["03_calip_attention", "06_point_clouds"])
+@pytest.mark.parametrize("chapter", ["03_calip_attention", "07_point_clouds"])
 def test_a_step_of_a_slider_shows_another_trace(built_book: Path, offline: BrowserContext, chapter: str) -> None:
     page, figure = _open_figure(built_book, offline, chapter, ".slider-container")
     before, picture = _shown(figure), figure.screenshot()
@@ -37,7 +37,7 @@ def test_a_step_of_a_slider_shows_another_trace(built_book: Path, offline: Brows
 
 
 def test_an_entry_of_a_menu_shows_another_trace(built_book: Path, offline: BrowserContext) -> None:
-    page, figure = _open_figure(built_book, offline, "06_point_clouds", ".updatemenu-container")
+    page, figure = _open_figure(built_book, offline, "07_point_clouds", ".updatemenu-container")
     before, picture = _shown(figure), figure.locator("canvas").first.screenshot()
     figure.locator(".updatemenu-header").click()
     figure.locator(".updatemenu-dropdown-button").nth(1).click()

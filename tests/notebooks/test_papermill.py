@@ -24,7 +24,7 @@ def run(chapter, out, **values):
         ("02_spatial_tokens", {"backbone": "mini-vit", "dataset": "digits", "samples": 40, "examples": 1}),
         ("03_calip_attention", {"backbone": "mini-vit", "dataset": "digits", "samples": 40}),
         ("03_calip_attention", {"backbone": "mini-vit", "dataset": "mini-textures", "seed": 1, "samples": 200}),
-        ("04_blending", {"backbone": "mini-vit", "dataset": "digits", "samples": 60}),
+        ("05_blending", {"backbone": "mini-vit", "dataset": "digits", "samples": 60}),
         # Photographs have a test split alone.
         ("01_clip_baseline", {"backbone": "mini-rn", "dataset": "photos", "samples": 20}),
         ("02_spatial_tokens", {"backbone": "mini-rn", "dataset": "photos", "samples": 20, "examples": 1}),
@@ -63,7 +63,7 @@ def answered(record):
 def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "digits", "backbone": "mini-vit", "config": "paper", "protocol": "fixed", "seed": 2}
-    run("05_benchmarks_2d", tmp_path, samples=60, **asked)
+    run("06_benchmarks_2d", tmp_path, samples=60, **asked)
     (record,) = load(tmp_path / "runs.jsonl")
     assert record.head.options["config"] == "paper"
     assert answered(record) == (asked["dataset"], asked["backbone"], asked["protocol"], asked["seed"], 60)
@@ -72,7 +72,7 @@ def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
 def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "mini-solids", "backbone": "mini-vit", "protocol": "oracle", "seed": 2}
-    run("06_point_clouds", tmp_path, views="pointclip", samples=20, **asked)
+    run("07_point_clouds", tmp_path, views="pointclip", samples=20, **asked)
     (record,) = load(tmp_path / "runs.jsonl")
     assert answered(record) == (asked["dataset"], asked["backbone"], asked["protocol"], asked["seed"], 20)
     assert record.data.images == 20 and record.data.projection == "pointclip, 1024 points"
@@ -81,7 +81,7 @@ def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
 def test_chapter_7_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "digits", "backbone": "mini-vit"}
-    run("07_few_shots", tmp_path, most_shots=2, draws=1, epochs=2, samples=60, **asked)
+    run("09_few_shots", tmp_path, most_shots=2, draws=1, epochs=2, samples=60, **asked)
     records = load(tmp_path / "runs.jsonl")
     assert {(record.data.task, record.encoder.backbone, record.seed, record.data.limit) for record in records} == {
         ("digits", "mini-vit", 1, 60)

@@ -1,4 +1,4 @@
-"""Chapter 6 on clouds of one's own and on a stand-in of a published dataset."""
+"""Chapter 7 on clouds of one's own and on a stand-in of a published dataset."""
 
 import numpy as np
 import papermill
@@ -15,7 +15,7 @@ CLASSES = ("sphere", "cube", "cone")
 
 def run(out, **values):
     options = {"cwd": NOTEBOOKS, "progress_bar": False, "kernel_name": "python3"}
-    notebook = papermill.execute_notebook(NOTEBOOKS / "06_point_clouds.ipynb", out / "out.ipynb", values, **options)
+    notebook = papermill.execute_notebook(NOTEBOOKS / "07_point_clouds.ipynb", out / "out.ipynb", values, **options)
     return "".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
 
 

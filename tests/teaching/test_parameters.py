@@ -122,7 +122,7 @@ def test_other_names_of_a_dataset_are_accepted():
 def test_images_and_clouds_are_sent_to_their_chapters(tmp_path):
     check_parameters({"dataset": "mini-solids"}, dataset=CloudTaskName)
     check_parameters({"dataset": f"points:{tmp_path}"}, dataset=CloudTaskName)
-    with pytest.raises(ParameterError, match="is a dataset of point clouds, for chapter 6"):
+    with pytest.raises(ParameterError, match="is a dataset of point clouds, for chapter 7"):
         check_parameters({"dataset": "mini-solids"}, dataset=TaskName)
     with pytest.raises(ParameterError, match="is a dataset of images, for the other.*one of mini-solids"):
         check_parameters({"dataset": "eurosat"}, dataset=CloudTaskName)

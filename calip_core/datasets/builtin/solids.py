@@ -1,4 +1,4 @@
-"""Clouds of procedural solids: the task of chapter 6 that needs no download."""
+"""Clouds of procedural solids: the task of chapter 7 that needs no download."""
 
 from collections.abc import Mapping
 from functools import partial

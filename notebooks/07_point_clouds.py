@@ -8,7 +8,7 @@
 #
 # **Time**: two to three minutes on a laptop's processor with the miniatures.
 #
-# **You need** chapters 3 to 5.
+# **You need** chapters 3 to 6.
 # :::
 
 # %% tags=["setup", "hide-input"]
@@ -66,7 +66,7 @@ check_parameters(
 # %% [markdown]
 # Two parameters can say two things. `views` names a view set, and optionally, after a comma, how many points of each
 # cloud are used: `"pointclip, 512 points"`; alone it means 1,024. Clouds with fewer points need such a number. `protocol` is
-# chapter 4's, and optionally, after a comma, the temperatures that CALIP takes (chapter 5): `"fixed, paper"`.
+# chapter 5's, and optionally, after a comma, the temperatures that CALIP takes (chapter 6): `"fixed, paper"`.
 
 # %%
 import numpy as np
@@ -399,7 +399,7 @@ prose(
 #
 # Nothing new is needed. Every view has spatial tokens; equations {eq}`eq-text-attends` to {eq}`eq-pool` of chapter 3 give
 # its three terms; {eq}`eq-views` joins each term over the views, before the blend. All of this is linear, so the exact
-# landscape and every protocol of chapter 4 apply to clouds unchanged.
+# landscape and every protocol of chapter 5 apply to clouds unchanged.
 
 # %%
 few = min(200, samples or 200)
@@ -581,7 +581,7 @@ if record.choice.values["beta2"] < 0.01 and record.choice.values["beta3"] < 0.01
 # weights is one of ¼, ½, ¾ and 1, which makes 4⁶ = 4,096 combinations; with ten values, which its settings allow, a
 # million. They are evaluated one by one *on the test labels*. Both can be mended.
 #
-# Let the weights move along a straight line: the logits move along one, too. By chapter 4, each cloud is right on one
+# Let the weights move along a straight line: the logits move along one, too. By chapter 5, each cloud is right on one
 # interval of that line, so the accuracy is a staircase that is known exactly, and its highest step can be read off. The
 # search starts from equal weights and from the best of some random ones. From there it climbs: among the lines along
 # single weights and many lines in random directions it takes the highest step, again and again until no line has a higher

@@ -9,7 +9,7 @@
 #
 # **Time**: about three minutes on a laptop's processor with the miniatures.
 #
-# **You need** chapters 3 and 4.
+# **You need** chapters 3 and 5.
 # :::
 
 # %% tags=["setup", "hide-input"]
@@ -358,7 +358,7 @@ agree("CLIP-Adapter", scale * mixed @ f_t.T, w["down"], w["up"])
 #
 # $a$ and $b$ are called `alpha` and `beta` in its code; here those letters are taken. *Learnt*: nothing, but all of
 # $F_{\text{sup}}$ is kept. *Recipe*: each key is the mean of 10 augmented views; $a$ and $b$ are searched on a grid of 200
-# by 20 (`main.py`). Here every $a$ is searched at once, exactly, by chapter 4's method. *The leak*: its ImageNet script
+# by 20 (`main.py`). Here every $a$ is searched at once, exactly, by chapter 5's method. *The leak*: its ImageNet script
 # searches on the test split. *It fails* where the memory is small, and it grows with every image.
 
 # %%
@@ -1005,7 +1005,7 @@ table(
 # ## Clouds
 #
 # For a head, the views of a point cloud are rows with the same label; a cloud's logits are the mean over its views
-# (chapter 6). So every head runs on clouds without a change. This section always takes `mini-solids`: the chapter's other
+# (chapter 7). So every head runs on clouds without a change. This section always takes `mini-solids`: the chapter's other
 # parts need pictures, and refuse a dataset of clouds at the start.
 #
 # ### Inter-view adapter

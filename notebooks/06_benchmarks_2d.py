@@ -10,7 +10,7 @@
 # **Time**: a few minutes on a laptop's processor with the miniatures. With OpenAI's weights it depends on the GPU and on
 # how fast images are decoded: a record holds the seconds it took, and the section on cost says what an image takes.
 #
-# **You need** chapters 3 and 4.
+# **You need** chapters 3 and 5.
 # :::
 
 # %% tags=["setup", "hide-input"]
