@@ -49,7 +49,7 @@ def train(
         ValueError: ``arch`` is unknown, the length is not positive, ``resume`` is set without ``checkpoint``, or the
             checkpoint is damaged.
         FileNotFoundError: ``resume`` is set, but there is no file ``checkpoint``.
-        OSError: the folder of ``checkpoint`` or of ``snapshots`` is not writable; this is checked before training starts.
+        OSError: the folder of ``checkpoint`` or ``snapshots`` is not writable; this is checked before training starts.
     """
     if resume and checkpoint is None:
         raise ValueError("resume is set without a checkpoint: give the path of the checkpoint to continue from")
