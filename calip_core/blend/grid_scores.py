@@ -1,4 +1,4 @@
-"""What a blend predicts, and how surely, at every pair of a small grid: for choices that see no labels."""
+"""Predictions of a blend and their entropies at every pair of a small grid, for choices without labels."""
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ Weights = Float[np.ndarray, "_"]
 
 @torch.no_grad()
 def predictions(logits: CalipLogits, beta2: Weights, beta3: Weights) -> Int64[Tensor, "n p"]:
-    """The class that ``CalipLogits.combine`` predicts at every pair, beta2 outside, beta3 inside.
+    """The class that ``CalipLogits.combine`` predicts at every pair; beta2 varies slowest.
 
-    The prediction in the middle of the grid holds on all of it for most images. For the others only the classes that
-    can overtake it somewhere are evaluated.
+    For most images, the prediction at the centre of the grid holds at every pair. For the others, only the classes that
+    can overtake it are evaluated.
     """
     pairs = [torch.from_numpy(weights.ravel()).to(logits.clip) for weights in np.meshgrid(beta2, beta3, indexing="ij")]
     box = [(1.0, 1.0), *((float(weights.min()), float(weights.max())) for weights in pairs)]
@@ -40,7 +40,7 @@ def entropies(
 ) -> tuple[Float[np.ndarray, "r c"], Float[np.ndarray, "r c"]]:
     """Mean entropy of the predictions and entropy of the mean prediction at every pair, in nats.
 
-    The blend is scaled, by one number for each pair, to CLIP's own mean spread over the classes.
+    The blend is scaled, by one factor per pair, to CLIP's own mean spread over the classes.
     """
     scales = _scales(logits, beta2, beta3)
     classes = logits.clip.shape[1]
@@ -61,7 +61,7 @@ def entropies(
 
 
 def _entropy(blend: Float[Tensor, "m k"]) -> tuple[float, Float[Tensor, "k"]]:
-    """Summed over the images: entropy of each prediction, and the probabilities. Overwrites its argument."""
+    """Entropy and probabilities, summed over the images. Overwrites its argument."""
     blend.sub_(blend.amax(dim=1, keepdim=True))
     likely = blend.exp()  # (m, k), the largest of each image 1
     total = likely.sum(dim=1)  # (m,)
@@ -71,7 +71,7 @@ def _entropy(blend: Float[Tensor, "m k"]) -> tuple[float, Float[Tensor, "k"]]:
 
 
 def _scales(logits: CalipLogits, beta2: Weights, beta3: Weights) -> Float[np.ndarray, "r c"]:
-    """CLIP's mean spread over the classes, divided by the blend's; 1 where the blend has none.
+    """CLIP's mean spread over the classes, divided by the blend's; 1 if the blend's is zero.
 
     The variance of a blend is a quadratic form of its weights, so the covariances of the terms give it for all pairs.
     """

@@ -1,7 +1,7 @@
 """The exact accuracy of CALIP's blend over a grid of its two weights.
 
-An image is classified rightly where K - 1 linear inequalities hold in (beta2, beta3): inside a convex polygon, and so
-on one stretch of every line of the grid. One pass over the margins gives what a search evaluates point by point.
+An image is classified correctly where K - 1 linear inequalities hold in (beta2, beta3): inside a convex polygon, so on
+one interval of every line of the grid. One pass over the margins gives what a search evaluates point by point.
 """
 
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from torch import Tensor
 from calip_core.blend.margins import Box, Contest, bounds, checked, wins
 from calip_core.tokens import CalipLogits
 
-_ROWS = 40  # of the grid that are counted at once
+_ROWS = 40  # rows of the grid that are counted at once
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A pair of weights and the accuracy at it, a share from 0 to 1."""
+    """A pair of weights and its accuracy, a fraction from 0 to 1."""
 
     beta2: float
     beta3: float
@@ -30,13 +30,13 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class BetaLandscape:
-    """How many of ``images`` are classified rightly at every pair of a grid. Landscapes of disjoint images add.
+    """Number of correctly classified images at every pair of a grid. Landscapes of disjoint sets of images add.
 
     Attributes:
-        beta2: weights of the text-attended term, one a row.
-        beta3: weights of the visual-attended term, one a column.
-        correct: counts, exactly those of evaluating ``CalipLogits.combine`` at each pair.
-        images: how many images were classified.
+        beta2: weights of the text-attended term, one per row.
+        beta3: weights of the visual-attended term, one per column.
+        correct: counts, equal to those of evaluating ``CalipLogits.combine`` at each pair.
+        images: number of images.
         beta1: weight of CLIP's own logits.
     """
 
@@ -55,29 +55,28 @@ class BetaLandscape:
 
     @property
     def accuracy(self) -> Float[np.ndarray, "r c"]:
-        """Share of rightly classified images at each pair."""
+        """Fraction of correctly classified images at each pair."""
         return self.correct / self.images
 
     def plateau(self) -> Bool[np.ndarray, "r c"]:
-        """Where the accuracy is the best of the grid."""
+        """Mask of the pairs with the best accuracy of the grid."""
         return np.asarray(self.correct == self.correct.max())
 
     def best(self) -> Blend:
-        """The centre of the plateau: of all best pairs the one farthest from any pair that is not.
+        """The centre of the plateau: of all best pairs, the one farthest from any other pair.
 
-        A search that keeps the first of many equals sits at the edge of a plateau, where a few other images may move
-        the best pairs away from it. Distances count steps of the grid, and its border bounds a plateau like lesser
-        pairs do.
+        A search that keeps the first of many equal pairs ends at the edge of a plateau, which a few other images may
+        move. Distances are measured in steps of the grid; its border counts as outside the plateau.
         """
         return self._blend(*plateau_centre(self.plateau()))
 
     def first_best(self) -> Blend:
-        """The first best pair in the order of the released search: beta2 outside, beta3 inside."""
+        """The first best pair in the order of the released search: beta2 in the outer loop, beta3 inside."""
         row, column = np.unravel_index(int(self.correct.argmax()), self.correct.shape)
         return self._blend(int(row), int(column))
 
     def share_within(self, points: float) -> float:
-        """Sensitivity: share of the grid whose accuracy is at most ``points`` percentage points below the best."""
+        """Sensitivity: fraction of the grid whose accuracy is at most ``points`` percentage points below the best."""
         return float((self.accuracy >= self.accuracy.max() - points / 100 - 1e-12).mean())
 
     def _blend(self, row: int, column: int) -> Blend:
@@ -85,7 +84,7 @@ class BetaLandscape:
 
 
 def plateau_centre(plateau: Bool[np.ndarray, "r c"]) -> tuple[int, int]:
-    """Row and column of the pair of a plateau that is farthest from any pair that is not, the border included."""
+    """Row and column of the pair of a plateau that is farthest from any pair outside, and from the border."""
     depth = ndimage.distance_transform_edt(np.pad(plateau, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), plateau.shape)
     return int(row), int(column)
@@ -105,19 +104,19 @@ def beta_landscape(
 ) -> BetaLandscape:
     """Accuracy at every pair of a grid, exactly equal to evaluating each, from one pass over the margins.
 
-    Classes that cannot overtake the label anywhere on the grid drop out first, a few per image remain. Along a line of
-    fixed beta3 each of them bounds beta2 from one side. Where rounding could decide, the blend itself is evaluated.
+    Classes that cannot overtake the label anywhere on the grid drop out first; a few per image remain. Along a line of
+    fixed beta3, each of them bounds beta2 from one side. If rounding could decide, the blend itself is evaluated.
 
     Args:
         logits: the three terms, float32 or float64; they may live on a GPU.
-        labels: "n" class numbers. Among equal logits the class with the lower number wins, as in ``metrics``.
+        labels: "n" class numbers. Of equal logits, the class with the lower number wins, as in ``metrics``.
         beta2: weights of the text-attended term, in any order.
         beta3: weights of the visual-attended term, in any order.
         beta1: weight of CLIP's own logits.
 
     Raises:
-        ValueError: no images, labels that do not fit, an empty grid, weights or logits that are not finite, or logits
-            in half precision.
+        ValueError: there are no images, the labels do not fit, the grid is empty, weights or logits are not finite, or
+            logits are in half precision.
     """
     terms = (logits.clip, logits.text_attended, logits.visual_attended)
     target = checked(terms, labels)
@@ -136,7 +135,7 @@ def beta_landscape(
 
 @dataclass(frozen=True)
 class _Grid:
-    """The weights as the blend rounds them, ascending beta2."""
+    """The weights in the precision of the blend, with ascending beta2."""
 
     beta1: Float[Tensor, ""]
     beta2: Float[Tensor, "r"]
@@ -151,8 +150,8 @@ class _Grid:
 
 
 def _count(contest: Contest, grid: _Grid) -> Int64[Tensor, "c r"]:
-    """How many images are right, line by line."""
-    # +1 where an image becomes right, -1 where it ceases to be
+    """Number of correct images, per line."""
+    # +1 where an image becomes correct, -1 where it becomes wrong
     changes = torch.zeros(len(grid.beta3), len(grid.beta2) + 1, dtype=torch.int64, device=grid.beta2.device)
     for images, rivals in contest.groups(len(grid.beta3)):
         slack = contest.tolerance[images].view(-1, 1, 1)
@@ -166,9 +165,9 @@ def _count(contest: Contest, grid: _Grid) -> Int64[Tensor, "c r"]:
 def _runs(
     lead: Float64[Tensor, "3 g s"], slack: Float64[Tensor, "g 1 1"], grid: _Grid
 ) -> tuple[Int64[Tensor, "g c"], Int64[Tensor, "g c"], list[tuple[Int64[Tensor, "g c"], Int64[Tensor, "g c"]]]]:
-    """From which to which beta2 an image is surely right on each line, and where before and after only rounding says.
+    """The range of beta2 in which an image is surely correct on each line, and the doubtful ranges before and after it.
 
-    Where sums overflow, the slack is infinite: nothing is sure, everything doubtful.
+    If sums overflow, the slack is infinite and the whole range is doubtful.
     """
     offset, slope2, slope3 = lead.masked_fill(slack.isinf().squeeze(2), 0.0)  # (g, s) each
     offset = (grid.beta1.double() * offset).unsqueeze(2) + slope3.unsqueeze(2) * grid.beta3.double()  # (g, s, c)
@@ -184,7 +183,7 @@ def _runs(
 
 
 def _add_runs(changes: Int64[Tensor, "c r1"], first: Int64[Tensor, "g c"], last: Int64[Tensor, "g c"]) -> None:
-    """Count every image of the group as right from ``first`` up to but without ``last``, line by line."""
+    """Count every image of the group as correct from ``first`` (inclusive) to ``last`` (exclusive), per line."""
     ones = torch.ones_like(first)
     changes.scatter_add_(1, first.T.contiguous(), ones.T.contiguous())
     changes.scatter_add_(1, last.T.contiguous(), -ones.T.contiguous())
@@ -212,10 +211,10 @@ def _add_evaluated(
 
 
 def checked_weights(name: str, weights: ArrayLike) -> Float[np.ndarray, "g"]:
-    """Weights of one term of the blend, as a list of float64.
+    """Weights of one term of the blend, as a float64 array.
 
     Raises:
-        ValueError: there is none, or one is not finite.
+        ValueError: there are none, or one is not finite.
     """
     grid = np.atleast_1d(np.asarray(weights, dtype=np.float64))
     if grid.ndim != 1 or len(grid) == 0 or not np.isfinite(grid).all():

@@ -1,4 +1,4 @@
-"""The exact accuracy of a linear blend along a line of weights: every weight at once, not one after another."""
+"""The exact accuracy of a linear blend at all points of a line of weights."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from calip_core.blend.margins import Contest, bounds, checked
 
 @dataclass(frozen=True)
 class LinePlateau:
-    """The widest stretch of a line with the best accuracy: between ``low`` and ``high``, its middle ``t``."""
+    """The widest interval of a line with the best accuracy, from ``low`` to ``high``, and its centre ``t``."""
 
     t: float
     accuracy: float
@@ -25,7 +25,7 @@ class LinePlateau:
 class LineLandscape:
     """Accuracy of ``base + t * direction``: ``correct[i]`` images between ``edges[i]`` and the next edge.
 
-    Landscapes of disjoint sets of images add, where they cover the same range.
+    Landscapes of disjoint sets of images add if they cover the same range.
     """
 
     edges: Float[np.ndarray, "e"]
@@ -36,7 +36,7 @@ class LineLandscape:
     def of(
         cls, ends: Float64[np.ndarray, "2 j"], *, low: float, high: float, sure: int, images: int
     ) -> "LineLandscape":
-        """From the ends between which each of some images is right, beside ``sure`` ones that are right everywhere."""
+        """Build it from the interval in which each contested image is correct; ``sure`` others are always correct."""
         first, last = ends.clip(low, high)
         first, last = first[first < last], last[first < last]
         edges = np.unique(np.concatenate([[low, high], first, last]))
@@ -52,11 +52,11 @@ class LineLandscape:
         return LineLandscape(edges, self._at(edges[:-1]) + other._at(edges[:-1]), self.images + other.images)
 
     def accuracy_at(self, t: ArrayLike) -> Float[np.ndarray, "..."]:
-        """Accuracy at any t of the searched range (at an edge itself: that of the stretch to its right)."""
+        """Accuracy at any t of the searched range (at an edge, that of the interval to its right)."""
         return np.asarray(self._at(np.asarray(t)) / self.images)
 
     def best(self) -> LinePlateau:
-        """The middle of the widest stretch of best accuracy; stretches of equal accuracy that touch count as one."""
+        """The widest interval of best accuracy; adjacent intervals of equal accuracy count as one."""
         starts = np.flatnonzero(np.diff(self.correct, prepend=-1))
         low, high = self.edges[starts], np.append(self.edges[starts[1:]], self.edges[-1])
         count = self.correct[starts]
@@ -75,11 +75,11 @@ def line_landscape(
 ) -> LineLandscape:
     """Exact accuracy of ``base + t * direction`` for every t from ``low`` to ``high``.
 
-    Any linear blend has such lines: CALIP's betas, Tip-Adapter's alpha, PointCLIP's view weights. Margins are taken in
-    float64; at the finitely many t where two classes tie, neither side is claimed.
+    Any linear blend has such lines: CALIP's betas, Tip-Adapter's alpha, PointCLIP's view weights. Margins are
+    computed in float64; the result at the finitely many t where two classes tie is undefined.
 
     Raises:
-        ValueError: shapes differ, labels that do not fit, values that are not finite, or low >= high.
+        ValueError: shapes differ, the labels do not fit, values are not finite, or low >= high.
     """
     if not low < high or not np.isfinite([low, high]).all():
         raise ValueError(f"the line runs from {low} to {high}: expected two finite numbers, the smaller first")
@@ -88,6 +88,6 @@ def line_landscape(
     ends = [torch.empty(2, 0, dtype=torch.float64)]
     for _, rivals in contest.groups(1):
         offset, slope = contest.leads[:, rivals].unsqueeze(-1)  # (g, s, 1) each
-        # Classes level with the label on the line and behind it leave nothing: their bound is infinite.
+        # A class that leads the label by a constant along the line leaves no interval: its bound is infinite.
         ends.append(torch.stack(bounds(offset, slope)).squeeze(2).cpu())  # (2, g)
     return LineLandscape.of(torch.cat(ends, dim=1).numpy(), low=low, high=high, sure=contest.sure, images=len(target))

@@ -1,13 +1,13 @@
 """The one exact core under every search for the weights of a linear blend.
 
-A blend ``sum_t w_t L_t`` calls an image rightly where the label's lead ``sum_t w_t (L_t[y] - L_t[j])`` over every other
-class j is positive (a tie goes to the lower class number). A lead is linear in the weights, which is used twice:
+A blend ``sum_t w_t L_t`` classifies an image correctly if the label's lead ``sum_t w_t (L_t[y] - L_t[j])`` over every
+other class j is positive (a tie goes to the lower class number). A lead is linear in the weights. This is used twice:
 
-* over a box of weights its extremes follow from the box's middle and half its sides, so most classes drop out and most
-  images are decided at once (``Contest``), and more of them over each smaller box inside (``Contest.within``);
-* along a line of weights each class that is left bounds one side (``bounds``).
+* Over a box of weights, the extremes of a lead follow from the box's centre and half its sides. So most classes drop
+  out and most images are decided at once (``Contest``), and more of them in each smaller box (``Contest.within``).
+* Along a line of weights, each remaining class bounds one side (``bounds``).
 
-What lies so close to a tie that rounding could decide it is evaluated as the blend itself rounds (``wins``).
+If a lead is so close to zero that rounding could change its sign, the blend itself is evaluated (``wins``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from calip_core.metrics import checked_labels
 
-CHUNK = 1 << 18  # numbers handled at once: few enough for a cache
-_PADDED = 2  # up to so many times its own rivals an image is handled with
+CHUNK = 1 << 18  # numbers processed at once: few enough for the processor's cache
+_PADDED = 2  # an image's rivals are padded to at most this multiple of their number
 # Let S be the sum over the t terms of the largest weight times the largest logit. A blend rounds each of its numbers t
 # times at most (a product, t - 1 sums); a lead is found by at most t + 7 further roundings of numbers up to 2 S. Each
 # errs by half an eps: at most (2 t + 7) eps S in all. This factor is four for each term and for five terms more, which
@@ -36,15 +36,15 @@ Box = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """What a box of weights leaves open: the rivals that could overtake the labels of the images it does not decide.
+    """The images that a box of weights does not decide, and the rival classes that could overtake their labels.
 
     Attributes:
-        terms: of the blend.
-        target: the labels.
-        tolerance: within which of zero a lead may have either sign once rounded, image by image.
-        sure: how many images are right at all weights of the box.
-        images: one entry for each rival of a contested image: the image's number, ascending,
-        classes: and the rival's.
+        terms: terms of the blend.
+        target: labels.
+        tolerance: per image, the largest absolute lead whose sign rounding could change.
+        sure: number of images that are correct at all weights of the box.
+        images: per rival of a contested image, the image's number; ascending.
+        classes: per rival of a contested image, the rival's class number.
     """
 
     terms: Terms
@@ -74,11 +74,11 @@ class Contest:
         """Compare each label with all classes, given that its lead stays within ``middle`` +- ``spread``.
 
         Args:
-            middle: between the smallest and the largest lead over each class.
-            spread: how far the lead can differ from that.
-            terms: classes with equal terms are equal wherever the contest reaches.
-            target: the labels.
-            slack: becomes ``tolerance``.
+            middle: mean of the smallest and the largest lead over each class.
+            spread: how far the lead can differ from ``middle``.
+            terms: terms of the blend; classes with equal terms tie at all weights.
+            target: labels.
+            slack: see ``tolerance``.
         """
         slack_k = slack.unsqueeze(1).to(middle.dtype)
         # Where numbers overflow, neither side of a comparison holds: so ask what is certain, and negate.
@@ -95,14 +95,14 @@ class Contest:
         return cls(terms, target, slack, 0, images, classes)._left(rivals, behind)
 
     def within(self, box: Box) -> "Contest":
-        """What a smaller box leaves open of this one."""
+        """The contest in a smaller box."""
         low, high = self.leads.new_tensor(box).T / 2  # (t,) each
         middle, spread = (high + low) @ self.leads, (high - low) @ self.leads.abs()  # (e,) each
         slack = self.tolerance[self.images]
         return self._left(~(middle - spread > slack), middle + spread < -slack)
 
     def _left(self, rivals: Bool[Tensor, "e"], behind: Bool[Tensor, "e"]) -> "Contest":
-        """The contest among fewer rivals, once images that are surely behind any are lost."""
+        """The contest among fewer rivals, without the images that surely lose to one of them."""
         lost = torch.zeros_like(self.target, dtype=torch.bool)
         lost[self.images[behind]] = True
         kept = (rivals & ~lost[self.images]).nonzero().flatten()
@@ -111,20 +111,20 @@ class Contest:
 
     @cached_property
     def contested(self) -> int:
-        """How many images are neither right at all weights nor wrong at all of them."""
+        """Number of images that are neither correct at all weights nor wrong at all of them."""
         return int(self.images.diff().count_nonzero()) + bool(len(self.images))
 
     @cached_property
     def leads(self) -> Float64[Tensor, "t e"]:
-        """By how much the label leads each rival, term by term."""
+        """The label's lead over each rival, per term."""
         own = self.target[self.images]
         found = [term[self.images, own].double() - term[self.images, self.classes].double() for term in self.terms]
         return torch.stack(found)
 
     def groups(self, lines: int) -> Iterator[tuple[Int64[Tensor, "g"], Int64[Tensor, "g s"]]]:
-        """Contested images with the entries of their rivals, few enough at once for a cache when each meets many lines.
+        """Contested images in groups, with the entries of their rivals; a group and ``lines`` lines fit in the cache.
 
-        Images with few rivals come first. Where one has fewer rivals than others of its group, its last one is
+        Images with few rivals come first. If an image has fewer rivals than others of its group, its last rival is
         repeated, which changes no extreme.
         """
         images, counts = self.images.unique_consecutive(return_counts=True)
@@ -143,7 +143,7 @@ class Contest:
 
 
 def tolerance(terms: Terms, box: Box) -> Float64[Tensor, "n"]:
-    """No rounded lead differs from the true one by more than this, image by image; infinity where sums overflow."""
+    """Per image, the maximum difference between a rounded lead and the true one; infinity if sums overflow."""
     kind = torch.finfo(terms[0].dtype)
     largest = torch.stack([torch.maximum(term.amax(dim=1), -term.amin(dim=1)) for term in terms])  # (t, n)
     if not largest.isfinite().all():
@@ -159,10 +159,10 @@ def bounds(
     offset: Float64[Tensor, "g s l"], slope: Float64[Tensor, "g s l"] | Float64[Tensor, "g s 1"],
     slack: Float64[Tensor, "g 1 1"] | float = 0.0,
 ) -> tuple[Float64[Tensor, "g l"], Float64[Tensor, "g l"]]:  # fmt: skip
-    """Between which steps along each line all leads ``offset + step * slope`` exceed ``slack``.
+    """The interval of steps along each line in which all leads ``offset + step * slope`` exceed ``slack``.
 
-    Nowhere unless low < high; a level lead of just the slack gives NaN, which is not less either.
-    Division rounds monotonously, so a step that is strictly inside the rounded bounds is inside the true ones.
+    It is empty unless low < high; a constant lead equal to the slack gives NaN, for which that is false too.
+    Division rounds monotonically, so a step strictly inside the rounded bounds is inside the true ones.
     """
     slope = slope + 0.0  # -0.0 becomes 0.0: a level lead's bound is the infinity on the side that its offset says
     crossing = (slack - offset).div_(slope)  # (g, s, l)
@@ -175,7 +175,7 @@ def bounds(
 def without_ties(
     offset: Float64[Tensor, "g s"], own: Int64[Tensor, "g"], classes: Int64[Tensor, "g s"]
 ) -> Float64[Tensor, "g s"]:
-    """Leads where a tie is a lead of the lower class number, by the least number there is: so a level tie stays one."""
+    """Leads in which a tie is won by the lower class number, by the smallest positive number."""
     side = torch.where(classes > own.unsqueeze(1), 1.0, -1.0).to(offset)
     return torch.where(offset == 0, side * 5e-324, offset)
 
@@ -184,7 +184,7 @@ def wins(
     terms: Terms, weights: Sequence[Tensor], target: Int64[Tensor, "n"],
     images: Int64[Tensor, "q"], classes: Int64[Tensor, "q s"],
 ) -> Bool[Tensor, "q"]:  # fmt: skip
-    """Whether the label wins the blend itself, rounded as ``combine`` rounds it: one image and one weight per row."""
+    """Whether the label wins the blend itself, rounded as ``combine`` rounds it; one image and one weight per row."""
     own = target[images].unsqueeze(1)  # (q, 1)
     theirs, ours = blend(terms, weights, images, classes), blend(terms, weights, images, own)
     return ~((theirs > ours) | ((theirs == ours) & (classes < own))).any(dim=1)
@@ -193,7 +193,7 @@ def wins(
 def blend(
     terms: Terms, weights: Sequence[Tensor], images: Int64[Tensor, "q"], classes: Int64[Tensor, "q s"]
 ) -> Float[Tensor, "q s"]:
-    """The weighted sum of the terms for some classes, product by product and sum by sum from the left."""
+    """The weighted sum of the terms for some classes, added from left to right."""
     rows = images.unsqueeze(1)
     total = weights[0] * terms[0][rows, classes]
     for weight, term in zip(weights[1:], terms[1:], strict=True):
@@ -202,10 +202,10 @@ def blend(
 
 
 def checked(terms: Terms, labels: ArrayLike) -> Int64[Tensor, "n"]:
-    """Labels as class numbers beside the logits, once both fit each other.
+    """Labels as class numbers on the device of the logits, after checking that they fit the logits.
 
     Raises:
-        ValueError: the terms differ in shape, labels do not fit, or logits are NaN or in half precision.
+        ValueError: the terms differ in shape, the labels do not fit, or logits are NaN or in half precision.
     """
     shapes = {tuple(term.shape) for term in terms}
     if len(shapes) != 1:
@@ -218,7 +218,7 @@ def checked(terms: Terms, labels: ArrayLike) -> Int64[Tensor, "n"]:
 def _leads_over(
     terms: Terms, target: Int64[Tensor, "n"], box: Box
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-    """The leads in the middle of the box, and how far they can differ from that within it."""
+    """The leads at the centre of the box, and how far they can differ from that within it."""
     own = target.unsqueeze(1)
     middle, spread = torch.zeros_like(terms[0]), torch.zeros_like(terms[0])
     for term, (low, high) in zip(terms, box, strict=True):

@@ -1,4 +1,4 @@
-"""Where in the plane of CALIP's two weights a single image is called by a given class: a convex polygon."""
+"""The convex polygon of CALIP's two weights in which a given class wins a single image."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,10 +10,10 @@ def winning_polygon(
     logits: CalipLogits, image: int, label: int,
     *, beta2: tuple[float, float] = (0.0, 2.0), beta3: tuple[float, float] = (0.0, 0.1), beta1: float = 1.0,
 ) -> Float[np.ndarray, "v 2"]:  # fmt: skip
-    """The pairs (beta2, beta3) of a rectangle at which ``label`` wins image number ``image``: a convex polygon.
+    """The convex polygon of pairs (beta2, beta3) in a rectangle at which ``label`` wins image number ``image``.
 
     Returns:
-        Its corners in order, none where the label never wins.
+        Its corners in order; empty if the label never wins.
     """
     terms = [term[image].double().cpu().numpy() for term in (logits.clip, logits.text_attended, logits.visual_attended)]
     offset, slope2, slope3 = (term[label] - np.delete(term, label) for term in terms)
@@ -24,7 +24,7 @@ def winning_polygon(
 
 
 def _cut(corners: Float[np.ndarray, "v 2"], lead: Float[np.ndarray, "v"]) -> Float[np.ndarray, "w 2"]:
-    """What is left of a convex polygon where a linear function, known at its corners, is not negative."""
+    """The part of a convex polygon in which a linear function, given at its corners, is not negative."""
     kept = []
     for i in range(len(corners)):
         here, there = lead[i - 1], lead[i]

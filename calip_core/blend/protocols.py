@@ -1,8 +1,8 @@
-"""Protocols: how blend weights may be chosen, and which labels that looks at."""
+"""Protocols: how blend weights may be chosen, and which labels a choice uses."""
 
 from typing import Literal
 
 LabelsSeen = Literal["none", "validation", "unknown", "test"]
-"""Which labels a choice has seen, from the most to the least trustworthy: of "unknown" it may be those of the test."""
+"""The labels that a choice has seen, from the most to the least trustworthy; "unknown" may include test labels."""
 Protocol = Literal["fixed", "published", "validation", "oracle", "label-free"]
 PROTOCOLS: tuple[Protocol, ...] = ("fixed", "published", "validation", "oracle", "label-free")

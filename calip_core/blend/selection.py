@@ -1,8 +1,8 @@
-"""How the blend weights are chosen: what may be looked at decides what a result means.
+"""How the blend weights are chosen: the data that a choice uses decides what its result means.
 
-``fixed`` looks at nothing, ``label_free`` at predictions, ``validation`` at a validation split. ``oracle`` alone takes
-test labels, as the released code does, and its results carry that word. Which labels ``published`` pairs were chosen on
-is not known.
+``fixed`` uses no data, ``label_free`` uses predictions, ``validation`` a validation split. Only ``oracle`` uses test
+labels, as the released code does, and its results say so. It is not known on which labels the ``published`` pairs were
+chosen.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ from calip_core.published import published_betas
 from calip_core.tokens import CalipLogits
 
 FIXED = (1.12, 0.02)
-"""One pair for every data set: the one that the paper reports for ImageNet with RN50, by way of SuS-X's code."""
+"""One pair for every dataset: the paper's for ImageNet with RN50, as SuS-X's code reports it."""
 
-# Without labels most criteria evaluate all logits at every pair, so the grid is coarser than the exact landscape's.
+# Most label-free criteria evaluate all logits at every pair, so their grid is coarser than the exact landscape's.
 _LABEL_FREE_STEPS = 20
 
 
@@ -43,7 +43,7 @@ class Grid:
             object.__setattr__(self, name, checked_weights(name, getattr(self, name)))
 
     def __str__(self) -> str:
-        """How many pairs, and between which weights: "200 x 200 pairs, beta2 0.001 to 1.99, beta3 0.001 to 0.0995"."""
+        """Number of pairs and range of the weights: "200 x 200 pairs, beta2 0.001 to 1.99, beta3 0.001 to 0.0995"."""
         ends = [f"{weights.min():.4g} to {weights.max():.4g}" for weights in (self.beta2, self.beta3)]
         return f"{len(self.beta2)} x {len(self.beta3)} pairs, beta2 {ends[0]}, beta3 {ends[1]}"
 
@@ -54,11 +54,11 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many beta2 and how many beta3."""
+        """Number of beta2 and of beta3."""
         return len(self.beta2), len(self.beta3)
 
     def pairs(self) -> Iterator[tuple[float, float]]:
-        """All pairs, beta2 outside, beta3 inside."""
+        """All pairs; beta2 in the outer loop, beta3 in the inner one."""
         for beta2 in self.beta2:
             for beta3 in self.beta3:
                 yield float(beta2), float(beta3)
@@ -71,12 +71,12 @@ class Selection:
     Attributes:
         beta2: weight of the text-attended term; beta1 is 1.
         beta3: weight of the visual-attended term.
-        protocol: which of ``PROTOCOLS``.
+        protocol: one of ``PROTOCOLS``.
         chosen_by: the criterion or the source, in words.
-        labels: which labels the choice has seen.
-        images: on how many images it was made; 0 where it looked at none.
-        score: the criterion's value at the pair; None where nothing was measured.
-        grid: the pairs that it was chosen among, in words; None where nothing was searched.
+        labels: the labels that the choice has seen.
+        images: number of images used for the choice.
+        score: the criterion's value at the pair; None if nothing was measured.
+        grid: the pairs that were searched, in words; None if there was no search.
     """
 
     beta2: float
@@ -90,22 +90,22 @@ class Selection:
 
 
 def fixed(beta2: float = FIXED[0], beta3: float = FIXED[1]) -> Selection:
-    """The same pair for all data sets.
+    """The same pair for all datasets.
 
-    Whoever measures ImageNet with the default pair makes no blind choice: the paper's authors had it from there.
+    On ImageNet itself the default pair is not a blind choice: the paper's authors chose it there.
     """
     return Selection(beta2, beta3, "fixed", f"the same for every dataset: {beta2:g} and {beta3:g}")
 
 
 def published(dataset: str, backbone: str = "RN50") -> Selection:
-    """The paper's pair for a data set, as other people's code reports it. Nobody says which labels it was chosen on.
+    """The paper's pair for a dataset, as other code reports it. The labels that it was chosen on are unknown.
 
     Args:
-        dataset: by its own name, not an alias (``datasets.resolve_name``).
-        backbone: by its name.
+        dataset: its name, not an alias (``datasets.resolve_name``).
+        backbone: its name.
 
     Raises:
-        ValueError: the paper has no pair for this data set with this backbone; the message lists those it has.
+        ValueError: there is no pair for this dataset with this backbone; the message lists the known ones.
     """
     table = published_betas()
     if (dataset, backbone) not in table:
@@ -123,22 +123,22 @@ def validation(val_logits: CalipLogits, val_labels: ArrayLike, grid: Grid | None
     Args:
         val_logits: the three terms of the validation images.
         val_labels: their class numbers.
-        grid: pairs to choose from; the released grid when left out.
+        grid: pairs to choose from; by default, the released grid.
 
     Raises:
-        ValueError: no images, labels that do not fit, or logits that are not finite.
+        ValueError: there are no images, the labels do not fit, or logits are not finite.
     """
     chosen_by = "centre of the plateau of accuracy on the validation split"
     return _most_accurate(val_logits, val_labels, grid, "validation", chosen_by, "validation")
 
 
 def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None = None) -> Selection:
-    """The best pair *on the test labels themselves*, as the released code chooses it: no honest measure of accuracy.
+    """The best pair *on the test labels themselves*, as the released code chooses it.
 
-    Read its gain beside ``oracle_control``.
+    This is not an honest measure of accuracy: read its gain beside ``oracle_control``.
 
     Raises:
-        ValueError: no images, labels that do not fit, or logits that are not finite.
+        ValueError: there are no images, the labels do not fit, or logits are not finite.
     """
     chosen_by = "centre of the plateau of accuracy on the test labels"
     return _most_accurate(test_logits, test_labels, grid, "oracle", chosen_by, "test")
@@ -146,11 +146,11 @@ def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None =
 
 @dataclass(frozen=True)
 class OracleControl:
-    """The oracle's gain over CLIP, beside the gains of the same search where there is nothing to find.
+    """The oracle's gain over CLIP, and the gains of the same search when there is nothing to find.
 
     Attributes:
-        gain: best accuracy of the grid minus CLIP's, in shares from 0 to 1.
-        by_selection: the same difference in each repetition with permuted attention terms: selection alone.
+        gain: best accuracy of the grid minus CLIP's, as a fraction.
+        by_selection: the same difference in each repetition with permuted attention terms, due to selection alone.
     """
 
     gain: float
@@ -158,21 +158,21 @@ class OracleControl:
 
     @property
     def p_value(self) -> float:
-        """Share of searches, this one counted, in which selection alone gains as much (a permutation test)."""
+        """Fraction of searches, including this one, in which selection alone gains as much (a permutation test)."""
         return float((1 + (self.by_selection >= self.gain).sum()) / (1 + len(self.by_selection)))
 
 
 def oracle_control(
     test_logits: CalipLogits, test_labels: ArrayLike, *, seed: int, repeats: int = 20, grid: Grid | None = None
 ) -> OracleControl:
-    """How much of the oracle's gain needs the images: the same search with the attention terms of other images.
+    """The control for the oracle: the same search with the attention terms of other images.
 
-    Each repetition gives every image both attention terms of another, randomly drawn image. They keep their sizes,
-    their relation to each other and their preferences among classes, and lose what they knew of the image. So what is
-    left is selection, and what a fixed preference among classes is worth.
+    Each repetition gives every image both attention terms of another, randomly drawn image. The terms keep their sizes,
+    their relation to each other and their preferences among classes, but no longer depend on the image. What remains
+    is the effect of selection, and of a fixed preference among classes.
 
     Raises:
-        ValueError: no repetitions, no images, labels that do not fit, or logits that are not finite.
+        ValueError: there are no repetitions or no images, the labels do not fit, or logits are not finite.
     """
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}, expected at least one permutation")
@@ -192,30 +192,30 @@ def oracle_control(
 
 
 Criterion = Callable[[CalipLogits, Grid], Float[np.ndarray, "r c"]]
-"""(logits of unlabelled images, grid) -> a score for each pair; the largest is chosen."""
+"""(logits of unlabelled images, grid) -> one score per pair; the largest is chosen."""
 
 
 def certainty(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
     """Minus the mean entropy of the predictions, in nats (as test-time adaptation minimises it; Tent, ICLR 2021).
 
-    The blend is first scaled to CLIP's own spread over the classes: larger logits are surer of themselves, right or
-    wrong. The three terms spread differently (a mean plus a maximum, say), so no sum of weights would undo that.
+    The blend is first scaled to CLIP's own spread over the classes, because larger logits give smaller entropies, right
+    or wrong. The three terms spread differently, so normalising the sum of the weights would not be enough.
     """
     return -entropies(logits, grid.beta2, grid.beta3)[0]
 
 
 def information(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
-    """Mutual information of image and prediction, in nats: sure on every image, varied over all of them.
+    """Mutual information of image and prediction, in nats: large if predictions are certain and varied.
 
     Entropy of the mean prediction minus mean entropy of the predictions, of the blend scaled as for ``certainty``.
-    Unlike ``certainty`` it does not reward calling everything by one name.
+    Unlike ``certainty``, it does not reward predicting one class for all images.
     """
     each, overall = entropies(logits, grid.beta2, grid.beta3)
     return np.asarray(overall - each)
 
 
 def term_agreement(logits: CalipLogits, grid: Grid) -> Float[np.ndarray, "r c"]:
-    """Share of the three terms that predict what the blend predicts, averaged over the images."""
+    """Fraction of the three terms that predict the same class as the blend, averaged over the images."""
     predicted = predictions(logits, grid.beta2, grid.beta3)  # (n, r c)
     terms = (logits.clip, logits.text_attended, logits.visual_attended)
     agreed = torch.stack([(predicted == term.argmax(dim=1, keepdim=True)).sum(dim=0) for term in terms]).sum(dim=0)
@@ -227,16 +227,16 @@ CRITERIA: dict[str, Criterion] = {
     "information": information,
     "term_agreement": term_agreement,
 }
-"""The label-free criteria that need the images' logits alone."""
+"""Label-free criteria that need only the images' logits."""
 
 
 def label_free(logits: CalipLogits, criterion: str = "term_agreement", grid: Grid | None = None) -> Selection:
-    """The pair that a criterion prefers which sees predictions and no labels.
+    """The pair with the largest value of a criterion that uses predictions and no labels.
 
     Args:
         logits: the three terms of unlabelled images, for instance of the test images.
         criterion: one of ``CRITERIA``.
-        grid: pairs to choose from; the released grid in 20 x 20 steps when left out.
+        grid: pairs to choose from; by default, the released grid in 20 x 20 steps.
 
     Raises:
         ValueError: unknown criterion, or no images.
@@ -250,12 +250,12 @@ def label_free(logits: CalipLogits, criterion: str = "term_agreement", grid: Gri
 def label_free_by_views(first: CalipLogits, second: CalipLogits, grid: Grid | None = None) -> Selection:
     """The pair whose predictions agree most on two views of the same images, such as two crops.
 
-    Agreement is Cohen's kappa, which subtracts what chance would give: calling everything by one name scores 0.
+    Agreement is Cohen's kappa, which corrects for chance: predicting one class for all images scores 0.
 
     Args:
         first: the three terms of one view of each unlabelled image.
-        second: those of another view, in the same order.
-        grid: pairs to choose from; the released grid in 20 x 20 steps when left out.
+        second: the three terms of another view, in the same order.
+        grid: pairs to choose from; by default, the released grid in 20 x 20 steps.
 
     Raises:
         ValueError: the views have different shapes, or there are no images.
@@ -274,7 +274,7 @@ def label_free_by_views(first: CalipLogits, second: CalipLogits, grid: Grid | No
 
 
 def kappa(first: Int64[Tensor, " n"], second: Int64[Tensor, " n"], *, classes: int) -> float:
-    """Cohen's kappa (1960) of two classifications of the same images: 1 where they agree, 0 as by chance."""
+    """Cohen's kappa (1960) of two classifications of the same images: 1 for full agreement, 0 for chance agreement."""
     shares = [torch.bincount(view, minlength=classes).double() / len(view) for view in (first, second)]
     by_chance = float(shares[0] @ shares[1])
     agreement = float((first == second).double().mean())

@@ -1,9 +1,9 @@
 """The exact search for the weight alpha and the sharpness beta of Tip-Adapter's votes.
 
 The published search evaluates a grid of both. For a fixed beta the logits are linear in alpha, so the accuracy at all
-alphas follows from one pass over the margins: only the sharpnesses are tried one by one. Votes are not linear in beta,
-but each key's rises or falls with it: so its values at the ends of a block of sharpnesses bound the leads in between,
-and most images and classes need one look for the whole block.
+alphas follows from one pass over the margins; only the values of beta are tried one by one. Votes are not linear in
+beta, but each key's vote is monotonic in it. So its values at the ends of a block of betas bound the leads in between,
+and most images and classes are decided once for the whole block.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,20 +19,20 @@ from calip_core.blend.line import LineLandscape
 from calip_core.blend.margins import Contest, bounds, checked, tolerance, without_ties
 from calip_core.metrics import accuracy, checked_labels
 
-_BLOCK = 5  # neighbouring sharpnesses that share one contest
+_BLOCK = 5  # neighbouring values of beta that share one contest
 
 
 @dataclass(frozen=True)
 class TipChoice:
-    """Weight and sharpness of the cache, and how well they did where they were chosen.
+    """Weight and sharpness of the cache, and their accuracy on the images they were chosen on.
 
     Attributes:
-        alpha: middle of the widest stretch of best weights at ``beta``.
-        beta: middle of the longest run of sharpnesses that reach the best accuracy.
-        accuracy: of the logits at both on the labelled images, from 0 to 1.
-        images: how many they were.
-        low: start of the stretch that alpha is the middle of.
-        high: end of it.
+        alpha: centre of the widest interval of best weights at ``beta``.
+        beta: centre of the longest run of sharpnesses with the best accuracy.
+        accuracy: accuracy at both on the labelled images, from 0 to 1.
+        images: number of labelled images.
+        low: lower end of the interval around alpha.
+        high: its upper end.
     """
 
     alpha: float
@@ -53,11 +53,11 @@ def tip_search(
     betas: Sequence[float] | Float64[np.ndarray, "b"],
     alpha_max: float,
 ) -> TipChoice:
-    """The best weight and sharpness on labelled images: exactly, all weights from 0 to ``alpha_max`` at each sharpness.
+    """The best weight and sharpness on labelled images; exact over all weights from 0 to ``alpha_max``.
 
     Args:
         clip: zero-shot logits, float32 or float64.
-        affinity: products of the images and the keys: cosines, unless keys have learned to be longer.
+        affinity: products of images and keys: cosines, unless trained keys are not of unit length.
         key_labels: "s" class numbers of the keys.
         labels: "n" class numbers of *these* images. Give a validation split: on test labels the accuracy is an
             oracle's.
@@ -65,8 +65,8 @@ def tip_search(
         alpha_max: the largest weight.
 
     Raises:
-        ValueError: labels that do not fit, no sharpness, one that is not above 0, a weight that is not, or logits or
-            votes that are not finite or in half precision.
+        ValueError: the labels do not fit, there is no sharpness, a sharpness or ``alpha_max`` is not above 0, or logits
+            or votes are not finite or in half precision.
     """
     sharpness = np.unique(np.asarray(betas, dtype=np.float64))
     if not len(sharpness) or not (np.isfinite(sharpness).all() and sharpness[0] > 0):
@@ -84,7 +84,7 @@ def tip_search(
 
 
 def middle_of_longest_run(scores: Float64[np.ndarray, "b"]) -> int:
-    """Where, among the entries that are the largest, the longest run of neighbours has its middle."""
+    """The centre of the longest run of neighbouring entries that equal the maximum."""
     best = np.concatenate([[False], scores == scores.max(), [False]])
     starts, ends = np.flatnonzero(~best[:-1] & best[1:]), np.flatnonzero(best[:-1] & ~best[1:])
     longest = int((ends - starts).argmax())
@@ -92,13 +92,13 @@ def middle_of_longest_run(scores: Float64[np.ndarray, "b"]) -> int:
 
 
 def _by_class(nearness: Float[Tensor, "n s"], key_labels: Int64[Tensor, "s"], classes: int) -> Float[Tensor, "m n k"]:
-    """Cosine minus 1 to the keys of each class; a class with fewer keys than others gets some infinitely far away."""
+    """Cosine minus 1 to the keys of each class; classes with fewer keys are padded with keys at −infinity."""
     counts = torch.bincount(key_labels, minlength=classes)
     order = key_labels.argsort(stable=True)
     place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[key_labels[order]]
     grouped = nearness.new_full((int(counts.max()), classes, len(nearness)), -torch.inf)
     grouped[place, key_labels[order]] = nearness.T[order]
-    # The keys of a class come first: their votes are added image by image and class by class, without a stride.
+    # Keys come first, so that votes are added over contiguous memory.
     return grouped.transpose(1, 2).contiguous()
 
 
@@ -110,7 +110,7 @@ def _votes(nearness: Float[Tensor, "m *rest"], beta: float) -> Float[Tensor, "*r
 def _extremes(
     nearness: Float[Tensor, "m n k"], low: float, high: float
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
-    """Above and below which the votes cannot come from one sharpness to the other: each key's vote rises or falls."""
+    """Upper and lower bounds of the votes between two sharpnesses: each key's vote is monotonic."""
     ends = (nearness * low).exp_(), (nearness * high).exp_()
     return torch.maximum(*ends).sum(dim=0), torch.minimum(*ends).sum(dim=0)
 
@@ -119,8 +119,8 @@ def _lines(
     clip: Float[Tensor, "n k"], nearness: Float[Tensor, "m n k"], target: Int64[Tensor, "n"],
     betas: list[float], alpha_max: float,
 ) -> Iterator[LineLandscape]:  # fmt: skip
-    """The accuracy at all weights, sharpness by sharpness."""
-    falls = not (nearness > 0).any()  # so it is for keys of unit length
+    """The accuracy at all weights, one landscape per sharpness."""
+    falls = not (nearness > 0).any()  # true for keys of unit length
     most = _votes(nearness, betas[0])
     for start in range(0, len(betas), _BLOCK):
         block = betas[start : start + _BLOCK]
@@ -137,14 +137,14 @@ def _lines(
             ends = [np.empty((2, 0)), *(rivals.ends(beta) for rivals in groups)]
             whole = np.concatenate(ends, axis=1)
             yield LineLandscape.of(whole, low=0.0, high=alpha_max, sure=contest.sure, images=len(target))
-        most = least  # where votes fall with the sharpness, this block's last are above all of the next
+        most = least  # if votes fall with the sharpness, this block's last bound those of the next from above
 
 
 def _contest(
     clip: Float[Tensor, "n k"], nearness: Float[Tensor, "m n k"], target: Int64[Tensor, "n"],
     most: Float[Tensor, "n k"], least: Float[Tensor, "n k"], alpha_max: float,
 ) -> Contest:  # fmt: skip
-    """What votes between ``least`` and ``most``, with weights from 0 to ``alpha_max``, leave open."""
+    """The contest left by votes between ``least`` and ``most``, with weights from 0 to ``alpha_max``."""
     own = target.unsqueeze(1)
     middle = clip.gather(1, own) - clip  # (n, k): the lead without votes
     down = (least.gather(1, own) - most).clamp_max_(0)
@@ -156,7 +156,7 @@ def _contest(
 
 @dataclass(frozen=True, eq=False)
 class _Rivals:
-    """Some images, how far their label leads each rival without votes, and how near the keys of both are."""
+    """Some images: their label's lead over each rival without votes, and the nearness of the keys of both."""
 
     offset: Float64[Tensor, "g s"]
     own: Float[Tensor, "m g 1"]
@@ -172,7 +172,7 @@ class _Rivals:
         return cls(without_ties(offset, target[images], classes), nearness[:, rows, own], nearness[:, rows, classes])
 
     def ends(self, beta: float) -> Float64[np.ndarray, "2 g"]:
-        """Between which weights each image is right."""
+        """The interval of weights in which each image is correct."""
         slope = _votes(self.own, beta).double() - _votes(self.theirs, beta).double()  # (g, s)
         found = bounds(self.offset.unsqueeze(2), slope.unsqueeze(2))
         return np.asarray(torch.stack(found).squeeze(2).cpu().numpy())

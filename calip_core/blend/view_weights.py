@@ -1,13 +1,12 @@
-"""How much each view of a cloud counts: logits of single views, fused by weights that are fixed, published or searched.
+"""Weights of the views of a cloud: logits of single views, fused by fixed, published or searched weights.
 
 PointCLIP searches its view weights in nested loops over a grid, on test labels. The fused logits are linear in the
-weights, so the accuracy along any line of weights is piecewise constant and known exactly (``line_landscape``):
-a search needs some hundreds of lines instead of a million points. Most of them run in random directions, for a climb
-along one weight at a time soon stands on a ridge; it is only begun and ended so. Which labels the search may see is the
-caller's business.
+weights, so the accuracy along any line of weights is piecewise constant and known exactly (``line_landscape``).
+A search needs some hundreds of lines instead of a million points. Most lines have random directions, because a climb
+along one weight at a time soon stops on a ridge. The caller decides which labels the search may see.
 
-The climb asks for many directions at once, for images and classes that one contest around its point left open. It may
-round where two classes tie, as it only proposes; ``line_landscape`` and the fused logits themselves decide.
+The climb searches many directions at once, among the images and classes that one contest around its point leaves open.
+It may round at ties, because it only proposes weights; ``line_landscape`` and the fused logits decide.
 """
 
 from dataclasses import dataclass
@@ -24,25 +23,25 @@ from calip_core.metrics import accuracy
 from calip_core.published import published_view_weights
 from calip_core.tokens import CalipLogits
 
-_CANDIDATES = 400  # random weights that are tried once; the best are climbed from
-_NEIGHBOURHOOD = 1.5  # a climb looks as far as this factor on each weight, then moves its neighbourhood
+_CANDIDATES = 400  # random weights that are tried once; climbs start from the best
+_NEIGHBOURHOOD = 1.5  # a climb searches each weight within this factor, then moves its neighbourhood
 _LINES = 24  # lines through one point that are searched at once
-_PATIENCE = 3  # so many sets of lines without gain end a climb
-_SMALLEST = 0.02  # of a climb: a weight of zero would have no neighbourhood; the last step may still make it zero
-_LARGEST = 4.0  # how far the last step looks along one weight, the largest being 1
+_PATIENCE = 3  # number of sets of lines without gain that ends a climb
+_SMALLEST = 0.02  # smallest weight in a climb (zero has no neighbourhood); the last step may still set it to zero
+_LARGEST = 4.0  # upper end of the last step's search along one weight, relative to the largest weight
 
 Weights = Float64[np.ndarray, "v"]
 
 
 @dataclass(frozen=True, eq=False)
 class ViewWeights:
-    """Weights of the views, the largest 1 unless they are published ones, and where they come from.
+    """Weights of the views and their source; the largest is 1, unless they are published.
 
     Attributes:
-        weights: one for each view, none negative.
+        weights: one per view, none negative.
         chosen_by: the criterion or the source, in words.
-        images: on how many labelled clouds they were chosen; 0 where none was looked at here.
-        accuracy: on those, from 0 to 1; None where nothing was measured.
+        images: number of labelled clouds used for the choice.
+        accuracy: accuracy on them, from 0 to 1; None if nothing was measured.
     """
 
     weights: Weights
@@ -55,25 +54,25 @@ def fuse(logits: Float[Tensor, "n v k"], weights: ArrayLike) -> Float[Tensor, "n
     """The weighted sum of the views' logits (PointCLIP, arXiv 2112.02413, equation 4).
 
     Raises:
-        ValueError: not one weight a view, or weights that are negative, not finite, or all zero.
+        ValueError: there is not one weight per view, or weights are negative, not finite, or all zero.
     """
     chosen = _checked_weights(weights, logits.shape[1])
     return torch.einsum("nvk,v->nk", logits, torch.from_numpy(chosen).to(logits))
 
 
 def fuse_terms(logits: CalipLogits, weights: ViewWeights) -> CalipLogits:
-    """CALIP's three terms of clouds: each the weighted mean over the cloud's views, which keeps the logits' scale.
+    """CALIP's three terms per cloud: weighted means over the views, which keep the scale of the logits.
 
     Args:
-        logits: one row an image, the views of a cloud together: "n*v k" each.
-        weights: one a view.
+        logits: one row per image, the views of a cloud together: "n*v k" each.
+        weights: one per view.
 
     Raises:
-        ValueError: the rows are no whole number of clouds.
+        ValueError: the number of rows is not a multiple of the number of views.
     """
     views = len(weights.weights)
     if len(logits) % views:
-        raise ValueError(f"there are logits of {len(logits)} images, expected a multiple of {views}, one a view")
+        raise ValueError(f"there are logits of {len(logits)} images, expected a multiple of {views}, one per view")
     shares = weights.weights / weights.weights.sum()
     terms = (logits.clip, logits.text_attended, logits.visual_attended)
     return CalipLogits(*(fuse(term.unflatten(0, (-1, views)), shares) for term in terms))
@@ -83,7 +82,7 @@ def uniform(views: int) -> ViewWeights:
     """The same weight for every view.
 
     Raises:
-        ValueError: no views.
+        ValueError: ``views`` is below 1.
     """
     if views < 1:
         raise ValueError(f"views is {views}, expected at least one")
@@ -94,7 +93,7 @@ def published(view_set: str, dataset: str, backbone: str) -> ViewWeights:
     """The weights that a paper's code uses. They were chosen on the test labels of that dataset.
 
     Raises:
-        ValueError: none are published for these three; the message lists those that are.
+        ValueError: there are no published weights for these three; the message lists the known ones.
     """
     table = published_view_weights()
     if (view_set, dataset, backbone) not in table:
@@ -108,23 +107,23 @@ def published(view_set: str, dataset: str, backbone: str) -> ViewWeights:
 def search(logits: Float[Tensor, "n v k"], labels: ArrayLike, *, restarts: int = 3, seed: int = 0) -> ViewWeights:
     """Weights of high accuracy on labelled clouds, by exact searches along lines of weights.
 
-    From uniform weights and from the best of many candidates (single views, random weights) it climbs: along each
-    weight, and along still more directions drawn at random, the whole line is known, and the middle of its best stretch
-    is taken. The best weights found are last moved, one weight at a time, to the middle of the widest best stretch
-    (``line_landscape``) for as long as that gains. Two runs with one seed find the same.
+    Climbs start from uniform weights and from the best of many candidates (single views, random weights). Each step
+    searches the whole line along every weight and along random directions, and moves to the centre of the best
+    interval. At the end, one weight after another moves to the centre of its widest best interval (``line_landscape``)
+    until that gains nothing. The same seed gives the same weights.
 
     Args:
-        logits: of every view, float32 or float64.
+        logits: logits of every view, float32 or float64.
         labels: class numbers of *these* clouds. Give a validation split: on test labels the accuracy is an oracle's.
-        restarts: climbs beside that from uniform weights.
-        seed: of the random candidates and directions.
+        restarts: number of climbs in addition to that from uniform weights.
+        seed: seed of the random candidates and directions.
 
     Raises:
-        ValueError: no clouds or views, labels that do not fit, logits that are not finite or in half precision, or
-            fewer than 0 restarts.
+        ValueError: there are no clouds or views, the labels do not fit, logits are not finite or in half precision, or
+            ``restarts`` is negative.
     """
     target = _checked_search(logits, labels, restarts)
-    terms = logits.cpu().transpose(0, 1).contiguous().unbind()  # (n, k) each, one a view
+    terms = logits.cpu().transpose(0, 1).contiguous().unbind()  # (n, k) each, one per view
     rng = np.random.default_rng(seed)
     found = np.ones(len(terms))
     contest = Contest.of(terms, target, [(_SMALLEST / _NEIGHBOURHOOD, _NEIGHBOURHOOD)] * len(terms))
@@ -167,7 +166,7 @@ def _starts(contest: Contest, restarts: int, rng: np.random.Generator) -> list[W
 
 
 def _climb(contest: Contest, start: Weights, rng: np.random.Generator) -> tuple[Weights, int]:
-    """Follow the best of many lines, in one neighbourhood after another, until they gain nothing."""
+    """Follow the best of many lines, in one neighbourhood after another, until nothing is gained."""
     weights, best = start, -1
     while True:
         before = best
@@ -178,7 +177,7 @@ def _climb(contest: Contest, start: Weights, rng: np.random.Generator) -> tuple[
             steps, counts, widths = nearby.search(point, directions)
             i = int(np.lexsort((widths, counts))[-1])
             misses = 0 if counts[i] > best else misses + 1
-            if counts[i] >= best:  # a step on level ground opens other lines
+            if counts[i] >= best:  # a step without gain opens other lines
                 best, point = int(counts[i]), point + steps[i] * directions[i]
         weights = weights * point
         weights = (weights / weights.max()).clip(_SMALLEST)
@@ -187,7 +186,7 @@ def _climb(contest: Contest, start: Weights, rng: np.random.Generator) -> tuple[
 
 
 def _directions(views: int, rng: np.random.Generator) -> Float64[np.ndarray, "l v"]:
-    """Each weight alone, then random directions, some of them in a few weights only."""
+    """Each weight alone, then random directions, some of which change only a few weights."""
     random = rng.normal(size=(_LINES, views))
     random *= rng.random((_LINES, views)) < rng.choice([0.35, 0.6, 1.0], size=(_LINES, 1))
     return np.concatenate([np.eye(views), random[np.any(random, axis=1)]])
@@ -195,11 +194,11 @@ def _directions(views: int, rng: np.random.Generator) -> Float64[np.ndarray, "l 
 
 @dataclass(frozen=True, eq=False)
 class _Neighbourhood:
-    """Weights within a factor of a point, scaled so that the point is all ones, and the contest in them.
+    """Weights within a factor of a point, scaled so that the point is all ones, and the contest among them.
 
     Attributes:
-        leads: the label's lead over each rival, times each view's weight, group by group of images.
-        sure: how many images are right everywhere in the box.
+        leads: the label's lead over each rival, times each view's weight, per group of images.
+        sure: number of images that are correct everywhere in the box.
     """
 
     leads: list[Float64[Tensor, "_ _ v"]]
@@ -214,9 +213,9 @@ class _Neighbourhood:
     def search(
         self, point: Weights, directions: Float64[np.ndarray, "l v"]
     ) -> tuple[Float64[np.ndarray, "l"], Int64[np.ndarray, "l"], Float64[np.ndarray, "l"]]:
-        """Along each direction the middle of the widest best stretch in the box, its count of images and its width.
+        """Along each direction: centre, number of images and width of the widest best interval in the box.
 
-        A tie along a whole line counts as lost, as lines only propose.
+        A tie along a whole line counts as wrong, because lines only propose.
         """
         low, high = self._ends(point, directions)
         first, last = (end.clip(low, high) for end in self._winning(point, directions))
@@ -227,7 +226,7 @@ class _Neighbourhood:
         edges = np.take_along_axis(edges, order, axis=1)
         counts = change[order].cumsum(axis=1)[:, :-1]
         widths = np.diff(edges, axis=1)
-        # A stretch narrower than rounding is none.
+        # An interval narrower than rounding does not count.
         counts[widths <= 1e-9] = -1
         most = counts.max(axis=1, keepdims=True)
         widths = np.where(counts == most, widths, -1.0)
@@ -238,7 +237,7 @@ class _Neighbourhood:
     def _winning(
         self, point: Weights, directions: Float64[np.ndarray, "l v"]
     ) -> tuple[Float64[np.ndarray, "l j"], Float64[np.ndarray, "l j"]]:
-        """Between which steps each image's label leads all its rivals; the first beyond the last: nowhere."""
+        """The steps between which each image's label leads all its rivals; none if the first exceeds the last."""
         at, along = torch.from_numpy(point), torch.from_numpy(directions.T)
         ends = [torch.empty(2, 0, len(directions), dtype=torch.float64)]
         for lead in self.leads:
@@ -261,7 +260,7 @@ class _Neighbourhood:
 
 
 def _settle(logits: Float64[Tensor, "n v k"], target: Int64[np.ndarray, "n"], weights: Weights) -> Weights:
-    """One weight after another to the middle of its widest best stretch, for as long as a round of that gains."""
+    """Move one weight after another to the centre of its widest best interval, until a round gains nothing."""
     best = -1.0
     while True:
         before = best

@@ -52,7 +52,7 @@ class Split(Dataset[tuple[Image.Image, int]]):
         Args:
             read: returns image number 0 .. n-1 in RGB. It must be picklable, so that worker processes can read too.
             labels: class numbers from 0.
-            views: consecutive images per thing.
+            views: consecutive images per item.
             paths: the files of the images, if any.
             identity: a fingerprint of everything besides those files that determines the images.
         """

@@ -114,8 +114,8 @@ def coop_support(
             class without any image, a class with fewer images than shots, or an unknown ``short``.
     """
     _check_draw(shots, seed, short)
-    things = _things(labels, views)
-    by_class = _by_class(things, classnames)
+    items = _items(labels, views)
+    by_class = _by_class(items, classnames)
     return _draw(Random(seed), by_class, shots, "train", classnames, views=views, nested=nested, short=short)
 
 
@@ -144,35 +144,35 @@ def coop_support_and_val(
     _check_draw(shots, seed, short)
     rng, drawn = Random(seed), []
     for name, split, count in (("train", labels, shots), ("val", val_labels, min(shots, MOST_VAL_SHOTS))):
-        things = _by_class(_things(split, views), classnames)
-        drawn.append(_draw(rng, things, count, name, classnames, views=views, nested=nested, short=short))
+        items = _by_class(_items(split, views), classnames)
+        drawn.append(_draw(rng, items, count, name, classnames, views=views, nested=nested, short=short))
     return SupportSet(*drawn)
 
 
 def _check_draw(shots: int, seed: int, short: str) -> None:
     if shots < 1:
-        raise ValueError(f"shots is {shots}, expected at least one image a class")
+        raise ValueError(f"shots is {shots}, expected at least one image per class")
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected 0 or more: Python draws the same for a seed and its negative")
     if short not in ("error", "take", "repeat"):
         raise ValueError(f"short is {short!r}, expected 'error', 'take' or 'repeat'")
 
 
-def _things(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
+def _items(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
     """The label of every item, each with ``views`` consecutive images."""
     given = np.asarray(labels)
     if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(f"labels are {given.dtype} of shape {given.shape}, expected one integer an image")
+        raise ValueError(f"labels are {given.dtype} of shape {given.shape}, expected one integer per image")
     if views < 1 or len(given) % views:
-        raise ValueError(f"{len(given)} images with {views} views each: expected a whole number of things")
-    by_thing = given.astype(np.int64).reshape(-1, views)
-    mixed = np.flatnonzero((by_thing != by_thing[:, :1]).any(axis=1))
+        raise ValueError(f"{len(given)} images with {views} views each: expected a whole number of items")
+    by_item = given.astype(np.int64).reshape(-1, views)
+    mixed = np.flatnonzero((by_item != by_item[:, :1]).any(axis=1))
     if len(mixed):
         raise ValueError(
-            f"the {views} views of thing {mixed[0]} have labels {by_thing[mixed[0]].tolist()}, expected one label: "
+            f"the {views} views of item {mixed[0]} have labels {by_item[mixed[0]].tolist()}, expected one label: "
             "give the number of views that the split has"
         )
-    return by_thing[:, 0]
+    return by_item[:, 0]
 
 
 def _by_class(labels: Int64[np.ndarray, "t"], classnames: Sequence[str] | None) -> dict[int, list[int]]:
@@ -183,8 +183,8 @@ def _by_class(labels: Int64[np.ndarray, "t"], classnames: Sequence[str] | None) 
     if labels.min() < 0 or labels.max() >= expected:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, expected 0 to {expected - 1}")
     by_class: dict[int, list[int]] = {}
-    for thing, label in enumerate(labels.tolist()):
-        by_class.setdefault(label, []).append(thing)
+    for item, label in enumerate(labels.tolist()):
+        by_class.setdefault(label, []).append(item)
     lacking = sorted(set(range(expected)) - set(by_class))
     if lacking:
         raise ValueError(
@@ -207,14 +207,14 @@ def _draw(
 ) -> Indices:
     draw: Callable[[Random, list[int], int], list[int]] = _nested_shots if nested else _coop_shots
     drawn: list[int] = []
-    for label, things in by_class.items():
-        if len(things) < shots and short == "error":
+    for label, items in by_class.items():
+        if len(items) < shots and short == "error":
             raise ValueError(
-                f"{_class(label, classnames)} has {len(things)} image{'s' * (len(things) != 1)}, fewer than {shots} "
+                f"{_class(label, classnames)} has {len(items)} image{'s' * (len(items) != 1)}, fewer than {shots} "
                 f"shots, in the {split} split: ask for fewer shots, or from Python, pass short='take' to take what "
                 "there is, short='repeat' to repeat images as CoOp's code does"
             )
-        drawn += draw(rng, things, min(shots, len(things)) if short == "take" else shots)
+        drawn += draw(rng, items, min(shots, len(items)) if short == "take" else shots)
     firsts = np.array(drawn, dtype=np.int64) * views
     return (firsts[:, None] + np.arange(views)).ravel()
 
@@ -223,13 +223,13 @@ def _class(label: int, classnames: Sequence[str] | None) -> str:
     return f"class {label}" if classnames is None else f"class {label} ({classnames[label]})"
 
 
-def _coop_shots(rng: Random, things: list[int], shots: int) -> list[int]:
-    if len(things) >= shots:
-        return rng.sample(things, shots)
-    return rng.choices(things, k=shots)
+def _coop_shots(rng: Random, items: list[int], shots: int) -> list[int]:
+    if len(items) >= shots:
+        return rng.sample(items, shots)
+    return rng.choices(items, k=shots)
 
 
-def _nested_shots(rng: Random, things: list[int], shots: int) -> list[int]:
+def _nested_shots(rng: Random, items: list[int], shots: int) -> list[int]:
     """The first items of a full shuffle, which uses the same amount of the random stream for any number of shots."""
-    order = rng.sample(things, len(things))
+    order = rng.sample(items, len(items))
     return [order[i % len(order)] for i in range(shots)]

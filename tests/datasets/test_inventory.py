@@ -30,7 +30,7 @@ def test_absent_images_are_counted(copied):
 
 
 @pytest.mark.parametrize("damage", ["images", "split_zhou_DescribableTextures.json"])
-def test_a_half_there_dataset_says_why(damage, copied):
+def test_an_incomplete_dataset_says_why(damage, copied):
     root = copied("dtd")
     (root / "dtd" / damage).rename(root / "away")
     if damage != "images":

@@ -98,7 +98,7 @@ def test_a_short_class_is_refused_taken_or_repeated(nested):
         ([0, 5], {"classnames": list("abcd")}, "labels run from 0 to 5, expected 0 to 3"),
         (np.zeros(0, int), {}, "no images to draw from"),
         ([0, 0, 1], {"views": 2}, "3 images with 2 views each: expected a whole number"),
-        ([0, 0, 0, 1], {"views": 2}, "2 views of thing 1 have labels .0, 1., expected one label"),
+        ([0, 0, 0, 1], {"views": 2}, "2 views of item 1 have labels .0, 1., expected one label"),
         ([0, 1], {"short": "skip"}, "short is 'skip', expected 'error', 'take' or 'repeat'"),
     ],
 )

@@ -232,7 +232,7 @@ def test_the_default_root_comes_from_the_environment(standins, tmp_path, monkeyp
         load_task("dtd")
 
 
-def test_a_folder_without_its_images_is_half_there(copied):
+def test_a_folder_without_its_images_is_incomplete(copied):
     root = copied("dtd")
     shutil.rmtree(root / "dtd/images")
     with pytest.raises(IncompleteDatasetError, match=r"DTD is incomplete: .*dtd has no folder images"):
@@ -445,7 +445,7 @@ def test_annotations_without_labels_are_recognised(copied):
         load_task("stanford_cars", root)
 
 
-def test_imagenet_with_a_class_in_train_alone_is_half_there(copied):
+def test_imagenet_with_a_class_in_train_alone_is_incomplete(copied):
     root = copied("imagenet")
     shutil.rmtree(root / "imagenet/images/val/n01443537")
     with pytest.raises(IncompleteDatasetError, match=r"\['n01443537'\] are in only one of train and val"):
