@@ -1,8 +1,8 @@
 """Install the library's missing dependencies without replacing any installed package.
 
 Colab provides versions of torch, torchvision and numpy that match its GPU; replacing one of them breaks the others. The
-set-up cell of every chapter calls ``main`` in the notebook's own process, so that the cell shows what it prints. It needs
-only the standard library and pip.
+set-up cell of every chapter calls ``main`` in the notebook's own process, so that the cell shows what it prints. This
+needs only the standard library and pip.
 """
 
 import re
