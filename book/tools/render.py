@@ -40,7 +40,7 @@ def gather(build: Path = BUILD) -> Path:
         RenderError: a chapter has not been executed, a package is missing, or a record of speeds is not one.
     """
     pages = {name: (BOOK / name).read_bytes() for name in _PAGES}
-    records, figures = [], {}
+    records, figures = [], dict[str, bytes]()
     for name in [source.stem for source in chapter_sources()]:
         page, shown = chapter_page(_executed(build / "executed" / f"{name}.ipynb").decode())
         pages[f"notebooks/{name}.ipynb"] = page.encode()
