@@ -1,12 +1,14 @@
 """Sphinx settings of the book. `python -m book.tools.render` gathers the pages and calls Sphinx with them."""
 
 import inspect
+import re
 import tomllib
+from html import escape
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from docutils.nodes import Node
+from docutils import nodes
 from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyAttribute
@@ -64,6 +66,7 @@ python_maximum_signature_line_length = 60  # longer ones have one parameter per 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]  # and what packages bring, MathJax and plotly.js, which book/tools/render.py adds
 html_css_files = ["calip.css"]
+html_js_files = ["calip.js"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = True
 html_sourcelink_suffix = ""
@@ -92,6 +95,30 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+
+
+_SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+_LINES = {"<dl>": '<span class="calip-lines">', "</dl>": "</span>", "<dd>": "<span>", "</dd>": "</span>"}
+
+
+def _plain_lines(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Sphinx puts parameters on lines of their own as a list of definitions without terms, which is not valid HTML."""
+    context["body"] = _SIGNATURE.sub(lambda match: _replaced(match[0], _LINES), context.get("body", ""))
+
+
+def _replaced(text: str, replacements: dict[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _unfolding(app: Sphinx, doctree: nodes.document) -> None:
+    """Admonitions with the class "dropdown" become HTML's own, which need no script."""
+    for box in [box for box in doctree.findall(nodes.admonition) if "dropdown" in box["classes"]]:
+        title, *content = box.children
+        opening = f'<details class="calip-dropdown"><summary>{escape(title.astext())}</summary>'
+        ends = [nodes.raw("", html, format="html") for html in (opening, "</details>")]
+        box.parent.replace(box, [ends[0], *content, ends[1]])
 
 
 def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
@@ -141,7 +168,7 @@ def _shortened(text: str) -> str:
 class _PlainAttribute(PyAttribute):
     """An attribute whose type is shown as in signatures."""
 
-    def run(self) -> list[Node]:
+    def run(self) -> list[nodes.Node]:
         self.options |= {"type": _shortened(self.options["type"])} if "type" in self.options else {}
         return super().run()
 
@@ -155,6 +182,8 @@ def setup(app: Sphinx) -> None:
     """Every page may hold mathematics that Sphinx does not see (captions of computed figures): MathJax on all."""
     app.set_html_assets_policy("always")
     app.connect("html-page-context", _add_scripts)
+    app.connect("html-page-context", _plain_lines)
+    app.connect("doctree-read", _unfolding)
     app.connect("autodoc-process-docstring", _mend, priority=400)  # before napoleon's 500
     app.add_directive_to_domain("py", "attribute", _PlainAttribute, override=True)
     app.connect("autodoc-process-signature", _plain_types)

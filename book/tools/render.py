@@ -4,6 +4,7 @@ Usage: python -m book.tools.render
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from book.tools.api import api_pages
 from book.tools.chapters import chapter_sources
+from book.tools.page import FIGURES, chapter_page
 from book.tools.speed import speed_page
 from book.tools.status import status_page
 from calip_core.paths import atomic_path
@@ -21,6 +23,7 @@ from calip_core.paths import atomic_path
 BOOK = Path(__file__).resolve().parents[1]
 BUILD = BOOK / "_build"
 HTML = BUILD / "html"
+_UNUSED = ("**/*.map", "locales")  # of the theme's files: for its developers, and for other languages
 _PAGES = ("index.md", "notation.md", "bibliography.md", "references.bib", "_static/idea.svg")
 
 
@@ -37,9 +40,11 @@ def gather(build: Path = BUILD) -> Path:
         RenderError: a chapter has not been executed, a package is missing, or a record of speeds is not one.
     """
     pages = {name: (BOOK / name).read_bytes() for name in _PAGES}
-    records = []
+    records, figures = [], dict[str, bytes]()
     for name in [source.stem for source in chapter_sources()]:
-        pages[f"notebooks/{name}.ipynb"] = _executed(build / "executed" / f"{name}.ipynb")
+        page, shown = chapter_page(_executed(build / "executed" / f"{name}.ipynb").decode())
+        pages[f"notebooks/{name}.ipynb"] = page.encode()
+        figures |= shown
         records.append(json.loads(_executed(build / "executed" / f"{name}.json")))
     pages["status.md"] = status_page(records).encode()
     try:
@@ -49,7 +54,7 @@ def gather(build: Path = BUILD) -> Path:
     pages |= api_pages()
     source = build / "source"
     _mirror(source, pages)
-    _mirror(build / "static", _scripts())
+    _mirror(build / "static", _scripts() | figures)
     return source
 
 
@@ -84,10 +89,22 @@ def _mirror(folder: Path, files: dict[str, bytes]) -> None:
 def render(build: Path = BUILD) -> int:
     """Call Sphinx on the gathered pages; a warning is an error. Returns its exit status."""
     source = gather(build)
+    shutil.rmtree(build / "html" / "_static" / FIGURES, ignore_errors=True)  # Sphinx would keep those of earlier runs
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto"]
     command += ["-D", f"html_static_path={BOOK / '_static'},{build / 'static'}"]
     command += ["-c", str(BOOK), "-d", str(build / "doctrees"), str(source), str(build / "html")]
-    return subprocess.run(command, check=False).returncode
+    status = subprocess.run(command, check=False).returncode
+    if status == 0:
+        _lighten(build / "html")
+    return status
+
+
+def _lighten(html: Path) -> None:
+    """Remove what no page uses, and offer chapters for download as their Colab editions, without outputs."""
+    for path in [path for pattern in _UNUSED for path in (html / "_static").glob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for source in chapter_sources():
+        shutil.copy(source.with_suffix(".ipynb"), html / "_sources" / "notebooks")
 
 
 def main() -> int:

@@ -17,10 +17,13 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from PIL import Image
 
+from calip_core.exhibits.style import PHONE_WIDTH
+
 _DPI = 160  # two pixels per CSS pixel (at 80 CSS pixels per inch): sharp on any screen
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
 _BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) ")
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
+_EMPTY_CORNER = "<th >&nbsp;</th>"
 _PHONE = "(max-width: 600px)"
 
 Bundle = dict[str, Any]
@@ -78,6 +81,8 @@ class Plot:
 def restacked(draw: Callable[[int], Figure], *, columns: int, alt: str, caption: str = "", narrow: int = 1) -> Plot:
     """A ``Plot`` drawn twice: with ``columns`` panels per row, and for phones with ``narrow``.
 
+    The second one is made narrow enough for its text to stay legible on a phone.
+
     Args:
         draw: draws the figure, given the number of panels per row.
         columns: panels per row on a page.
@@ -85,7 +90,10 @@ def restacked(draw: Callable[[int], Figure], *, columns: int, alt: str, caption:
         caption: see ``Plot``.
         narrow: panels per row on a phone.
     """
-    return Plot(draw(columns), alt=alt, caption=caption, narrow=draw(narrow))
+    phone = draw(narrow)
+    width, height = phone.get_size_inches()
+    phone.set_size_inches(min(width, PHONE_WIDTH), height)
+    return Plot(draw(columns), alt=alt, caption=caption, narrow=phone)
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,18 @@ class Table:
         label = escape(self.caption or "table")
         html = (
             f'<div class="calip-table" role="region" tabindex="0" aria-label="{label}" style="overflow-x:auto">'
-            f"{self.styler.to_html(exclude_styles=True)}</div>"
+            f"{self._html()}</div>"
         )
         return {"text/html": html, "text/plain": f"{self.caption}\n{self._plain()}".strip()}
+
+    def _html(self) -> str:
+        """The styler's HTML with what screen readers need: header cells that say what they head."""
+        html: str = self.styler.hide(axis=0, names=True).to_html(exclude_styles=True)
+        head, end, body = html.partition("</thead>")
+        name = self.frame.index.name
+        corner = "<td></td>" if name is None else f"<th >{_text(name)}</th>"
+        head = head.replace(_EMPTY_CORNER, corner).replace("<th ", '<th scope="col" ')
+        return head + end + body.replace("<th ", '<th scope="row" ')
 
     def _plain(self) -> str:
         shown = {column: [self._cell(column)(value) for value in self.frame[column]] for column in self.frame.columns}

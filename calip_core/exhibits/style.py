@@ -24,6 +24,9 @@ DIVERGING = "PuOr"
 WIDTH = 7.4
 """Width of the book's text column in inches; wider figures are shrunk."""
 
+PHONE_WIDTH = 4.2
+"""Width of a figure for phones in inches."""
+
 
 def style() -> None:
     """Set the book's style for all subsequent figures. Call it once, at the top of a chapter."""

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page
 
 _PHONE = {"width": 390, "height": 844}
@@ -84,6 +85,20 @@ def faults_in_browser(context: BrowserContext, url: str) -> list[str]:
     return found
 
 
+def barriers(context: BrowserContext, url: str, scheme: str) -> list[str]:
+    """What axe-core finds serious or critical on a page, in the "light" or the "dark" mode."""
+    page = context.new_page()
+    try:
+        page.emulate_media(color_scheme=scheme)
+        page.goto(url, wait_until="load")
+        page.evaluate("() => window.MathJax?.startup?.promise")
+        found = Axe().run(page).response["violations"]
+    finally:
+        page.close()
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    return [f"{scheme}: {fault['id']}: {node['html'][:120]}" for fault in serious for node in fault["nodes"]]
+
+
 def _local(url: str) -> bool:
     return url.startswith(("file:", "data:", "blob:", "about:"))
 
@@ -102,6 +117,11 @@ _LOOK = r"""() => {
   if (raw) found.push(`not rendered: ${shown.textContent.slice(Math.max(0, raw.index - 30), raw.index + 50)}`);
   for (const e of document.querySelectorAll(".math"))
     if (!e.querySelector("mjx-container")) found.push(`not rendered: ${e.textContent.slice(0, 60)}`);
+  for (const e of document.querySelectorAll(".math > .eqno")) {
+    const formula = e.parentElement.querySelector("mjx-container");
+    if (formula && formula.getBoundingClientRect().right > e.getBoundingClientRect().left + 1)
+      found.push(`an equation runs behind its number: ${e.textContent}`);
+  }
   for (const e of document.querySelectorAll("mjx-merror, [data-mjx-error], [data-mml-node=merror]"))
     found.push(`wrong mathematics: ${e.getAttribute("data-mjx-error") ?? e.textContent}`);
   for (const e of document.images)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page
 
-from tests.book.faults import faults_in_browser, pages
+from tests.book.faults import barriers, faults_in_browser, pages
 
 _REDRAWN = 500  # milliseconds that plotly has for it
 
@@ -66,6 +66,33 @@ def _shown(figure: Locator) -> list[int]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_keeps_a_reader_out(built_book: Path, offline: BrowserContext, scheme: str) -> None:
+    assert [fault for page in pages(built_book) for fault in barriers(offline, page.as_uri(), scheme)] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "scheme", "rule"),
+    [
+        ('<img src="data:,">', "light", "image-alt"),
+        ("<button></button>", "light", "button-name"),
+        ('<p style="color:#999">pale</p>', "light", "color-contrast"),
+        (
+            "<style>@media (prefers-color-scheme: dark) { p { color: #ccc } }</style><p>pale</p>",
+            "dark",
+            "color-contrast",
+        ),
+    ],
+)
+def test_a_planted_barrier_is_found(tmp_path: Path, offline: BrowserContext, body: str, scheme: str, rule: str) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(
+        f'<!doctype html><html lang="en"><title>x</title><body style="background:#fff">{body}</body></html>'
+    )
+    (fault,) = barriers(offline, page.as_uri(), scheme)
+    assert fault.startswith(f"{scheme}: {rule}: ")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(built_book: Path, offline: BrowserContext, scheme: str) -> None:
     page = offline.new_page()
     page.emulate_media(color_scheme=scheme)
@@ -94,6 +121,11 @@ def _figure(content: str, kind: str = "heatmap") -> str:
         ("<p>see {eq}`eq-gone`</p>", "not rendered"),
         ('<g data-mjx-error="Undefined control sequence">x</g>', "wrong mathematics"),
         ('<div style="width:600px">wide</div>', "wider than a phone"),
+        (
+            '<div class="math"><span class="eqno" style="float:right">(1)</span><mjx-container style="display:block">'
+            "x</mjx-container></div>",
+            "an equation runs behind its number: (1)",
+        ),
         ('<img alt="a dog" src="gone.png">', "did not load"),
         ('<figure class="calip-interactive"></figure>', "not drawn"),
         (_figure("<p>WebGL is not supported by your browser</p>"), "WebGL is not supported"),

@@ -1,11 +1,14 @@
 """The built book as files: links lead somewhere, images are described, nothing comes from elsewhere."""
 
 import json
+import re
+from html import escape
 from pathlib import Path
 
 import pytest
 
-from book.tools.chapters import chapter_sources
+from book.tools.chapters import chapter_sources, read_chapter
+from book.tools.colab import equations
 from tests.book.faults import broken_links, pages, parse, useless_alts
 
 
@@ -30,6 +33,39 @@ def test_every_chapter_can_be_run_on_colab_and_downloaded(built_book: Path) -> N
         download = built_book / "_sources" / "notebooks" / f"{source.stem}.ipynb"
         assert any(r.endswith(f"_sources/notebooks/{source.stem}.ipynb") for r in references)
         assert json.loads(download.read_text(encoding="utf-8"))["nbformat"] == 4
+
+
+def test_equations_have_the_numbers_that_the_colab_editions_say(built_book: Path) -> None:
+    places = equations(chapter_sources())
+    shown = {}
+    for source in chapter_sources():
+        text = (built_book / "notebooks" / f"{source.stem}.html").read_text(encoding="utf-8")
+        shown |= {
+            label: int(n) for label, n in re.findall(r'id="equation-([\w-]+)">\s*<span class="eqno">\((\d+)\)', text)
+        }
+    assert shown == {label: place.number for label, place in places.items()}
+
+
+def test_no_page_says_what_only_a_readers_own_run_should_say(built_book: Path) -> None:
+    for page in pages(built_book):
+        text = page.read_text(encoding="utf-8")
+        assert "not done yet\n" not in text and "Caches: " not in text and "Show code cell" not in text, page.name
+
+
+def test_the_book_is_small_enough_to_carry(built_book: Path) -> None:
+    """Besides the weights that live pages load."""
+    files = [path for path in built_book.rglob("*") if path.is_file() and "live" not in path.parts]
+    assert sum(path.stat().st_size for path in files) <= 25e6
+    assert not [path.name for path in files if path.suffix == ".map"]
+
+
+def test_every_chapter_has_its_number_in_the_side_bar(built_book: Path) -> None:
+    text = (built_book / "index.html").read_text(encoding="utf-8")
+    for source in chapter_sources():
+        title = read_chapter(source).cells[0].source.partition("\n")[0].removeprefix("# ")
+        assert re.search(rf'href="notebooks/{source.stem}.html">\s*{re.escape(escape(title, quote=False))}', text), (
+            title
+        )
 
 
 def test_status_page_holds_times_and_versions(built_book: Path) -> None:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_notebook
 
 from book.tools import render
 from book.tools.chapters import chapter_sources
@@ -25,7 +27,7 @@ def executed(tmp_path: Path) -> Path:
     folder = tmp_path / "executed"
     folder.mkdir()
     for source in chapter_sources():
-        (folder / f"{source.stem}.ipynb").write_text("{}")
+        (folder / f"{source.stem}.ipynb").write_text(nbformat.writes(new_notebook()))
         (folder / f"{source.stem}.json").write_text(json.dumps(RECORD | {"chapter": source.stem}))
     return tmp_path
 
@@ -34,7 +36,7 @@ def test_unchanged_pages_stay_untouched_and_strangers_leave(executed: Path) -> N
     source = render.gather(executed)
     (source / "old.md").write_text("# A page that the book no longer has")
     before = {path: path.stat().st_mtime_ns for path in source.rglob("*.*") if path.name != "old.md"}
-    (executed / "executed" / "00_start.ipynb").write_text('{"cells": []}')
+    (executed / "executed" / "00_start.ipynb").write_text(nbformat.writes(new_notebook(metadata={"a": 1})))
     render.gather(executed)
     after = {path: path.stat().st_mtime_ns for path in source.rglob("*.*")}
     assert [path.name for path in before if before[path] != after[path]] == ["00_start.ipynb"]
@@ -60,3 +62,14 @@ def test_status_page_says_what_ran_where_and_what_did_not() -> None:
         assert words in page
     assert page.count("a slow one") == page.count("2.9.9") == 1
     assert "has not been run" in page
+
+
+def test_what_no_page_uses_goes_and_chapters_are_offered_as_colab_editions(tmp_path: Path) -> None:
+    static, offered = tmp_path / "_static", tmp_path / "_sources" / "notebooks"
+    for path in (static / "scripts/x.js.map", static / "scripts/x.js", static / "locales/de/x.po", offered / "x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    render._lighten(tmp_path)
+    assert [path.name for path in static.rglob("*") if path.is_file()] == ["x.js"]
+    for source in chapter_sources():
+        assert (offered / f"{source.stem}.ipynb").read_bytes() == source.with_suffix(".ipynb").read_bytes()

@@ -65,6 +65,7 @@ def test_a_damaged_record_stops_the_book_and_is_named(
     (tmp_path / "a.json").write_text("{}")
     monkeypatch.setattr(render, "speed_page", lambda: speed_page(tmp_path))
     monkeypatch.setattr(render, "_executed", lambda path: b"{}")
+    monkeypatch.setattr(render, "chapter_page", lambda executed: ("", {}))
     monkeypatch.setattr(render, "status_page", lambda records: "")
     assert render.main() == 1
     assert "a.json is not a record of speeds" in capsys.readouterr().err
