@@ -222,12 +222,12 @@ def test_make_help_lists_every_command():
     }
 
 
-def test_only_what_is_missing_is_installed_and_what_colab_has_stays(monkeypatch, tmp_path):
+def test_only_what_is_missing_is_installed_and_what_colab_has_stays(monkeypatch, capsys):
     has = {"torch": "2.9.0+cu126", "numpy": "2.0.2", "clip": "1.0", "matplotlib": "3.10"}
     monkeypatch.setattr(install_missing, "installed", has.get)
     calls = []
 
-    def run(command, check):
+    def run(command, **options):
         calls.append((command, Path(command[command.index("-c") + 1]).read_text()))
         return subprocess.CompletedProcess(command, 0)
 
@@ -239,6 +239,9 @@ def test_only_what_is_missing_is_installed_and_what_colab_has_stays(monkeypatch,
         needed = {Requirement(line).name for line in tomllib.load(file)["project"]["dependencies"]}
     assert wanted == needed - {"torch", "numpy", "clip-anytorch", "matplotlib"}
     assert constraints.split() == ["torch==2.9.0+cu126", "numpy==2.0.2"]
+    said = capsys.readouterr().out
+    kept = "Kept as they are: torch==2.9.0+cu126, numpy==2.0.2."
+    assert all(words in said for words in ("plotly>=6", kept, "Installed."))
     assert command[0] == sys.executable and os.path.isabs(command[0])
 
 
@@ -246,3 +249,11 @@ def test_where_nothing_is_missing_nothing_is_run(monkeypatch):
     monkeypatch.setattr(install_missing, "installed", lambda name: "1.0")
     monkeypatch.setattr(install_missing.subprocess, "run", lambda *a, **k: pytest.fail("ran pip"))
     assert install_missing.main() == 0
+
+
+def test_where_pip_fails_its_own_words_are_shown(monkeypatch, capsys):
+    monkeypatch.setattr(install_missing, "installed", lambda name: None)
+    failed = subprocess.CompletedProcess([], 1, stdout="no such version")
+    monkeypatch.setattr(install_missing.subprocess, "run", lambda *a, **k: failed)
+    assert install_missing.main() == 1
+    assert "no such version" in capsys.readouterr().out

@@ -1,9 +1,12 @@
-"""The chapters' sources, and the structure that every chapter has."""
+"""The chapters' sources: where they are, and how they are read."""
 
 import ast
+import hashlib
+import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,13 @@ import jupytext
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-MAX_PARAMETERS = 6
-_OPENING = ("In this chapter", "**You will learn**", "**Time**", "**You need**")
+MAX_PARAMETERS = 7
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""A notebook's metadata that say which language its code is in."""
+_KEPT_METADATA = ("tags", "cellView", "jupyter")
 
 
 class ChapterError(ValueError):
@@ -52,6 +60,35 @@ def chapter_sources(folder: Path = NOTEBOOKS) -> list[Path]:
     return sorted(folder.glob("[0-9A-Z]*_*.py"))
 
 
+def chapter_number(stem: str) -> str:
+    """What a chapter is called in the book: "5" for ``05_blending``, "A" for ``A_train_miniature``."""
+    prefix = stem.partition("_")[0]
+    return str(int(prefix)) if prefix.isdigit() else prefix
+
+
+def read_chapter(source: Path, text: str | None = None) -> Any:
+    """A chapter's cells, from its py:percent source, or from ``text`` in its place."""
+    return jupytext.reads(source.read_text(encoding="utf-8") if text is None else text, fmt="py:percent")
+
+
+def to_ipynb(cells: Iterable[Any], metadata: dict[str, Any]) -> str:
+    """A notebook without outputs as JSON text; the same cells give the same bytes.
+
+    A cell's id is derived from its content, so other cells keep theirs when one is inserted.
+    """
+    seen: Counter[str] = Counter()
+    written = []
+    for cell in cells:
+        content = f"{cell.cell_type}\n{cell.source}"
+        seen[content] += 1
+        identity = hashlib.sha256(f"{content}\n{seen[content]}".encode()).hexdigest()[:12]
+        kept = {name: cell.metadata[name] for name in _KEPT_METADATA if name in cell.metadata}
+        new = {"cell_type": cell.cell_type, "id": identity, "metadata": kept, "source": cell.source.splitlines(True)}
+        written.append(new | ({"execution_count": None, "outputs": []} if cell.cell_type == "code" else {}))
+    document = {"cells": written, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 def tags(cell: Any) -> list[str]:
     """A notebook cell's tags."""
     return list(cell.metadata.get("tags", []))
@@ -86,52 +123,3 @@ def parameters(notebook: Any) -> dict[str, Any]:
     if len(found) > MAX_PARAMETERS:
         raise ChapterError(f"has {len(found)} parameters, expected at most {MAX_PARAMETERS}")
     return found
-
-
-def check_form(notebook: Any) -> None:
-    """Check for a title cell, set-up, parameters and their check, then content, exercises and further reading.
-
-    Raises:
-        ChapterError: the chapter has another structure.
-    """
-    first = notebook.cells[:4]
-    if len(first) < 4 or first[0].cell_type != "markdown" or not first[0].source.startswith("# "):
-        raise ChapterError("does not open with a title, the set-up, the parameters and their check")
-    if only_cell(notebook, "setup") is not first[1] or only_cell(notebook, "parameters") is not first[2]:
-        raise ChapterError("expected the set-up as its second cell and the parameters as its third")
-    unchecked = [name for name in parameters(notebook) if f"{name}=" not in first[3].source]
-    if "check_parameters(" not in first[3].source or unchecked:
-        raise ChapterError(f"its fourth cell does not check {', '.join(unchecked) or 'the parameters'}")
-    kinds = ("exercise", "exercise-check", "solution")
-    counts = {kind: sum(kind in tags(cell) for cell in notebook.cells) for kind in kinds}
-    if len(set(counts.values())) != 1 or not counts["exercise"]:
-        raise ChapterError(f"expected at least one exercise, and a check and a solution for every one, got {counts}")
-    _check_frame(notebook)
-
-
-def _check_frame(notebook: Any) -> None:
-    """Check the opening statements and the section on further reading.
-
-    Raises:
-        ChapterError: one of them is missing.
-    """
-    opening = notebook.cells[0].source
-    lacking = [words for words in _OPENING if words not in opening]
-    if lacking:
-        raise ChapterError(f"its first cell does not say {', '.join(lacking)}")
-    if not any(c.cell_type == "markdown" and "## Further reading" in c.source.splitlines() for c in notebook.cells):
-        raise ChapterError("has no section '## Further reading'")
-
-
-def read_chapter(source: Path, text: str | None = None) -> Any:
-    """Parse and check a chapter from its py:percent source, or from ``text`` in its place.
-
-    Raises:
-        ChapterError: the chapter has another structure; the message names it.
-    """
-    notebook = jupytext.reads(source.read_text(encoding="utf-8") if text is None else text, fmt="py:percent")
-    try:
-        check_form(notebook)
-    except ChapterError as error:
-        raise ChapterError(f"{source.name} {error}") from None
-    return notebook

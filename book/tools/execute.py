@@ -4,7 +4,8 @@ Usage: python -m book.tools.execute [CHAPTER ...]
 
 A chapter is run again when its cells (parameters among them), a module that it imports, the lock file, the data, the
 weights or the Python changed. The usual notebook caches look at the cells alone and would show a changed library's old
-results. Two chapters run at a time. None sees what another records, so their order does not matter.
+results. What runs is the source, with its MyST Markdown; the .ipynb files are editions for Colab. Two chapters run at a
+time. None sees what another records, so their order does not matter.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import yaml
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from book.tools.chapters import NOTEBOOKS, ROOT, chapter_sources, replacing, tags
+from book.tools.chapters import KERNEL, NOTEBOOKS, ROOT, chapter_sources, read_chapter, replacing, tags, to_ipynb
 from book.tools.dependencies import Library
 from book.tools.machine import describe_machine, versions
 
@@ -86,7 +87,7 @@ def fingerprint(source: Path, common: str, library: Library) -> str:
     Raises:
         ChapterFailed: a code cell is not Python.
     """
-    cells = nbformat.read(source, as_version=4).cells
+    cells = read_chapter(source).cells
     try:
         modules = library.modules_of("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
     except SyntaxError as error:
@@ -115,8 +116,9 @@ def execute(source: Path, wanted: str, machine: dict[str, str], executed: Path =
     name = source.stem
     start = time.perf_counter()
     with replacing(executed / f"{name}.ipynb") as output:
+        notebook = read_chapter(source)
+        output.write_text(to_ipynb(notebook.cells, KERNEL), encoding="utf-8")
         _run(source, output)
-        notebook = nbformat.read(source, as_version=4)
         cells = check_all_cells_ran(name, notebook, nbformat.read(output, as_version=4))
         result = hashlib.sha256(output.read_bytes()).hexdigest()
     record = {
@@ -134,9 +136,10 @@ def execute(source: Path, wanted: str, machine: dict[str, str], executed: Path =
 
 
 def _run(source: Path, output: Path) -> None:
+    """Run the cells that are in ``output``, in place."""
     try:
         papermill.execute_notebook(
-            source,
+            output,
             output,
             cwd=source.parent,
             kernel_name="python3",
@@ -239,7 +242,7 @@ def _run_in_process(
 def execute_all(names: Iterable[str] = (), folder: Path = NOTEBOOKS, executed: Path = EXECUTED) -> int:
     """Run what needs it, with progress on the terminal; the process's exit status."""
     start = time.perf_counter()
-    sources = [source.with_suffix(".ipynb") for source in chapter_sources(folder)]
+    sources = chapter_sources(folder)
     chosen = [source for source in sources if not names or source.stem in names]
     if not chosen:
         print(f"no such chapter; there are: {', '.join(source.stem for source in sources)}", file=sys.stderr)

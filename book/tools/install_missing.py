@@ -1,7 +1,8 @@
 """Install the library's missing dependencies without replacing any installed package.
 
 Colab provides versions of torch, torchvision and numpy that match its GPU; replacing one of them breaks the others. The
-set-up cell of every chapter runs this script, which needs only the standard library and pip.
+set-up cell of every chapter calls ``main`` in the notebook's own process, so that the cell shows what it prints. This
+needs only the standard library and pip.
 """
 
 import re
@@ -41,16 +42,19 @@ def kept() -> list[str]:
 
 
 def main() -> int:
+    """Say what is installed and what is kept, install it, and return pip's status; pip's own words only if it fails."""
     with _PROJECT.open("rb") as file:
         lacking = missing(tomllib.load(file)["project"]["dependencies"])
     if not lacking:
         return 0
-    print(f"Installing {', '.join(lacking)}", flush=True)
+    print(f"Installing {', '.join(lacking)}. Kept as they are: {', '.join(kept()) or 'none'}.", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(kept()) + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(constraints), *lacking]
-        return subprocess.run(command, check=False).returncode
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print("Installed." if done.returncode == 0 else done.stdout, flush=True)
+    return done.returncode
 
 
 if __name__ == "__main__":

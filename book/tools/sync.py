@@ -1,25 +1,27 @@
-"""Generate everything derived from the chapters' sources: their set-up cells and their .ipynb files.
+"""Generate everything derived from the chapters' sources: their set-up cells and their Colab editions (.ipynb).
 
 Usage: python -m book.tools.sync [--check]
 """
 
 import argparse
-import hashlib
-import json
 import re
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from book.tools.chapters import NOTEBOOKS, ChapterError, chapter_sources, read_chapter, replacing, repository_url
+from book.tools.chapters import (
+    NOTEBOOKS,
+    ChapterError,
+    chapter_sources,
+    read_chapter,
+    replacing,
+    repository_url,
+    to_ipynb,
+)
+from book.tools.colab import METADATA, ColabEdition
+from book.tools.form import check_form
 
 _TEMPLATE = Path(__file__).with_name("setup_cell.py.txt")
 _SETUP = re.compile(r'(^# %% tags=\["setup"[^\n]*\n).*?(?=^# %%)', re.DOTALL | re.MULTILINE)
-_METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 
 
 def setup_source() -> str:
@@ -32,36 +34,25 @@ def with_setup(text: str) -> str:
     return _SETUP.sub(lambda cell: f"{cell[1]}{setup_source()}\n\n", text)
 
 
-def to_ipynb(notebook: Any) -> str:
-    """A notebook without outputs as JSON text; the same cells give the same bytes.
-
-    A cell's id is derived from its content, so other cells keep theirs when one is inserted.
-    """
-    seen: Counter[str] = Counter()
-    cells = []
-    for cell in notebook.cells:
-        content = f"{cell.cell_type}\n{cell.source}"
-        seen[content] += 1
-        identity = hashlib.sha256(f"{content}\n{seen[content]}".encode()).hexdigest()[:12]
-        metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
-        lines = cell.source.splitlines(keepends=True)
-        new = {"cell_type": cell.cell_type, "id": identity, "metadata": metadata, "source": lines}
-        cells.append(new | ({"execution_count": None, "outputs": []} if cell.cell_type == "code" else {}))
-    document = {"cells": cells, "metadata": _METADATA, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
 def derived(folder: Path = NOTEBOOKS) -> dict[Path, str]:
     """The expected content of each derived file.
 
     Raises:
-        ChapterError: a chapter does not have the required structure.
+        ChapterError: chapters do not have the required structure; the message names all of them.
     """
-    files = {}
+    edition = ColabEdition(folder)
+    files, faults = {}, []
     for source in chapter_sources(folder):
         text = with_setup(source.read_text(encoding="utf-8"))
+        notebook = read_chapter(source, text)
+        try:
+            check_form(notebook, source.stem)
+            files[source.with_suffix(".ipynb")] = to_ipynb(edition.cells(notebook, source.stem), METADATA)
+        except ChapterError as error:
+            faults.append(f"{source.name} {error}")
         files[source] = text
-        files[source.with_suffix(".ipynb")] = to_ipynb(read_chapter(source, text))
+    if faults:
+        raise ChapterError("\n".join(faults))
     return files
 
 

@@ -16,6 +16,7 @@ from calip_core.teaching.parameters import (
     TaskName,
     check_parameters,
 )
+from calip_core.teaching.runtime import show_runtime
 
 __all__ = [
     "AtLeast",
@@ -35,5 +36,6 @@ __all__ = [
     "percent",
     "prose",
     "show",
+    "show_runtime",
     "table",
 ]

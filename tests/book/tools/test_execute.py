@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook
 
 from book.tools import execute as tool
 from book.tools.dependencies import Library
@@ -21,10 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def chapter(folder, *cells, name="00_x"):
-    path = folder / f"{name}.ipynb"
-    notebook = new_notebook(cells=[new_markdown_cell("# A title"), *map(new_code_cell, cells)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    nbformat.write(notebook, path)
+    path = folder / f"{name}.py"
+    path.write_text("# %% [markdown]\n# # A title\n" + "".join(f"\n# %%\n{code}\n" for code in cells))
     return path
 
 
@@ -75,9 +73,9 @@ def test_records_of_real_datasets_count_and_the_datasets_themselves_do_not(root)
 
 def test_cells_parameters_and_tags_count(tmp_path):
     prints = set()
-    for number, (source, tags) in enumerate([("seed = 0", []), ("seed = 1", []), ("seed = 0", ["parameters"])]):
-        path = tmp_path / f"{number}.ipynb"
-        nbformat.write(new_notebook(cells=[new_code_cell(source, metadata={"tags": tags})]), path)
+    for number, cell in enumerate(["# %%\nseed = 0", "# %%\nseed = 1", '# %% tags=["parameters"]\nseed = 0']):
+        path = tmp_path / f"{number}.py"
+        path.write_text(cell)
         prints.add(tool.fingerprint(path, "common", Library(tmp_path)))
     assert len(prints) == 3
 
@@ -136,6 +134,14 @@ def test_a_kernel_that_dies_fails_the_chapter(tmp_path):
         tool.execute(chapter(tmp_path, "1 + 1", "import os; os._exit(1)", "2 + 2"), "common", MACHINE, tmp_path / "out")
 
 
+def test_what_runs_is_the_source_with_its_myst(tmp_path):
+    path = tmp_path / "00_x.py"
+    path.write_text("# %% [markdown]\n# By {cite:t}`guo2023calip`.\n\n# %% tags=[\"setup\", \"hide-input\"]\n1 + 1\n")
+    tool.execute(path, "made of", MACHINE, tmp_path / "out")
+    text, code = nbformat.read(tmp_path / "out/00_x.ipynb", as_version=4).cells
+    assert text.source == "By {cite:t}`guo2023calip`." and code.source == "1 + 1" and code.outputs[0].data
+
+
 def test_cells_that_did_not_run_are_noticed():
     cells = [new_code_cell("1", execution_count=1), new_code_cell("2")]
     with pytest.raises(ChapterFailed, match="1 of 2 code cells"):
@@ -146,7 +152,6 @@ def test_cells_that_did_not_run_are_noticed():
 
 def book_of(folder, **chapters):
     for name, code in chapters.items():
-        (folder / f"{name}.py").touch()
         chapter(folder, code, name=name)
     return folder
 
