@@ -6,24 +6,39 @@
 # **Time**: seconds. **You need**: what a probability and a mean are.
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
-# fetched first. (Kept by `make sync`.)
+# Where the library is missing, as on Colab, this fetches it. (Kept by `make sync`.)
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
+
+# On Colab, caches and results end with the runtime, unless Google Drive keeps them.
+_KEEP_ON_DRIVE = False  # @param {type:"boolean"}
+if _KEEP_ON_DRIVE:
+    from google.colab import drive
+
+    drive.mount("/content/drive")
+    os.environ["CALIP_CACHE"] = "/content/drive/MyDrive/calip/cache"
+    os.environ["CALIP_RESULTS"] = "/content/drive/MyDrive/calip/runs.jsonl"
 
 if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = "https://github.com/calip-book/calip-book"
         _url = os.environ.get("CALIP_REPOSITORY", _url)
+        print(f"Fetching {_url}")
         _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
         subprocess.run(_git, check=True)
-    _install = os.path.join(_clone, "book/tools/install_missing.py")
-    subprocess.run([sys.executable, _install], check=True)
+    _tool = runpy.run_path(os.path.join(_clone, "book/tools/install_missing.py"))
+    if _tool["main"]():
+        raise RuntimeError("a package that the book needs was not installed")
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
+
+from calip_core.teaching import show_runtime
+
+show_runtime()
 
 # %% tags=["parameters"]
 only_a: int = 9  # images that only classifier A gets right
@@ -108,7 +123,7 @@ statistics.verdict(test, difference)
 #
 # Counts are whole numbers, so an exact test cannot have exactly 5 % false alarms. It stays at or below 5 % for *every*
 # number of differing images, and therefore far below it for most: it is *conservative*. Tango's interval does not
-# promise this. Its false alarms lie close to 5 %, sometimes a little above. So for some counts (9 : 2 is one) the
+# promise this. Its false alarms scatter around 5 %. So for some counts (9 : 2 is one) the
 # interval excludes 0 while $p > 0.05$. The figure on top shows both rates. When they disagree, the book goes by the
 # test: "no difference at 5 %" means that the evidence falls short of the stricter rule, not that the classifiers are equal.
 # Turn the knob: which is the smallest `only_a` beside `only_b = 2` that satisfies both?

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from book.tools.api import api_pages
 from book.tools.chapters import chapter_sources
+from book.tools.hero import hero
 from book.tools.speed import speed_page
 from book.tools.status import status_page
 from calip_core.paths import atomic_path
@@ -47,6 +48,7 @@ def gather(build: Path = BUILD) -> Path:
     except ValueError as error:
         raise RenderError(str(error)) from error
     pages |= api_pages()
+    pages["hero.html"] = hero(_executed(build / "executed/00_start.ipynb").decode()).encode()
     source = build / "source"
     _mirror(source, pages)
     _mirror(build / "static", _scripts())

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
+from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked, signed
 from calip_core.exhibits.heatmaps import Heat, Picture, draw_heat
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
 from calip_core.metrics import correct_predictions, mcnemar, paired_interval, wilson_interval
@@ -53,7 +53,7 @@ def one_image(
     named = classnames[likely[0]]
     spans = "; ".join(f"{kind} tokens {heat.min():.2f} to {heat.max():.2f}" for kind, heat in heats.items())
     leads = "; ".join(
-        f"{title}, {kind} {values[0]:.1f}" if kind else f"{title} {values[0]:.1f}"
+        f"{title}, {kind} {signed(values[0])}" if kind else f"{title} {signed(values[0])}"
         for title, series in bars.items()
         for kind, values in series.items()
     )
@@ -61,7 +61,8 @@ def one_image(
         partial(_draw_one_image, picture, heats, bars, rows),
         columns=1 + len(heats),
         alt=f"An image of class {classnames[truth]}; maps of how well each of its places fits “{named}”, CLIP's answer "
-        f"({spans}); and three bar charts of logits. Logit of {named} above the mean of all classes: {leads}.",
+        f"({spans.replace('-', '−')}); and three bar charts of logits. Logit of {named} above the mean of all "
+        f"classes: {leads}.",
         caption=f"Top: the cosine of each place with “{named}”, CLIP's answer, on one colour scale; the cross marks "
         "the best place. Bottom: the logits of CLIP's likeliest classes above the mean of all classes, for CLIP's "
         "pooled vector and for CALIP's two attended terms.",

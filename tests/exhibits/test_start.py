@@ -27,7 +27,7 @@ def test_one_image_shows_maps_on_one_scale_and_logits_above_their_mean() -> None
     parts = {"joint": logits([1.0, 1.0, 1.0]), "value": logits([4.0, 1.0, 1.0])}
     plot = start.one_image(np.zeros((8, 8, 3)), pair, parts, torch.eye(3), NAMES, 0, 0)
     assert "“red ring”" in plot.alt and "joint tokens 1.00 to 1.00; value tokens 0.00 to 1.00" in plot.alt
-    assert "CLIP 3.0; text attended, joint 0.0; text attended, value 2.0" in plot.alt
+    assert "CLIP +3.0; text attended, joint 0.0; text attended, value +2.0" in plot.alt
     heats = [ax.images[-1].get_clim() for ax in plot.figure.axes[1:3]]
     assert heats == [(0.0, 1.0), (0.0, 1.0)], "one colour scale"
     labels = [tick.get_text() for tick in plot.figure.axes[3].get_yticklabels()]
