@@ -222,7 +222,7 @@ def picture_grid(
 def _draw_similarities(
     values: Float[np.ndarray, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image]
 ) -> Figure:
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.4 * len(values) + 1.5))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(values) + 1.3))
     shown = ax.imshow(values, cmap=SEQUENTIAL, aspect="auto")
     for i in range(len(values)):
         ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BAD, linewidth=2.5, clip_on=False))
@@ -237,7 +237,7 @@ def _draw_similarities(
 
 def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
     width = WIDTH if columns > 1 else PHONE
-    figure, axes = panels(len(curves), columns, width=width, height=3.4, sharex=True, sharey=True)
+    figure, axes = panels(len(curves), columns, width=width, height=2.9, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--")
         filled = bins.counts > 0
