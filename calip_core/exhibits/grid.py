@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +12,9 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -107,8 +111,7 @@ def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], *, width: fl
             draw_heat(ax, row.image, heat, limits)
         for ax in line:
             _finish(ax, row)
-        bar = figure.colorbar(line[-1].images[1], ax=list(line), aspect=12, fraction=0.05, pad=0.01)
-        bar.solids.set_alpha(1)
+        bar = _colour_bar(figure, list(line), limits, aspect=12, fraction=0.05, pad=0.01)
         bar.ax.yaxis.set_major_locator(MaxNLocator(4))
         bar.ax.tick_params(labelsize=9)
     for ax, title in zip(axes[0], ["image", *columns], strict=True):
@@ -158,7 +161,7 @@ def token_maps(
     )
 
 
-def pool_attention(weights: Float[Tensor, "n h q m"], *, backbone: str) -> Plot:
+def pool_attention(weights: Float[Tensor, "n heads q m"], *, backbone: str) -> Plot:
     """Where each query of CLIP's attention pool looks, on average over images and heads.
 
     Args:
@@ -185,7 +188,7 @@ def pool_attention(weights: Float[Tensor, "n h q m"], *, backbone: str) -> Plot:
     )
 
 
-def head_maps(picture: Picture, weights: Float[Tensor, "h m"], grid: tuple[int, int], *, backbone: str) -> Plot:
+def head_maps(picture: Picture, weights: Float[Tensor, "heads m"], grid: tuple[int, int], *, backbone: str) -> Plot:
     """Where each head of the pooled query looks in one image, on one colour scale; eight heads at most.
 
     Args:
@@ -206,8 +209,7 @@ def head_maps(picture: Picture, weights: Float[Tensor, "h m"], grid: tuple[int, 
             ax.set(xticks=[], yticks=[])
             ax.set_title(f"head {number}", fontsize=10)
             ax.spines[:].set_visible(False)
-        bar = figure.colorbar(axes[0].images[1], ax=axes, shrink=0.8, aspect=30)
-        bar.solids.set_alpha(1)
+        bar = _colour_bar(figure, axes, limits, shrink=0.8, aspect=30)
         bar.set_label("weight", fontsize=10)
         return figure
 
@@ -395,6 +397,11 @@ def _draw_estimate(ax: Axes, row: int, estimate: Estimate) -> None:
     found = wilson_interval(int(estimate.hits), estimate.total)
     ax.plot([100 * found.low, 100 * found.high], [row, row], color=PALETTE[0], linewidth=2.5, solid_capstyle="butt")
     ax.plot(100 * estimate.share, row, "o", color=PALETTE[0], markersize=6)
+
+
+def _colour_bar(figure: Figure, axes: list[Axes], limits: tuple[float, float], **options: Any) -> Colorbar:
+    """An opaque bar for heat-maps that are drawn with less opacity."""
+    return figure.colorbar(ScalarMappable(Normalize(*limits), HEAT_COLOURS), ax=axes, **options)
 
 
 def _share(hits: Hits) -> tuple[str, str]:
