@@ -11,8 +11,7 @@ OPTIONS = {"config": CalipConfig.susx(), "beta2": 1.12, "beta3": 0.02, "logit_sc
 
 
 def scored(**score):
-    record = make_record()
-    return record.model_copy(update={"score": record.score.model_copy(update=score)})
+    return make_record(score=score)
 
 
 def test_deviations_show_every_choice() -> None:
@@ -41,9 +40,9 @@ def test_scores_stand_beside_the_terms_alone() -> None:
 
 @pytest.mark.parametrize(("control", "cell"), [(None, ""), (0.002, "+0.2")])
 def test_a_search_shows_its_shuffled_control(control: float | None, cell: str) -> None:
-    record = scored(gain=0.01, gain_low=-0.005, gain_high=0.025, control_gain=control)
-    record = record.model_copy(
-        update={"choice": record.choice.model_copy(update={"values": {"beta2": 1.68, "beta3": 0.0079}})}
+    record = make_record(
+        score={"gain": 0.01, "gain_low": -0.005, "gain_high": 0.025, "control_gain": control},
+        choice={"values": {"beta2": 1.68, "beta3": 0.0079}},
     )
     table = versions.searches({"oracle": record})
     assert table.frame.loc["oracle"].tolist() == ["1.68, 0.0079", "+1.0", "[−0.5, 2.5]", cell]
