@@ -32,9 +32,7 @@ backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or 
 tokens: str = "joint"  # joint and value are always compared; pre_pool is a third kind
 dataset: str = "mini-shapes"  # a name from available_tasks(), or folder:PATH
 seed: int = 0  # which images are drawn
-samples: int = (
-    300  # images, and scenes with masks; 50 for a large model without a GPU
-)
+samples: int = 300  # images, and scenes with masks; large models without a GPU: 50
 examples: int = 2  # images that are shown with their heat-maps
 
 # %% tags=["imports", "hide-input"]
@@ -120,8 +118,9 @@ grid.token_maps(
 
 # %% [markdown]
 # **In short.** The last layer of CLIP's ResNets is an attention that pools the grid. If every place asks the pool's
-# question, nearly every place gets the pool's answer: *joint* tokens, which CALIP uses, are copies of the pooled vector.
-# If every place speaks for itself, the tokens differ, and the hottest one usually lies on the object: *value* tokens.
+# question, nearly every place gets the same answer: in the miniature ResNet, *joint* tokens, which CALIP uses, are copies of
+# the pooled vector. If every place speaks for itself, the tokens differ, and the hottest one usually lies on the object:
+# *value* tokens.
 #
 # ## The pool is an attention
 #
@@ -192,7 +191,8 @@ grid.pool_attention(attention_pool(pool, places, sharpness)[1], backbone=resnet.
 # %% [markdown]
 # Row after row looks the same. The value of {eq}`eq-attention-pool` depends on $i$ only through the question $P_q x_i$,
 # and training only ever used the mean's question. The other questions find much the same places, so their answers are
-# alike. Users of OpenAI's weights see this too ([openai/CLIP #237](https://github.com/openai/CLIP/issues/237)).
+# alike. A user who drew the weights of OpenAI's RN50x4 saw the same
+# ([openai/CLIP #237](https://github.com/openai/CLIP/issues/237)).
 #
 # ## What each place would say alone
 #
@@ -257,8 +257,9 @@ grid.pool_table(
 )
 
 # %% [markdown]
-# A cosine of 1 in the second row would make the pooled vector a weighted mean of value tokens. The miniature comes close,
-# but not that close: a value token says what *all* heads see at a place, and the pool takes there what *some* heads see.
+# A cosine of 1 in the second row would make the pooled vector a weighted mean of value tokens. The miniature falls short
+# of 1; how far depends on the images (try `dataset = "digits"`). A value token says what *all* heads see at a place, while
+# the pool takes there what *some* heads see.
 #
 # ## Does the hottest token lie on the object?
 #
@@ -292,7 +293,7 @@ grid.pointing_game(hits, on_object)
 # %% [markdown]
 # Two players that never look set the scale: a random cell, and the one cell that is most often right. The joint tokens of
 # the miniature ResNet lose to that fixed cell. What little differs between copies does not follow the object. The value
-# tokens beat it, at any tolerance. Nobody trained either of them for this.
+# tokens beat it, also with a tolerance of 0 or 1/8. Nobody trained either of them for this.
 #
 # Here are the first scenes, with the outline of the object.
 
@@ -452,8 +453,7 @@ torch.testing.assert_close(ours, one_head[0], **near)  # the library's
 # :class: dropdown
 # At 0 every weight is $1/(M + 1)$. All rows are equal, so all answers are equal: perfect copies, and 100 % shared. At 8
 # hardly anything changes. The heads of `mini-rn` bet nearly everything on one place already, and it is the same place
-# whoever asks. So joint tokens are not copies because the questions are too weak. They are copies because the keys
-# decide, and all queries prefer the same keys.
+# whoever asks. So weak questions are not the reason for the copies. The keys decide: all queries prefer the same ones.
 # :::
 #
 # **Exercise 2.3 (open: real weights).** Are the joint tokens of OpenAI's RN50 copies on photographs, and do its value

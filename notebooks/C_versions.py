@@ -85,12 +85,17 @@ settings = {
 
 def measure(**changes):
     """One record per version, with some of its options changed."""
-    return {
-        name: evaluate(
-            task, encoders[kind], "calip", limit=samples, seed=seed, options=options | changes
+    records = {}
+    for name, (kind, options) in settings.items():
+        records[name] = evaluate(
+            task,
+            encoders[kind],
+            "calip",
+            limit=samples,
+            seed=seed,
+            options=options | changes,
         )
-        for name, (kind, options) in settings.items()
-    }  # fmt: skip
+    return records
 
 
 blends = measure()
@@ -138,15 +143,15 @@ versions.deviations(settings)
 versions.scores(blends, text_alone, visual_alone)
 
 # %% [markdown]
-# A term near guessing and a term far above it leave the blend where it was. *A small weight hides a bug as well as it hides a benefit.* The table also shows that tokens from the wrong space
-# are not always worse: they come from the same layers, and unlike joint tokens they are no copies of the pooled vector
-# ([chapter 2](02_spatial_tokens)).
+# In the miniature, a term near guessing and a term far above it leave the blend where it was. *A small weight hides a bug as
+# well as it hides a benefit.* Tokens from the wrong space are not always worse, either: they come from the same layers, and
+# unlike the joint tokens of the miniature ResNet they are no copies of the pooled vector ([chapter 2](02_spatial_tokens)).
 #
 # ## The released code, line by line
 #
-# **A silent edit.** CLIP's attention pool asks one question, that of the mean. The released code brings its own copy of
-# CLIP, in which one line of `clip/model.py` differs. No comment and no README mentions it, and without it there is no
-# $F_s$:
+# **A silent edit.** CLIP's attention pool asks one question, that of the mean ({eq}`eq-attention-pool`). The released code
+# brings its own copy of CLIP. In its `clip/model.py` every token asks, and the pool returns every answer. Without this edit
+# there is no $F_s$, and it is not documented:
 #
 # ```diff
 # - query=x[:1], key=x, value=x,
@@ -211,7 +216,7 @@ versions.searches(found)
 
 # %% [markdown]
 # **Smaller faults.** Only ImageNet is implemented ("other 10 datasets: TODO"). CALIP-FS is announced and absent (issues
-# [3](https://github.com/ZiyuGuo99/CALIP/issues/3) and [6](https://github.com/ZiyuGuo99/CALIP/issues/6)). Its `accuracy()`
+# [3](https://github.com/ZiyuGuo99/CALIP/issues/3) and [6](https://github.com/ZiyuGuo99/CALIP/issues/6)). The code's `accuracy()`
 # turns an array of one element into a float, which NumPy from version 2 refuses. It also counts by `topk`, which breaks ties
 # arbitrarily below 64 classes; the library takes the first of equal classes.
 #
@@ -224,8 +229,8 @@ versions.searches(found)
 # | Tip-Adapter | its ImageNet script searches its two numbers on the test split | validation images, or fixed |
 # | PointCLIP | the validation set is the test set, and the weights of the views are searched on it | validation clouds, or equal weights |
 #
-# A search on test labels is an easy mistake to make, and a table of results does not show it. In this library a head gets validation images or none. Only the protocol
-# `oracle` sees test labels, and its records say so.
+# A search on test labels is an easy mistake to make, and a table of results does not show it. In this library a head gets
+# validation images or none. Only the protocol `oracle` sees test labels, and its records say so.
 #
 # ## What we found
 #

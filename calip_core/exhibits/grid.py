@@ -147,15 +147,15 @@ def token_maps(
         )
         for i, picture in enumerate(pictures)
     ]
-    columns = [f"{kind} tokens" for kind in heats]
+    columns = [kind.replace("_", "-") for kind in heats]
     spans = {kind: float((heat.amax(dim=1) - heat.amin(dim=1)).mean()) for kind, heat in heats.items()}
     within = ", ".join(f"{span:.3f} ({kind})" for kind, span in spans.items())
     name = short_name(backbone)
     return Plot(
         heat_map_table(rows, columns),
         narrow=heat_map_table(rows, columns, width=_PHONE_WIDTH),
-        alt=f"{len(rows)} images with heat-maps of their class from {' and '.join(columns)} of {name}, a grid of "
-        f"{grid[0]} by {grid[1]}. Within an image, the cosines span on average {within}.",
+        alt=f"Images with heat-maps of their class ({', '.join(titles)}) from the {' and '.join(columns)} tokens of "
+        f"{name}, a grid of {grid[0]} by {grid[1]}. Within an image, the cosines span on average {within}.",
         caption=f"Cosine of each token of {name} with the text of the image's class. The maps of a row share one "
         f"colour scale; a cross marks the hottest token. Within an image, the cosines span on average {within}.",
     )
