@@ -130,8 +130,10 @@ grid.token_maps(
 # head, with matrices $P_q, P_k, P_v$ and keys of width $d_k$:
 #
 # $$
-# z_i = P_c \sum_{j=0}^{M} a_{ij}\, P_v x_j, \qquad
-# a_{ij} = \operatorname{softmax}_j \frac{(P_q x_i)^\top P_k x_j}{\sqrt{d_k}}, \qquad i = 0, \dots, M
+# \begin{aligned}
+# z_i &= P_c \sum_{j=0}^{M} a_{ij}\, P_v x_j, \qquad i = 0, \dots, M, \\
+# a_{ij} &= \operatorname{softmax}_j \frac{(P_q x_i)^\top P_k x_j}{\sqrt{d_k}}.
+# \end{aligned}
 # $$ (eq-attention-pool)
 #
 # (The results of the heads stand side by side before $P_c$; biases are omitted.) CLIP asks one question, that of the
@@ -328,9 +330,15 @@ grid.token_maps(
 # $$ (eq-vit-tokens)
 #
 # where $\propto$ means "made unit length". No pool mixes the places at the end, so the joint tokens of the miniature
-# transformer are no copies. Yet its last block is the last attention through which the class token collects from the
-# patches, as the pool does in a ResNet. In that block, let every token attend to itself alone. The output of the
-# attention, without the residual and without the MLP, gives the value tokens. MaskCLIP keeps both. Which is better?
+# transformer are no copies. Yet in its last block the class token collects from the patches for the last time, as the pool
+# does in a ResNet. So let every token of that block attend to itself alone. With its input $t'_m$, its first layer norm
+# $\operatorname{LN}_1$, and the value and output matrices of its attention (biases omitted), the value tokens are
+#
+# $$
+# F^{\text{val}}_{s,m} \propto \operatorname{LN}\bigl(P_o P_v \operatorname{LN}_1(t'_m)\bigr)\, P.
+# $$ (eq-vit-value-tokens)
+#
+# This leaves out the residual, $t'_m$, and the MLP. MaskCLIP keeps both. Which is better? The code tries all four ways.
 # (An open_clip backbone has another layout; `mini-vit` steps in for it.)
 
 # %%
