@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from book.tools.api import api_pages
 from book.tools.chapters import chapter_sources
+from book.tools.hero import hero
 from book.tools.page import FIGURES, chapter_page
 from book.tools.speed import speed_page
 from book.tools.status import status_page
@@ -52,6 +53,7 @@ def gather(build: Path = BUILD) -> Path:
     except ValueError as error:
         raise RenderError(str(error)) from error
     pages |= api_pages()
+    pages["hero.html"] = hero(_executed(build / "executed/00_start.ipynb").decode()).encode()
     source = build / "source"
     _mirror(source, pages)
     _mirror(build / "static", _scripts() | figures)
