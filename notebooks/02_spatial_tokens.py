@@ -147,7 +147,7 @@ sharpness = 1.0  # turn it: 0 asks nothing, 8 asks loudly
 
 
 def pool_input(pool, places):
-    """The tokens of the pool: the mean, then every place, with positions: n, M + 1, d."""
+    """The mean, then every place, with their positions: n, M + 1, d."""
     x = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1)
     return x + pool.positional_embedding
 
@@ -296,26 +296,6 @@ grid.pointing_game(hits, on_object)
 # Two players that never look set the scale: a random cell, and the one cell that is most often right. The joint tokens of
 # the miniature ResNet lose to that fixed cell. What little differs between copies does not follow the object. The value
 # tokens beat it, also with a tolerance of 0 or 1/8. Nobody trained either of them for this.
-#
-# Here are the first scenes, with the outline of the object.
-
-# %% tags=["hide-input"]
-first = list(range(examples))
-grid.token_maps(
-    drawn[first] / 255,
-    {
-        k: heat(
-            seen[encoder.name, k].spatial[first],
-            shapes[encoder.name],
-            scenes.shape[first],
-        )
-        for k in kinds
-    },
-    encoder.grid,
-    [world.SHAPES[scenes.shape[i]] for i in first],
-    backbone=encoder.name,
-    outlines=masks[first],
-)
 
 # %% [markdown]
 # ## Transformers: the pooled vector is token 0
@@ -348,7 +328,7 @@ visual, block = vit.model.visual, vit.model.visual.transformer.resblocks[-1]
 
 
 def last_block(x, residual, mlp):
-    """Joint-space tokens after a last block in which each attends to itself alone: n, M, c."""
+    """Tokens of which each attended to itself alone in the last block: n, M, c."""
     out = attention_values(block.attn, block.ln_1(x))
     out = x + out if residual else out
     out = out + block.mlp(block.ln_2(out)) if mlp else out

@@ -71,29 +71,26 @@ encoders = {
     kind: load_backbone(backbone, tokens=kind) for kind in ("joint", "pre_pool")
 }
 task = load_task(dataset)
-imagenet = {"beta2": 1.12, "beta3": 0.02}  # the paper's pair for ImageNet, via SuS-X
-s = encoders["joint"].logit_scale
+own = encoders["joint"].logit_scale
 settings = {
-    "released code": ("joint", {"config": CalipConfig.official(), **imagenet, "logit_scale": 100.0}),
-    "paper, via ports": ("joint", {"config": CalipConfig.paper(), **imagenet, "logit_scale": 100.0}),
-    "SuS-X": ("pre_pool", {"config": CalipConfig.susx(), **imagenet, "logit_scale": 100.0}),
-    "Dassl port": ("pre_pool", {"config": CalipConfig.dassl(), "beta2": 0.08, "beta3": 0.02, "logit_scale": 1 / 0.07}),
-    "TTABC": ("joint", {"config": CalipConfig.ttabc(), "beta2": 1.0, "beta3": 0.01, "logit_scale": s}),
-    "CLIPTTA": ("joint", {"config": CalipConfig.official(), "beta2": 2.0, "beta3": 0.1, "logit_scale": 100.0}),
-}  # fmt: skip
+    # tokens, configuration, beta2, beta3, logit scale
+    "released code": ("joint", CalipConfig.official(), 1.12, 0.02, 100.0),
+    "paper, via ports": ("joint", CalipConfig.paper(), 1.12, 0.02, 100.0),
+    "SuS-X": ("pre_pool", CalipConfig.susx(), 1.12, 0.02, 100.0),
+    "Dassl port": ("pre_pool", CalipConfig.dassl(), 0.08, 0.02, 1 / 0.07),
+    "TTABC": ("joint", CalipConfig.ttabc(), 1.0, 0.01, own),
+    "CLIPTTA": ("joint", CalipConfig.official(), 2.0, 0.1, 100.0),
+}
 
 
 def measure(**changes):
     """One record per version, with some of its options changed."""
     records = {}
-    for name, (kind, options) in settings.items():
+    for name, (kind, config, beta2, beta3, scale) in settings.items():
+        options = {"config": config, "beta2": beta2, "beta3": beta3}
+        options |= {"logit_scale": scale} | changes
         records[name] = evaluate(
-            task,
-            encoders[kind],
-            "calip",
-            limit=samples,
-            seed=seed,
-            options=options | changes,
+            task, encoders[kind], "calip", limit=samples, seed=seed, options=options
         )
     return records
 
@@ -130,7 +127,8 @@ versions.deviations(settings)
 # - **Unit length.** SuS-X alone makes $F_t^a$ and $F_v^a$ unit length.
 # - **Weights.** The released code searches its weights on test labels, up to the bounds 2.0 and 0.1. CLIPTTA
 #   (MarcLafon/cliptta) takes the bounds for the values. TTABC (walawalagoose/TTABC) and the Dassl port have pairs of
-#   their own. Where a version has no fixed pair, the table has the paper's for ImageNet.
+#   their own. Where a version has no fixed pair, the table has the
+#   paper's for ImageNet with RN50, as SuS-X transcribes it.
 # - **Scale.** 100, the model's own, or $1 / 0.07$. It multiplies all three terms, so it changes no prediction.
 # - **Also**: the prompts (seven templates, an ensemble, or one), and the backbones that the code accepts (SuS-X and the
 #   Dassl port RN50 alone, TTABC and CLIPTTA transformers alone).
@@ -149,7 +147,7 @@ versions.scores(blends, text_alone, visual_alone)
 #
 # ## The released code, line by line
 #
-# **A silent edit.** CLIP's attention pool asks one question, that of the mean ({eq}`eq-attention-pool`). The released code
+# **A silent edit.** CLIP's attention pool asks one question, that of the mean: see {eq}`eq-attention-pool`. The released code
 # brings its own copy of CLIP. In its `clip/model.py` every token asks, and the pool returns every answer. Without this edit
 # there is no $F_s$, and it is not documented:
 #
@@ -159,8 +157,8 @@ versions.scores(blends, text_alone, visual_alone)
 # ```
 #
 # **A loop over images.** The code forms every product for every image. The function below follows its order, and the
-# library's `calip_logits` gives the same three terms for all images at once, without ever forming $F_t^a$
-# ({eq}`eq-identity`).
+# library's `calip_logits` gives the same three terms for all images at once, without ever forming $F_t^a$:
+# see {eq}`eq-identity`.
 
 
 # %%
@@ -202,9 +200,9 @@ prose(
 
 # %%
 sources = {
-    "fixed": "the same for every dataset",
-    "validation": "chosen on validation images",
-    "oracle": "chosen on the test labels, as released",
+    "fixed": "fixed beforehand",
+    "validation": "validation images",
+    "oracle": "test labels, as released",
 }
 found = {
     name: evaluate(

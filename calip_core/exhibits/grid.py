@@ -126,7 +126,6 @@ def token_maps(
     titles: Sequence[str],
     *,
     backbone: str,
-    outlines: Bool[np.ndarray, "n h w"] | None = None,
 ) -> Plot:
     """Heat-maps of several kinds of tokens over the same images.
 
@@ -136,14 +135,12 @@ def token_maps(
         grid: rows and columns of the tokens.
         titles: names of the images' classes.
         backbone: its name.
-        outlines: masks of the objects, drawn as outlines.
     """
     rows = [
         HeatRow(
             picture,
             [heat[i].unflatten(0, grid).double().cpu().numpy() for heat in heats.values()],
             titles[i],
-            None if outlines is None else outlines[i],
         )
         for i, picture in enumerate(pictures)
     ]

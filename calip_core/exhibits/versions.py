@@ -1,7 +1,6 @@
 """The exhibits of appendix C: how programs that call themselves CALIP differ, and what that changes."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -11,24 +10,22 @@ from calip_core.evaluation.record import Record
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH
 
-Settings = Mapping[str, tuple[str, Mapping[str, Any]]]
-"""Name of a version -> its spatial tokens, and its options of the head "calip", the configuration as an object."""
+Settings = Mapping[str, tuple[str, CalipConfig, float, float, float]]
+"""Name of a version -> its spatial tokens, configuration, beta2, beta3 and logit scale."""
 
 
 def deviations(settings: Settings) -> Table:
     """What each version uses: one row per version."""
     rows = {}
-    for name, (tokens, options) in settings.items():
-        config = options["config"]
-        assert isinstance(config, CalipConfig)
+    for name, (tokens, config, beta2, beta3, scale) in settings.items():
         rows[name] = [
             tokens.replace("_", "-"),
             f"{config.alpha_t:g}",
             config.pooling if isinstance(config.pooling, str) else "its own",
             "yes" if config.normalize else "no",
-            f"{options['logit_scale']:.1f}",
-            f"{options['beta2']:g}",
-            f"{options['beta3']:g}",
+            f"{scale:.1f}",
+            f"{beta2:g}",
+            f"{beta3:g}",
         ]
     columns = ["tokens", "$\\alpha$", "pooling", "unit length", "$s$", "$\\beta_2$", "$\\beta_3$"]
     return Table(
@@ -95,11 +92,11 @@ def scores(
             percent(visual_alone[name].score.top1),
         ]
     first = next(iter(records.values()))
-    columns = ["accuracy", "gain", "only it : only CLIP", "McNemar's p", "text term alone", "visual term alone"]
+    columns = ["accuracy", "gain", "only it : only CLIP", "p", "text alone", "visual alone"]
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=columns),
         caption=f"The versions measured: {first.encoder.backbone}, {first.data.images:,} images of {first.data.task}. "
-        "Only it : only CLIP: images that one of the two alone gets right. "
+        "Only it : only CLIP: images that one of the two alone gets right; p: McNemar's test on them. "
         f"CLIP has {percent(first.score.clip_top1)}, a guess {percent(1 / first.data.classes)}. Gain in points.",
     )
 
@@ -120,7 +117,7 @@ def searches(records: Mapping[str, Record]) -> Table:
             interval(score.gain_low, score.gain_high),
             control,
         ]
-    columns = ["$\\beta_2, \\beta_3$", "gain (points)", "95 % interval", "same search, shuffled terms"]
+    columns = ["$\\beta_2, \\beta_3$", "gain (points)", "95 % interval", "same, shuffled terms"]
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=columns),
         caption="The released configuration with blend weights from three sources, on the same test images.",

@@ -83,11 +83,7 @@ def test_a_path_is_labelled_by_its_file(backbone: str, label: str) -> None:
 
 def test_token_maps_state_the_span_of_the_cosines() -> None:
     heat = torch.tensor([[0.0, 0.5, 0.25, 0.25]])
-    outline = np.zeros((1, 8, 8), bool)
-    outline[0, 2:4] = True
-    shown = grid.token_maps(
-        [GREY], {"joint": heat / 10, "value": heat}, (2, 2), ["a cat"], backbone="/x/y.pt", outlines=outline
-    )
+    shown = grid.token_maps([GREY], {"joint": heat / 10, "value": heat}, (2, 2), ["a cat"], backbone="/x/y.pt")
     assert "0.050 (joint), 0.500 (value)" in shown.alt
     assert "of y.pt" in shown.caption
     assert shown.figure.axes[1].images[1].get_clim() == (0, 0.5)

@@ -7,16 +7,16 @@ from calip_core.attention import CalipConfig
 from calip_core.exhibits import versions
 from tests.records import make_record
 
-OPTIONS = {"config": CalipConfig.susx(), "beta2": 1.12, "beta3": 0.02, "logit_scale": 100.0}
-
 
 def scored(**score):
     return make_record(score=score)
 
 
 def test_deviations_show_every_choice() -> None:
-    pooled = {**OPTIONS, "config": CalipConfig.susx(pool=lambda features: features[:, 0]), "beta2": 2.0}
-    table = versions.deviations({"one": ("pre_pool", OPTIONS), "two": ("joint", pooled)})
+    pooled = CalipConfig.susx(pool=lambda features: features[:, 0])
+    table = versions.deviations(
+        {"one": ("pre_pool", CalipConfig.susx(), 1.12, 0.02, 100.0), "two": ("joint", pooled, 2.0, 0.02, 100.0)}
+    )
     assert table.frame.loc["one"].tolist() == ["pre-pool", "2", "mean", "yes", "100.0", "1.12", "0.02"]
     assert table.frame.loc["two"].tolist() == ["joint", "2", "its own", "yes", "100.0", "2", "0.02"]
 
