@@ -1,4 +1,4 @@
-"""CALIP's attended terms to first order in A / alpha: what they say while the attention is nearly even.
+"""CALIP's attended terms to first order in A / alpha: what they say while the attention is nearly even, and how even.
 
 All cosines here are without the logit scale. Chapter 3 derives the two expansions.
 """
@@ -34,3 +34,12 @@ def visual_first_order(tokens: ImageTokens, text: Float[Tensor, "k c"], alpha: f
     answer = tokens.spatial.mean(dim=1) @ text.T  # (n, k)
     centred = answer - answer.mean(dim=1, keepdim=True)
     return prior + centred @ (text @ text.T) / (alpha * len(text))
+
+
+def effective_share(weights: Tensor, dim: int) -> float:
+    """The exponential of the entropy of the weights along a dimension, over their number; the mean over the rest.
+
+    1 for even weights, and 1 / their number if a single one takes all.
+    """
+    entropy = -torch.special.xlogy(weights, weights).sum(dim)
+    return float(entropy.exp().mean() / weights.shape[dim])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from calip_core.analysis.expansions import text_covariance, text_first_order, visual_first_order
+from calip_core.analysis.expansions import effective_share, text_covariance, text_first_order, visual_first_order
 from calip_core.attention import CalipConfig, calip_logits
 from tests.test_attention import random_features
 
@@ -40,3 +41,10 @@ def test_the_error_is_of_second_order(term, first_order):
         float((exact(tokens, text, alpha)[term] - first_order(tokens, text, alpha)).norm()) for alpha in (5.0, 50.0)
     ]
     assert errors[1] == pytest.approx(errors[0] / 100, rel=0.2)
+
+
+def test_the_effective_share_counts_equal_choices():
+    two_of_four = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
+    assert effective_share(two_of_four[:1], 1) == pytest.approx(0.5)
+    assert effective_share(two_of_four, 1) == pytest.approx(0.75)
+    assert effective_share(two_of_four.T, 0) == pytest.approx(0.75)
