@@ -80,8 +80,8 @@ check_parameters(
     seed=Seed,
     samples=AtLeast(20),
 )
-exhibits.style()
 torch.set_grad_enabled(False)
+exhibits.style()
 
 # %%
 task = load_task(dataset)
@@ -203,7 +203,7 @@ torch.testing.assert_close(found, (F_t_a[None], F_s_a[None]))
 #
 # $$ F_v F_t^{a\top} = \left(F_v F_s^\top\right) \operatorname{softmax}_M(A/\alpha_t). $$ (eq-identity)
 #
-# `calip_logits` uses this identity.
+# `calip_logits` uses this identity. It saves one of three large products, and the memory for its result.
 
 # %%
 logits = calip_logits(features, text, CalipConfig(alpha, alpha), logit_scale=scale)
@@ -289,10 +289,12 @@ summands = {"echo of CLIP": echo, "leaning": leaning, "both": covariance}
 attention.parts(summands, labels, about)
 
 # %% [markdown]
-# With joint tokens on `mini-rn`, the $q_m$ hardly differ, so the echo is faint. The leaning is larger, and it is
-# nearly noise: it puts the true class neither first nor last, because the leanings of the wrong classes are larger. That
-# is how a term can score *below chance* without voting against the truth. With value tokens, the same two lines of
-# algebra give a classifier. Set `tokens` to `"value"` and run the chapter again.
+# With joint tokens on `mini-rn`, the $q_m$ hardly differ, so the echo is faint. The leaning is larger and nearly noise. It
+# puts the true class neither first nor last, because the leanings of the wrong classes are larger. That is how a
+# term can score *below chance* without voting against the truth.
+#
+# Set `tokens` to `"value"` and run the chapter again. Now the $q_m$ differ, and the echo outgrows the leaning. The term
+# alone becomes a classifier, but most of what it says is CLIP's answer once more.
 #
 # ## What the image's attention can say
 #
@@ -362,23 +364,20 @@ for kind in kinds:
 attention.prior(alone, blended)
 
 # %% [markdown]
-# On `mini-rn`, much of what the term says alone is its prior: without it, the term becomes a classifier at both
-# temperatures. But the blend hardly moves. What is left of the term is CLIP's own answer once more, smeared, so there is
-# little that CLIP does not know already. And the released code chooses a tiny $\beta_3$ everywhere, a weight at which
-# the prior does no harm either.
+# On `mini-rn`, much of what the term says alone is its prior. Without it the term classifies far better, at both
+# temperatures. Which form helps more depends on the tokens: the constant assumes that the tokens lean to no class on
+# average, and the mean does not. But the blend hardly moves. What is left of the term is CLIP's own answer, smeared, so
+# it knows little that CLIP does not. And the published $\beta_3$ are tiny, too small for the prior to do harm.
 #
 # ## The temperature
 #
 # Both expansions say the same: far above the spread of the affinities, the temperature only scales a term. Attention
-# begins to *choose* where the temperature comes down to that spread. Move the slider.
+# begins to *choose* where the temperature comes down to that spread. Move the slider (the arrow keys do it, too):
 
 # %%
-k = int(labels[example])
-where = A[:, k].view(clip_model.grid)
+first_answer = {kind: heats[0] for kind, heats in maps.items()}
 slider_alphas = [2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
-
-# %% tags=["hide-input"]
-attention.temperature_slider(picture, where, slider_alphas, task.classnames[k])
+attention.temperature_slider(picture, first_answer, slider_alphas, names[0])
 
 # %% [markdown]
 # How even is a softmax? Its *effective number* of choices is the exponential of its entropy: $M$ if all tokens weigh the
@@ -411,8 +410,8 @@ attention.temperatures(
 #
 # - Attention without parameters is kernel smoothing: tokens and class vectors take turns as data points and queries, and
 #   the temperature is the bandwidth.
-# - To first order, the text term is a covariance over the tokens: an echo of CLIP, and a leaning that needs tokens which
-#   differ from $F_v$.
+# - To first order, the text term is a covariance over the tokens: an echo of CLIP, as strong as the $q_m$ vary, and a
+#   leaning of the tokens beside $F_v$.
 # - To first order, the visual term is a prior that no image changes, plus CLIP's answer smeared over similar classes. The prior
 #   can be removed without labels; that mends the term alone and hardly the blend.
 # - Far above the spread of the affinities, a temperature acts like a weight. Which of them pays is the question of
@@ -494,9 +493,9 @@ assert grade(text_attended_if_tokens_agree, agree_cases) == "correct"
 # :::{admonition} Solution
 # :class: dropdown
 # With `mini-rn`, value tokens spread far more around $F_v$. The variance of $q$ grows by orders of magnitude, and the
-# echo with it; the leaning grows too, and now leans towards the true class. So the text-attended term becomes a
-# classifier. The spread of the affinities marks the temperature at which the softmax starts to choose: larger than
-# for joint tokens, and still below 0.5.
+# echo with it; the leaning grows less. So the term alone becomes a classifier. It is an echo, not a second opinion: the
+# leaning alone still puts the true class first less often than a guess. The spread of the affinities from token to token
+# grows about tenfold, and with it the temperature at which the softmax starts to choose.
 # :::
 #
 # **Exercise 3.4 (open: why do the wrong classes lean more?).** With joint tokens, the leaning of the true class is smaller
@@ -510,11 +509,11 @@ assert grade(text_attended_if_tokens_agree, agree_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Geometry is a part of the reason: the true class has the largest $c_k$, so the least is left across $F_v$. Compare the ratio
-# of $\sqrt{1 - c_k^2}$ between true and other classes with the ratio of the leanings' sizes. On `mini-rn` the first
-# explains only about half of the second. The rest is open. One idea: the pool was trained to gather all evidence for the
-# true class into $F_v$, which leaves little of it in $u$. To test it, follow both ratios along the training of a
-# miniature ([appendix A](A_train_miniature)).
+# Geometry is a part of the reason: the true class has the largest $c_k$, so the least is left across $F_v$. Compare the
+# ratio of $\sqrt{1 - c_k^2}$ between true and other classes with the ratio of the leanings' sizes. On `mini-rn` the
+# first explains a large part of the second, but not all of it. The rest is open. One idea: the pool was trained to gather the
+# evidence for the true class into $F_v$, which leaves little of it in $u_m$. To test it, follow both ratios along
+# the training of a miniature ([appendix A](A_train_miniature)).
 # :::
 #
 # ## Further reading

@@ -7,7 +7,7 @@ from textwrap import shorten
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -27,6 +27,7 @@ PHONE = 3.7
 """Width of a figure for a phone, in inches."""
 
 Logits = Float[Tensor, "n k"]
+Labels = Int[np.ndarray, " n"]
 _VISUAL_PRIORS = {"keep": "kept, as released", "constant": "constant removed", "mean": "mean removed"}
 
 
@@ -64,7 +65,7 @@ def _draw_affinities(
     rows = len(maps) * -(-(1 + len(classnames)) // columns)
     width = WIDTH if columns > 2 else PHONE
     figure, grid = plt.subplots(
-        rows, columns, figsize=(width, 1.02 * width / columns * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(width, ((width - 0.9) / columns + 0.25) * rows), squeeze=False, layout="constrained"
     )
     per_kind = rows // len(maps)
     for i, (kind, heats) in enumerate(maps.items()):
@@ -77,15 +78,17 @@ def _draw_affinities(
             ax.set_title(shorten(name, 16, placeholder=" …"), fontsize=10)
         for spare in axes[1 + len(classnames) :]:
             spare.remove()
-        bar = figure.colorbar(plt.cm.ScalarMappable(Normalize(*spans[kind]), HEAT_COLOURS), ax=axes, aspect=12)
+        axes = axes[: 1 + len(classnames)]
+        colours = plt.cm.ScalarMappable(Normalize(*spans[kind]), HEAT_COLOURS)
+        bar = figure.colorbar(colours, ax=axes, aspect=12 * per_kind)
         bar.set_label("cosine", fontsize=9)
         bar.ax.tick_params(labelsize=9)
     for ax in grid.flat:
-        ax.set(xticks=[], yticks=[])
+        _bare(ax)
     return figure
 
 
-def terms(logits: CalipLogits, labels: Sequence[int], weights: tuple[float, float], about: str) -> Table:
+def terms(logits: CalipLogits, labels: Labels, weights: tuple[float, float], about: str) -> Table:
     """Each of the three terms alone: its accuracy, and how much it differs between classes.
 
     Args:
@@ -130,7 +133,7 @@ def between_images(values: Logits) -> Logits:
     return own - own.mean(dim=0, keepdim=True)
 
 
-def expansion(pairs: Mapping[float, tuple[Logits, Logits]], labels: Sequence[int], term: str) -> Table:
+def expansion(pairs: Mapping[float, tuple[Logits, Logits]], labels: Labels, term: str) -> Table:
     """How good a first-order expansion of an attended term is.
 
     Args:
@@ -161,7 +164,7 @@ def _relative(exact: Logits, first: Logits) -> float:
     return float((exact - first).norm() / exact.norm())
 
 
-def parts(named: Mapping[str, Logits], labels: Sequence[int], about: str) -> Table:
+def parts(named: Mapping[str, Logits], labels: Labels, about: str) -> Table:
     """The summands of a term: how large each is between classes, and where it puts the true class.
 
     Args:
@@ -214,42 +217,57 @@ def prior(alone: Mapping[tuple[str, float], Record], blended: Mapping[str, Recor
 
 
 def temperature_slider(
-    picture: Picture, affinity: Float[Tensor, "gh gw"], alphas: Sequence[float], classname: str
+    picture: Picture, maps: Mapping[str, Heat], alphas: Sequence[float], classname: str
 ) -> Slider:
-    """Where one class looks, with a slider for the temperature; all frames have one colour scale.
+    """Where one class looks, with a slider for the temperature; all maps and frames have one colour scale.
 
     Args:
         picture: the image as the backbone sees it.
-        affinity: the cosines of the tokens with the class.
+        maps: kind of tokens -> their cosines with the class.
         alphas: the temperatures.
         classname: the class.
     """
-    weights = {alpha: (affinity / alpha).flatten().softmax(0).view(affinity.shape) for alpha in alphas}
-    heats = {alpha: np.asarray(heat.double().cpu().numpy()) for alpha, heat in weights.items()}
-    top = max(float(heat.max()) for heat in heats.values())
-    frames = [
-        Plot(
-            _draw_frame(picture, heat, top, f"attention of “{classname}”, α = {alpha:g}"),
-            alt=f"Attention of {classname} over the image at temperature {alpha:g}: the weights run from "
-            f"{heat.min():.4f} to {heat.max():.4f}; even ones would be {1 / heat.size:.4f}.",
-            caption="All frames share one colour scale. The order of the tokens is the same at every temperature; "
-            "only the contrast changes.",
+    frames = {alpha: {kind: _attention(heat, alpha) for kind, heat in maps.items()} for alpha in alphas}
+    top = max(float(heat.max()) for heats in frames.values() for heat in heats.values())
+    places = next(iter(maps.values())).size
+    plots = []
+    for alpha, heats in frames.items():
+        said = "; ".join(f"{kind} tokens {heat.min():.3f} to {heat.max():.3f}" for kind, heat in heats.items())
+        plots.append(
+            Plot(
+                _draw_frame(picture, heats, top),
+                alt=f"Attention of {classname} over the image at temperature {alpha:g}: {said}. Even weights would be "
+                f"{1 / places:.3f}.",
+                caption=f"Where “{classname}” looks at α = {alpha:g}. All maps share one colour scale. The order of "
+                "the tokens is the same at every temperature; only the contrast changes.",
+            )
         )
-        for alpha, heat in heats.items()
-    ]
-    return Slider("temperature α", [f"{alpha:g}" for alpha in alphas], frames)
+    return Slider("temperature α", [f"{alpha:g}" for alpha in alphas], plots)
 
 
-def _draw_frame(picture: Picture, heat: Heat, top: float, title: str) -> Figure:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(5.2, 2.6), layout="constrained")
-    left.imshow(picture)
-    left.set_title("image", fontsize=10)
-    draw_heat(right, picture, heat, (0.0, top))
-    right.set_title(title, fontsize=10)
-    for ax in (left, right):
-        ax.set(xticks=[], yticks=[])
-    figure.colorbar(plt.cm.ScalarMappable(Normalize(0, top), HEAT_COLOURS), ax=right, label="weight")
+def _attention(cosines: Heat, alpha: float) -> Heat:
+    """A softmax over all places."""
+    weights = np.exp((cosines - cosines.max()) / alpha)
+    return np.asarray(weights / weights.sum())
+
+
+def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float) -> Figure:
+    columns = 1 + len(heats)
+    figure, axes = plt.subplots(1, columns, figsize=(2.1 * columns + 0.6, 2.5), layout="constrained")
+    axes[0].imshow(picture)
+    axes[0].set_title("image", fontsize=10)
+    for ax, (kind, heat) in zip(axes[1:], heats.items(), strict=True):
+        draw_heat(ax, picture, heat, (0.0, top))
+        ax.set_title(f"{kind} tokens", fontsize=10)
+    for ax in axes:
+        _bare(ax)
+    figure.colorbar(plt.cm.ScalarMappable(Normalize(0, top), HEAT_COLOURS), ax=axes, label="weight", shrink=0.85)
     return figure
+
+
+def _bare(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 
 def temperatures(
