@@ -50,6 +50,7 @@ from calip_core import (
     load_task,
     metrics,
     parameter_free_attention,
+    teaching,
     zero_shot_classifier,
 )
 from calip_core.analysis.expansions import (
@@ -59,26 +60,16 @@ from calip_core.analysis.expansions import (
 )
 from calip_core.exhibits import attention
 from calip_core.features import choose_images
-from calip_core.teaching import (
-    AtLeast,
-    BackboneName,
-    Choice,
-    Positive,
-    Seed,
-    TaskName,
-    check_parameters,
-    grade,
-    prose,
-)
+from calip_core.teaching import grade, prose
 
-check_parameters(
+teaching.check_parameters(
     globals(),
-    backbone=BackboneName,
-    dataset=TaskName,
-    tokens=Choice("joint", "value", "pre_pool"),
-    alpha=Positive,
-    seed=Seed,
-    samples=AtLeast(20),
+    backbone=teaching.BackboneName,
+    dataset=teaching.TaskName,
+    tokens=teaching.Choice("joint", "value", "pre_pool"),
+    alpha=teaching.Positive,
+    seed=teaching.Seed,
+    samples=teaching.AtLeast(20),
 )
 torch.set_grad_enabled(False)
 exhibits.style()
@@ -303,9 +294,9 @@ attention.parts(summands, labels, about)
 #
 # $$ \operatorname{mean}_m (F_s^a)_m\, F_t^\top = \operatorname{mean}_m \operatorname{softmax}_K(A_m/\alpha_s)\; G. $$ (eq-visual-exact)
 #
-# While $A/\alpha_s$ varies little from class to class, $\operatorname{softmax}_K(A_m/\alpha_s)_j \approx
-# \tfrac1K \big(1 + (A_{mj} - \operatorname{mean}_j A_{mj})/\alpha_s\big)$. With the mean class vector
-# $\bar t = \operatorname{mean}_k F_{t,k}$ and CLIP's answer averaged over the grid, $\bar A_k = \operatorname{mean}_m A_{mk}$,
+# While $A/\alpha_s$ varies little from class to class, expand this softmax like the other. Write
+# $\bar t = \operatorname{mean}_k F_{t,k}$ for the mean class vector, and $\bar A_k = \operatorname{mean}_m A_{mk}$ for
+# CLIP's answer averaged over the grid. Then
 #
 # $$ \operatorname{mean}_m (F_s^a)_m\, F_{t,k}^\top \approx \underbrace{\bar t\, F_{t,k}^\top}_{\text{prior}}
 #    + \frac{1}{\alpha_s K} \sum_j \big(\bar A_j - \operatorname{mean}_j \bar A_j\big)\, G_{jk}. $$ (eq-visual-first-order)
@@ -331,6 +322,9 @@ for a in (2.0, 0.5):
 attention.expansion(visual_pairs, labels, "visual-attended")
 
 # %% [markdown]
+# The second column leaves out what all images share, the prior above all. There a quarter of the temperature again makes
+# about four times the error.
+#
 # ## Without the prior
 #
 # If the prior is a constant, one can subtract it. The head `calip` does so in two ways, by its option `prior`:
@@ -367,12 +361,13 @@ attention.prior(alone, blended)
 # On `mini-rn`, much of what the term says alone is its prior. Without it the term classifies far better, at both
 # temperatures. Which form helps more depends on the tokens: the constant assumes that the tokens lean to no class on
 # average, and the mean does not. But the blend hardly moves. What is left of the term is CLIP's own answer, smeared, so
-# it knows little that CLIP does not. And the published $\beta_3$ are tiny, too small for the prior to do harm.
+# it knows little that CLIP does not. And the published $\beta_3$ are so small that the prior does hardly any harm.
 #
 # ## The temperature
 #
-# Both expansions say the same: far above the spread of the affinities, the temperature only scales a term. Attention
-# begins to *choose* where the temperature comes down to that spread. Move the slider (the arrow keys do it, too):
+# Both expansions hold far above the spread of the affinities. There, the temperature only scales what the image adds to a
+# term. Attention begins to *choose* where the temperature comes down to that spread. Move the slider, with the mouse or
+# with the arrow keys:
 
 # %%
 first_answer = {kind: heats[0] for kind, heats in maps.items()}

@@ -44,6 +44,7 @@ def affinities(
     """
     spans = {kind: (float(np.min(heats)), float(np.max(heats))) for kind, heats in maps.items()}
     said = "; ".join(f"{kind} tokens from {low:.2f} to {high:.2f}" for kind, (low, high) in spans.items())
+    said = said.replace("-", "−")
     return restacked(
         partial(_draw_affinities, picture, maps, classnames, spans),
         columns=1 + len(classnames),

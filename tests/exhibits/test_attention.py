@@ -37,7 +37,7 @@ def test_a_row_of_affinities_has_one_scale(columns):
 
 def test_affinities_say_their_ranges():
     plot = attention.affinities(IMAGE, {"joint": [HEAT, HEAT + 1], "value": [HEAT - 5, HEAT]}, ["ring", "star"], "ring")
-    assert "joint tokens from 0.00 to 1.50; value tokens from -5.00 to 0.50" in plot.alt
+    assert "joint tokens from 0.00 to 1.50; value tokens from −5.00 to 0.50" in plot.alt
     assert "An image of class ring" in plot.alt and "one colour scale" in plot.caption
 
 
