@@ -102,9 +102,9 @@ attention.affinities(picture, maps, names, truth)
 
 # %% [markdown]
 # **In short.** CALIP's attention is kernel smoothing: a weighted mean whose weights come from cosines and a temperature.
-# To first order, its text term is CLIP's own answer plus a covariance over the image's tokens; its visual term is a
-# preference for some classes, the same for every image, plus CLIP's answer averaged over the grid and smeared over
-# similar classes. Both need tokens that differ.
+# To first order, its text term is an echo of CLIP's answer, as strong as the tokens differ, plus a remainder. Its visual
+# term is a preference for some classes, the same for every image, plus CLIP's answer averaged over the grid and smeared
+# over similar classes.
 #
 # ## The affinity
 #
@@ -114,8 +114,8 @@ attention.affinities(picture, maps, names, truth)
 #
 # $$ A = F_s F_t^\top \in \mathbb{R}^{M \times K}. $$ (eq-affinity)
 #
-# The picture above shows columns of $A$. Two spreads of it decide all that follows: how much the cosines of one class
-# differ from token to token, and how much those of one token differ from class to class.
+# The picture above shows columns of $A$ as maps. Two spreads matter below: how much the cosines of one class differ from
+# token to token, and how much those of one token differ from class to class.
 
 # %%
 F_s = features.spatial[example]
@@ -146,8 +146,8 @@ prose(
 #
 # Take the tokens as data points, and also as their values; take the class vector as the query. For unit vectors
 # $\lVert x - x_m \rVert^2 = 2 - 2\, x \cdot x_m$, and the constant cancels. What remains is {eq}`eq-text-attends` with
-# $\alpha_t = h^2$. So the temperature is a *bandwidth*: a small one looks at the nearest token alone, a large one at all
-# tokens alike. Kernel smoothing is what attention without parameters is.
+# $\alpha_t = h^2$. So the temperature is a *bandwidth*, squared: a small one looks at the nearest token alone, a large
+# one at all tokens alike. Attention without parameters *is* kernel smoothing.
 
 # %%
 look_at_tokens = (A / alpha).softmax(dim=0)  # M x K, columns sum to 1
@@ -157,7 +157,7 @@ kernel = torch.exp(-torch.cdist(F_s, F_t).square() / (2 * alpha))
 torch.testing.assert_close(kernel / kernel.sum(dim=0), look_at_tokens)
 
 # %% [markdown]
-# The last line would stop the chapter if the two differed.
+# The last line compares the two, and would stop the chapter if they differed.
 #
 # ## The image looks at the text
 #
@@ -184,8 +184,8 @@ torch.testing.assert_close(found, (F_t_a[None], F_s_a[None]))
 # %% [markdown]
 # ## Three logits
 #
-# Each attended feature meets its plain partner. With CLIP's own logits that makes three terms, times CLIP's logit scale
-# $s$, blended by three weights:
+# Each attended feature is compared with its plain partner. With CLIP's own logits that makes three terms, times CLIP's
+# logit scale $s$, blended by three weights:
 #
 # $$ \text{logits} = \beta_1\, s\, F_v F_t^\top + \beta_2\, s\, F_v F_t^{a\top} + \beta_3\, s\, F_v^a F_t^\top. $$ (eq-blend)
 #
@@ -226,7 +226,7 @@ attention.terms(logits, labels, (beta2, beta3), f"{about}, {len(labels)} test im
 #
 # $$ F_v F_{t,k}^{a\top} = \sum_m a_{mk}\, q_m, \qquad a_{mk} = \operatorname{softmax}_m (A_{mk} / \alpha_t). $$ (eq-weighted-mean)
 #
-# The $q_m$ know nothing of classes; only the weights do. While $A/\alpha_t$ varies little, $e^x \approx 1 + x$ makes
+# The $q_m$ do not depend on the class; only the weights do. While $A/\alpha_t$ varies little, $e^x \approx 1 + x$ makes
 # $a_{mk} \approx \tfrac1M \big(1 + (A_{mk} - \bar A_k)/\alpha_t\big)$, with $\bar A_k$ the mean of column $k$. So
 #
 # $$ F_v F_{t,k}^{a\top} \approx \operatorname{mean}_m q_m
@@ -329,8 +329,8 @@ attention.expansion(visual_pairs, labels, "visual-attended")
 #
 # If the prior is a constant, one can subtract it. The head `calip` does so in two ways, by its option `prior`:
 #
-# - `"constant"` subtracts the first-order prior, pooled as the configuration says: $2\, s\, \bar t\, F_{t,k}^\top$ for mean
-#   plus maximum. It needs nothing but the text.
+# - `"constant"` subtracts the first-order prior. The maximum over the tokens has the same limit $\bar t$ as their mean, so
+#   for mean plus maximum it is $2\, s\, \bar t\, F_{t,k}^\top$. It needs nothing but the text.
 # - `"mean"` subtracts the term's mean over images *without labels*, those of the validation split. The record then says
 #   that the head `sees` unlabelled images.
 #
@@ -359,9 +359,9 @@ attention.prior(alone, blended)
 
 # %% [markdown]
 # On `mini-rn`, much of what the term says alone is its prior. Without it the term classifies far better, at both
-# temperatures. Which form helps more depends on the tokens: the constant assumes that the tokens lean to no class on
-# average, and the mean does not. But the blend hardly moves. What is left of the term is CLIP's own answer, smeared, so
-# it knows little that CLIP does not. And the published $\beta_3$ are so small that the prior does hardly any harm.
+# temperatures. Which form helps more depends on the tokens: the constant assumes that the tokens favour no class on
+# average, and the mean assumes nothing. But the blend hardly changes. What is left of the term is CLIP's own answer,
+# smeared, so it adds little to CLIP. And the published $\beta_3$ are so small that the prior does hardly any harm.
 #
 # ## The temperature
 #
@@ -408,9 +408,9 @@ attention.temperatures(
 # - To first order, the text term is a covariance over the tokens: an echo of CLIP, as strong as the $q_m$ vary, and a
 #   leaning of the tokens beside $F_v$.
 # - To first order, the visual term is a prior that no image changes, plus CLIP's answer smeared over similar classes. The prior
-#   can be removed without labels; that mends the term alone and hardly the blend.
-# - Far above the spread of the affinities, a temperature acts like a weight. Which of them pays is the question of
-#   [chapter 4](04_when_it_pays). The five published settings are compared in [appendix C](C_versions).
+#   can be removed without labels. That improves the term alone but hardly changes the blend.
+# - Far above the spread of the affinities, a temperature acts like a weight. When the attention pays is the question of
+#   [chapter 4](04_when_it_pays). [Appendix C](C_versions) compares the five published settings.
 #
 # ## Exercises
 #

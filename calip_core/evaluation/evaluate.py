@@ -209,7 +209,8 @@ class Evaluation:
             limit=limit, seed=question.seed,
         )  # fmt: skip
 
-    def _planned_unlabelled(self) -> PlannedStore | None:
+    @cached_property
+    def _unlabelled(self) -> PlannedStore | None:
         name, question = self._unlabelled_split, self._question
         return None if name is None else self._planned(question.task.splits[name], name, question.limit)
 
@@ -260,7 +261,7 @@ class Evaluation:
         if isinstance(head, Calip):
             head.grid = self._question.grid
         support = bench.stream(self._support) if self._support else None
-        unlabelled = self._planned_unlabelled()
+        unlabelled = self._unlabelled
         tokens: Any = support.tokens(spatial=head.reads_spatial) if support else None
         if unlabelled is not None:  # a stream, because a validation split may be large
             tokens = Reads(bench.stream(unlabelled), head.reads_spatial)
@@ -374,7 +375,7 @@ class Evaluation:
         )
 
     def _unlabelled_note(self) -> str:
-        planned = self._planned_unlabelled()
+        planned = self._unlabelled
         if planned is None:
             return ""
         images = planned.manifest.images // planned.split.views
