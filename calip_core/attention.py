@@ -176,6 +176,36 @@ def calip_logits(
     )
 
 
+@torch.no_grad()
+def visual_prior(
+    text: Float[Tensor, "k c"],
+    config: CalipConfig | None = None,
+    logit_scale: float = 100.0,
+    *,
+    places: int = 1,
+) -> Float[Tensor, " k"]:
+    """The part of the visual-attended term that no image has a say in, to first order in A / alpha_s.
+
+    At an infinite temperature every token attends to all classes alike and becomes the mean class vector
+    t = mean_k F_t,k. The term is then s Pool(t, ..., t) . F_t,k for every image, and this function returns it.
+
+    Args:
+        text: F_t, rows of unit length.
+        config: its pooling and ``normalize`` are used; by default, those of the released code.
+        logit_scale: s.
+        places: M, the number of tokens, for a pooling function that depends on it. The named ones do not.
+
+    Returns:
+        One logit per class, in float32 (float64 for float64 input).
+    """
+    config = config or CalipConfig.official()
+    mean = text.mean(dim=0).expand(1, places, -1)  # (k, c) -> (1, m, c)
+    pooled = config.pool(mean)
+    if config.normalize:
+        pooled = normalize(pooled, dim=-1)
+    return _widen(pooled @ text.T).squeeze(0) * logit_scale
+
+
 def _chunk_logits(tokens: ImageTokens, text: Float[Tensor, "k c"], config: CalipConfig) -> CalipLogits:
     """The three cosine terms of one chunk, by the cheapest exact algorithm for this configuration."""
     clip = _widen(tokens.pooled @ text.T)  # (n, c) @ (c, k) -> (n, k)

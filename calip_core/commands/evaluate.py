@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_parser(subparsers: "Subparsers") -> None:
     """Add the sub-command."""
     from calip_core.blend.protocols import PROTOCOLS
-    from calip_core.methods.configs import CONFIG_NAMES
+    from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
     from calip_core.methods.registry import HEADS
     from calip_core.pointclouds.names import available_view_sets
 
@@ -30,6 +30,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     shots = whole_number(0)
     parser.add_argument("--shots", type=shots, default=0, metavar="N", help="labelled images per class (default: 0)")
     add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
+    add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
     add_engine(parser)
     add_results(parser)
@@ -79,7 +80,7 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
     return make_sweep(
         datasets=[arguments.task], backbones=[arguments.backbone], methods=[arguments.method],
         protocols=[arguments.protocol], shots=[arguments.shots], seeds=[arguments.seed], tokens=[arguments.tokens],
-        precision=arguments.precision, configs=[arguments.config], views=[arguments.views],
+        precision=arguments.precision, configs=[arguments.config], priors=[arguments.prior], views=[arguments.views],
         samples="all" if arguments.limit is None else arguments.limit,
     )  # fmt: skip
 

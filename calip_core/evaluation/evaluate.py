@@ -88,7 +88,8 @@ def evaluate(
         seed: seed of the support set, the test images of a limit, the initial weights and the order of a stream.
         limit: at most this many test images, and without shots as many validation images; all by default.
         options: options of the head; they take precedence over the protocol's values. ``METHODS[method].Options`` lists
-            them.
+            them. A head that so comes to see "unlabelled" images gets those of the validation split without their
+            labels, or of the training split if there is none, at most ``limit``; never the test images.
         augmentations: augmented views per support image; 0 uses the unmodified image.
         nested: make smaller support sets subsets of larger ones, unlike CoOp's.
         short: how to handle a class with fewer images than ``shots``: "error", "take" or "repeat".
@@ -167,6 +168,7 @@ class Evaluation:
         self.head = question.make_head(self._recipe)
         self._test = self._planned(question.task.splits["test"], "test", question.limit)
         self._support = self._planned_support() if question.shots else None
+        self._unlabelled_split = question.unlabelled_split() if self.head.sees == "unlabelled" else None
         self.data, self.encoder = self._data_part(), self._encoder_part()
 
     @property
@@ -206,6 +208,11 @@ class Evaluation:
             question.backbone, split, root=question.features, name=store_name(question.task, name),
             limit=limit, seed=question.seed,
         )  # fmt: skip
+
+    @cached_property
+    def _unlabelled(self) -> PlannedStore | None:
+        name, question = self._unlabelled_split, self._question
+        return None if name is None else self._planned(question.task.splits[name], name, question.limit)
 
     def _planned_support(self) -> PlannedStore:
         question = self._question
@@ -254,7 +261,10 @@ class Evaluation:
         if isinstance(head, Calip):
             head.grid = self._question.grid
         support = bench.stream(self._support) if self._support else None
-        tokens = support.tokens(spatial=head.reads_spatial) if support else None
+        unlabelled = self._unlabelled
+        tokens: Any = support.tokens(spatial=head.reads_spatial) if support else None
+        if unlabelled is not None:  # a stream, because a validation split may be large
+            tokens = Reads(bench.stream(unlabelled), head.reads_spatial)
         labels = support.row_labels if support else None
         val = None if judge is None else (Reads(judge, head.reads_spatial), judge.labels)
         start = time.perf_counter()
@@ -353,7 +363,7 @@ class Evaluation:
             chosen_on = len(judge.labels)
         return ChoicePart(
             protocol=asked.protocol,
-            chosen_by=self.head.chosen_by,
+            chosen_by=self.head.chosen_by + self._unlabelled_note(),
             chosen_on=chosen_on,
             labels_seen=labels_seen,
             criterion=asked.criterion,
@@ -363,6 +373,14 @@ class Evaluation:
             view_weights=None if weights is None else tuple(weights.weights.tolist()),
             view_weights_by=None if weights is None else weights.chosen_by,
         )
+
+    def _unlabelled_note(self) -> str:
+        planned = self._unlabelled
+        if planned is None:
+            return ""
+        images = planned.manifest.images // planned.split.views
+        name = {"val": "validation", "train": "training"}[str(self._unlabelled_split)]
+        return f"; the head also saw {images} {name} images without their labels"
 
     def _labels_seen(self, chose: bool) -> LabelsSeen:
         """What the choice of hyperparameters and view weights has seen; a head with nothing to choose sees none."""

@@ -79,6 +79,20 @@ class Question:
         known = {name: value for name, value in known.items() if name in accepted}
         return make_method(self.method, **{**known, **recipe.options, **self.options})
 
+    def unlabelled_split(self) -> str:
+        """The split whose images a head sees without their labels: "val", or "train" if that has no images.
+
+        Raises:
+            ValueError: neither has images. Those of the test split would make the measurement transductive.
+        """
+        for split in ("val", "train"):
+            if len(self.task.splits[split]):
+                return split
+        raise ValueError(
+            f"task {self.task.name} has no validation or training images, which {self.method} needs without their "
+            "labels under these options: choose other options, or another task"
+        )
+
     def check(self) -> None:
         """Refuse a setting that cannot be measured.
 

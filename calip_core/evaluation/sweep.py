@@ -16,7 +16,7 @@ from calip_core.backbones.names import Precision, TokenSpace, check_backbone_nam
 from calip_core.blend.protocols import Protocol
 from calip_core.datasets.names import resolve_name, task_kind
 from calip_core.evaluation.seeds import Seed
-from calip_core.methods.configs import CONFIG_NAMES
+from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root, expanded
 from calip_core.pointclouds.names import available_view_sets
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 """The exit status of a command that Ctrl-C has ended."""
 
 Names = Annotated[list[str], Field(min_length=1)]
-_DEFAULT_CONFIG, _DEFAULT_VIEWS = "official", "pointclip"
+_DEFAULT_CONFIG, _DEFAULT_PRIOR, _DEFAULT_VIEWS = "official", "keep", "pointclip"
 
 
 class Sweep(BaseModel):
@@ -38,6 +38,7 @@ class Sweep(BaseModel):
         tokens: which spatial tokens: "joint", "value" or "pre_pool".
         methods: heads.
         configs: versions of CALIP; not used by other heads.
+        priors: what CALIP does with the class prior of its visual-attended term; not used by other heads.
         protocols: how hyperparameters are chosen.
         shots: images per class for heads that learn. Zero-shot heads always use 0 shots.
         seeds: seeds of all random draws.
@@ -53,6 +54,7 @@ class Sweep(BaseModel):
     tokens: Annotated[list[TokenSpace], Field(min_length=1)] = ["joint"]
     methods: Names = ["calip"]
     configs: Names = [_DEFAULT_CONFIG]
+    priors: Names = [_DEFAULT_PRIOR]
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["fixed"]
     shots: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)] = [0]
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
@@ -73,9 +75,9 @@ class Sweep(BaseModel):
         loaded = product(self._shown(), self.backbones, self.tokens)
         asked = list(product(self._heads(), self.protocols, self.seeds))
         cells = (
-            Cell(dataset, views, backbone, tokens, method, config, protocol, shots, seed)
+            Cell(dataset, views, backbone, tokens, method, config, prior, protocol, shots, seed)
             for (dataset, views), backbone, tokens in loaded
-            for (method, config, shots), protocol, seed in asked
+            for (method, config, prior, shots), protocol, seed in asked
         )
         return list(dict.fromkeys(cells))
 
@@ -87,12 +89,13 @@ class Sweep(BaseModel):
             for views in (self.views if task_kind(name) == "clouds" else [None])
         ]
 
-    def _heads(self) -> list[tuple[str, str | None, int]]:
-        """Methods with the versions and the numbers of shots that each can have."""
+    def _heads(self) -> list[tuple[str, str | None, str | None, int]]:
+        """Methods with the versions, priors and numbers of shots that each can have."""
+        versions = list(product(self.configs, self.priors))
         return [
-            (method, config, shots)
+            (method, config, prior, shots)
             for method in self.methods
-            for config in (self.configs if method == "calip" else [None])
+            for config, prior in (versions if method == "calip" else [(None, None)])
             for shots in ([s for s in self.shots if s] if HEADS[method].learns else [0])
         ]
 
@@ -107,6 +110,7 @@ class Cell:
     tokens: TokenSpace
     method: str
     config: str | None
+    prior: str | None
     protocol: Protocol
     shots: int
     seed: int
@@ -116,10 +120,17 @@ class Cell:
         """What has to be loaded for the cell; cells that share it run one after another."""
         return self.dataset, self.views, self.backbone, self.tokens
 
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of the head that the grid varies."""
+        return {k: v for k, v in (("config", self.config), ("prior", self.prior)) if v is not None}
+
     def __str__(self) -> str:
         data = f"{self.dataset} ({self.views})" if self.views else self.dataset
         tokens = "" if self.tokens == "joint" else f" {self.tokens}"
-        method = self.method if self.config in (None, _DEFAULT_CONFIG) else f"{self.method} ({self.config})"
+        version = [] if self.config in (None, _DEFAULT_CONFIG) else [self.config]
+        version += [] if self.prior in (None, _DEFAULT_PRIOR) else [f"prior {self.prior}"]
+        method = f"{self.method} ({', '.join(map(str, version))})" if version else self.method
         shots = f" {self.shots} shots" if self.shots else ""
         return f"{data} {self.backbone}{tokens} {method} {self.protocol}{shots} seed {self.seed}"
 
@@ -217,6 +228,7 @@ def _check_names(sweep: Sweep) -> None:
     for kind, given, known in (
         ("method", sweep.methods, tuple(HEADS)),
         ("config", sweep.configs, CONFIG_NAMES),
+        ("prior", sweep.priors, PRIOR_NAMES),
         ("view set", sweep.views, available_view_sets()),
     ):
         if unknown := [name for name in given if name not in known]:

@@ -79,7 +79,7 @@ def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evalu
     """The evaluation of a cell."""
     return plan(
         task, backbone, cell.method, protocol=cell.protocol, shots=cell.shots, seed=cell.seed, limit=group.limit,
-        options={} if cell.config is None else {"config": cell.config},
+        options=cell.options,
     )  # fmt: skip
 
 

@@ -48,7 +48,8 @@ class Head(nn.Module):
 
     Attributes:
         name: the name that ``make_method`` takes.
-        sees: what data it uses besides the image being classified.
+        sees: what data it uses besides the image being classified. An option can change it for an instance; its class
+            says what holds by default.
         reads_spatial: whether it reads spatial tokens.
         label_free: whether it can choose hyperparameters without labels, with ``adapt``.
         published_protocol: how its published measurements choose its hyperparameters.
@@ -65,7 +66,7 @@ class Head(nn.Module):
     """
 
     name: ClassVar[str]
-    sees: ClassVar[Sees] = "labels"
+    sees: Sees = "labels"
     reads_spatial: ClassVar[bool] = False
     label_free: ClassVar[bool] = False
     published_protocol: ClassVar[Protocol] = "published"
@@ -108,7 +109,7 @@ class Head(nn.Module):
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
     ) -> "Head":
-        """Learn from a support set; returns the head itself."""
+        """Learn from a support set, or from images without labels if it ``sees`` those; returns the head itself."""
         raise NotImplementedError(f"{type(self).__name__} does not define fit")
 
     def logits(self, tokens: ImageTokens) -> Float[Tensor, "n k"]:

@@ -9,18 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from calip_core.attention import CalipConfig, calip_logits
+from calip_core.attention import CalipConfig, calip_logits, visual_prior
 from calip_core.blend import selection
 from calip_core.blend.selection import FIXED, Grid, Selection
-from calip_core.methods.base import Head, Recipe
-from calip_core.methods.configs import CONFIG_NAMES
+from calip_core.methods.base import Head, Recipe, Sees
+from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
 from calip_core.methods.inputs import (
     PUBLISHED_SCALE,
     Labels,
     Validation,
     check_no_support,
     check_positive,
+    check_unlabelled,
     check_validation,
+    exact,
 )
 from calip_core.tokens import CalipLogits, ImageTokens, TokenStream
 
@@ -32,7 +34,7 @@ CONFIGS: Mapping[str, CalipConfig] = MappingProxyType(
 Two more have names in ``CalipConfig`` and none here: ``dassl`` has the temperatures and the pooling of ``paper``, and
 ``ttabc`` those of ``official``. They differ by a logit scale, which multiplies all three terms and so never changes the
 largest logit, and by their own weights and tokens, which here come from the protocol and the backbone. Measuring them
-would repeat results; chapter 3 compares all five as published.
+would repeat results; appendix C compares all five as published.
 """
 
 
@@ -45,7 +47,7 @@ class Calip(Head):
     """
 
     name = "calip"
-    sees = "nothing"
+    sees: Sees = "nothing"
     reads_spatial = True
     label_free = True
     numbers = ("beta2", "beta3")
@@ -63,9 +65,13 @@ class Calip(Head):
             beta3: weight of the image feature that attended to the text.
             config: temperatures and pooling: a name in ``CONFIGS``, an object, or a mapping of its fields.
             logit_scale: the factor s on the cosines.
+            prior: what to do with the class prior of the visual-attended term, a preference among classes that is the
+                same for every image. "keep" leaves it, as released. "constant" subtracts its first-order value
+                (``attention.visual_prior``), which needs nothing but the text. "mean" subtracts the term's mean over
+                images without labels, which ``fit`` takes in place of a support set; the head then sees "unlabelled".
 
         Raises:
-            ValueError: only one of beta2 and beta3 is given, or a value is out of range.
+            ValueError: only one of beta2 and beta3 is given, or a value is unknown or out of range.
         """
 
         beta1: float = 1.0
@@ -73,6 +79,7 @@ class Calip(Head):
         beta3: float | None = FIXED[1]
         config: str | CalipConfig = "official"
         logit_scale: float = 100.0
+        prior: str = "keep"
 
         def __post_init__(self) -> None:
             if (self.beta2 is None) != (self.beta3 is None):
@@ -81,12 +88,16 @@ class Calip(Head):
                 )
             if isinstance(self.config, str) and self.config not in CONFIGS:
                 raise ValueError(f"config is {self.config!r}, expected one of {', '.join(CONFIGS)}, or a CalipConfig")
+            if self.prior not in PRIOR_NAMES:
+                raise ValueError(f"prior is {self.prior!r}, expected one of {', '.join(PRIOR_NAMES)}")
             check_positive("logit_scale", self.logit_scale, "calip")
 
     options: Options
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        if self.options.prior == "mean":
+            self.sees = "unlabelled"
         self.grid: Grid | None = None
         self.selection: Selection | None = None
 
@@ -114,20 +125,30 @@ class Calip(Head):
         """The three weights of the fitted head."""
         return {"beta1": self.options.beta1} | super().chosen
 
+    def shapes(self) -> dict[str, str]:
+        """As of every head; with the prior "mean" also that mean, one number per class."""
+        return super().shapes() | ({"prior": "k"} if self.options.prior == "mean" else {})
+
     def fit(
         self,
-        tokens: ImageTokens | None,
+        tokens: TokenStream | None,
         labels: Labels | None,
         text: Float[Tensor, "k c"],
         val: Validation | None = None,
     ) -> "Calip":
         """Keep the text features, and choose the blend on the validation set if it is left open.
 
+        Args:
+            tokens: None; with the prior "mean", images without labels.
+            labels: None.
+            text: class features.
+            val: labelled images to choose the blend on.
+
         Raises:
-            ValueError: there are images in the support set, or the validation set does not fit the text.
+            ValueError: there is a support set, images without labels are missing or not wanted, or the validation set
+                does not fit the text.
         """
-        check_no_support(tokens, self.name)
-        self._keep("text", text.detach())
+        self._take_prior(tokens, labels, text.detach())
         beta2, beta3 = self.options.beta2, self.options.beta3
         if beta2 is not None and beta3 is not None:
             return self._take(selection.fixed(beta2, beta3), "given")
@@ -155,7 +176,24 @@ class Calip(Head):
         return self._take(found, f"{criterion} on {found.images} images without labels")
 
     def terms(self, tokens: ImageTokens) -> CalipLogits:
-        """The three logits before they are blended, in the precision of text or tokens, whichever is higher."""
+        """The three logits before they are blended, in the precision of text or tokens, whichever is higher.
+
+        The visual-attended one is without its prior, unless the prior is kept.
+        """
+        terms = self._terms(tokens)
+        if self.options.prior == "keep":
+            return terms
+        visual = terms.visual_attended
+        if self.options.prior == "mean":
+            prior = self._fitted("prior", visual)
+        else:
+            places = tokens.spatial.shape[1]
+            text = self._fitted("text", visual)
+            prior = visual_prior(text, self.config, self.options.logit_scale, places=places)
+        return CalipLogits(terms.clip, terms.text_attended, visual - prior)
+
+    def _terms(self, tokens: ImageTokens) -> CalipLogits:
+        """The three logits as released."""
         text = self._fitted("text")
         dtype = torch.promote_types(text.dtype, tokens.pooled.dtype)
         return calip_logits(
@@ -166,6 +204,22 @@ class Calip(Head):
         """The blend of the three terms."""
         terms = self.terms(tokens)
         return terms.combine(self.options.beta1, beta2=self._number("beta2"), beta3=self._number("beta3"))
+
+    def _take_prior(self, tokens: TokenStream | None, labels: Labels | None, text: Float[Tensor, "k c"]) -> None:
+        """Keep the text and, if it is asked for, the visual-attended term's mean over images without labels."""
+        if self.options.prior != "mean":
+            check_no_support(tokens, self.name)
+            self._keep("text", text)
+            return
+        stream = check_unlabelled(tokens, labels, self.name)
+        self._keep("text", text)
+
+        def sums(batch: ImageTokens) -> tuple[Tensor]:
+            return (exact(self._terms(batch).visual_attended).sum(dim=0, keepdim=True),)
+
+        (parts,) = self._parts(stream, sums, fused=False)
+        mean = parts.sum(dim=0) / len(stream)
+        self._keep("prior", mean.to(text.device, torch.promote_types(text.dtype, torch.float32)))
 
     def _scaled_terms(self, tokens: TokenStream) -> CalipLogits:
         """One row per item; CLIP's own logits are already multiplied by beta1."""

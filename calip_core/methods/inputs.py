@@ -87,7 +87,7 @@ def _check_every_class(labels: Int[np.ndarray, "n"], classes: int, method: str) 
         )
 
 
-def check_no_support(tokens: ImageTokens | None, method: str) -> None:
+def check_no_support(tokens: TokenStream | None, method: str) -> None:
     """Refuse a support set that a head would ignore.
 
     Raises:
@@ -98,6 +98,19 @@ def check_no_support(tokens: ImageTokens | None, method: str) -> None:
             f"{method} sees no support set and was given one of {len(tokens)} images: fit it with None, None and the "
             "text features, or choose a head that learns from labels"
         )
+
+
+def check_unlabelled(tokens: TokenStream | None, labels: Labels | None, method: str) -> TokenStream:
+    """Check the images of a head that learns from images without labels.
+
+    Raises:
+        ValueError: there are none, or they come with labels.
+    """
+    if labels is not None:
+        raise ValueError(f"{method} sees no labels here and was given {len(labels)}: give the images alone")
+    if tokens is None or len(tokens) == 0:
+        raise ValueError(f"{method} takes a mean over images without labels: give their tokens, and None for labels")
+    return tokens
 
 
 def check_validation(val: Validation, text: Float[Tensor, "k c"], method: str) -> Validation:

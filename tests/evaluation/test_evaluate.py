@@ -154,6 +154,39 @@ def test_configs_are_measured_by_name(backbone, root):
     assert measure(backbone, root, options={"config": "paper"}).head.options["config"] == "paper"
 
 
+@pytest.mark.parametrize("prior", ["constant", "mean"])
+def test_the_visual_prior_is_removed_without_a_look_at_the_test_images(backbone, root, prior):
+    task, alone = noise_task(), {"beta1": 0.0, "beta2": 0.0, "beta3": 1.0}
+    record = measure(backbone, root, options=alone | {"prior": prior})
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    terms, val = (
+        calip_logits(stored(backbone, task.splits[split])[0], text, None, backbone.logit_scale).visual_attended
+        for split in ("test", "val")
+    )
+    removed = val.mean(dim=0) if prior == "mean" else attention.visual_prior(text, None, backbone.logit_scale)
+    hits = metrics.correct_predictions(terms - removed, task.splits["test"].labels)
+    assert record.correct().tolist() == hits.tolist()
+    assert record.head.sees == ("unlabelled" if prior == "mean" else "nothing")
+    assert record.head.options["prior"] == prior and record.choice.labels_seen == "none" and record.test_is_valid
+    note = "; the head also saw 12 validation images without their labels"
+    assert record.choice.chosen_by.endswith(note) == (prior == "mean")
+    assert record.key != measure(backbone, root, options=alone).key
+
+
+def test_without_validation_images_the_prior_comes_from_training_images_or_not_at_all(backbone, root):
+    options = {"prior": "mean"}
+    record = measure(backbone, root, task=colour_task(val=0), options=options, limit=20)
+    assert "the head also saw 20 training images without their labels" in record.choice.chosen_by
+    with pytest.raises(ValueError, match="noise has no validation or training images, which calip needs"):
+        plan(noise_task(val=0), backbone, options=options)
+
+
+def test_views_of_clouds_lose_their_prior_too(backbone, root, tmp_path):
+    record = measure(backbone, root, task=cloud_task(tmp_path), options={"prior": "mean"}, protocol="validation")
+    assert "the head also saw 9 validation images without their labels" in record.choice.chosen_by
+    assert record.choice.labels_seen == "validation" and record.head.sees == "unlabelled"
+
+
 def test_no_two_configs_measure_the_same():
     configs = list(CONFIGS.values())
     assert len({dataclasses.astuple(config) for config in configs}) == len(configs)

@@ -35,11 +35,16 @@ def test_cells_are_the_product_and_those_of_one_backbone_stand_together():
     sweep = make_sweep(
         datasets=["digits", "mini-solids"], backbones=["mini-rn", "mini-vit"], methods=["calip", "gda"],
         configs=["official", "paper"], shots=[0, 1, 4], seeds=[1, 2], views=["pointclip", "pointclip_v2"],
+        priors=["keep", "mean"],
     )  # fmt: skip
     cells = sweep.cells()
-    assert len(cells) == len(set(cells)) == (1 + 2) * 2 * (2 + 2) * 2  # data, backbones, configs and shots, seeds
+    assert len(cells) == len(set(cells)) == (1 + 2) * 2 * (2 * 2 + 2) * 2  # data, backbones, versions and shots, seeds
     assert {cell.shots for cell in cells if cell.method == "calip"} == {0}
     assert {cell.shots for cell in cells if cell.method == "gda"} == {1, 4}
+    by_name = {str(cell): cell.options for cell in cells}
+    assert by_name["digits mini-rn calip fixed seed 1"] == {"config": "official", "prior": "keep"}
+    assert by_name["digits mini-rn calip (paper, prior mean) fixed seed 1"] == {"config": "paper", "prior": "mean"}
+    assert by_name["digits mini-rn gda fixed 1 shots seed 1"] == {}
     results = Path("runs.jsonl")
     groups = groups_of(sweep, results)
     assert len(groups) == 3 * 2 and all(len({cell.loads for cell in group.cells}) == 1 for group in groups)
@@ -67,6 +72,7 @@ def test_what_is_known_of_heads_without_loading_them_is_true():
         (("samples: 40", "methods: [gdb]"), "unknown method 'gdb', expected one of zero_shot, calip"),
         (("samples: 40", "methods: [gda]"), "gda learns from labelled images: give shots"),
         (("samples: 40", "configs: [ours]"), "unknown config 'ours', expected one of official"),
+        (("samples: 40", "priors: [none]"), "unknown prior 'none', expected one of keep, constant, mean"),
         (("samples: 40", "views: [all]"), "unknown view set 'all', expected one of"),
         (("fixed, validation", "fix"), "protocols has 'fix', expected 'fixed'"),
         (("samples: 40", "tokens: [values]"), "tokens has 'values', expected 'joint'"),

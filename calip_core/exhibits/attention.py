@@ -1,0 +1,337 @@
+"""The exhibits of chapter 3: affinities, the three terms, their expansions, the visual prior, and the temperature."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from textwrap import shorten
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from calip_core.evaluation.record import Record
+from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
+from calip_core.exhibits.heatmaps import HEAT_COLOURS, Heat, Picture, draw_heat, picture_seen
+from calip_core.exhibits.slider import Slider
+from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
+from calip_core.metrics import accuracy, correct_predictions, wilson_interval
+from calip_core.tokens import CalipLogits
+
+__all__ = ["affinities", "expansion", "parts", "picture_seen", "prior", "temperature_slider", "temperatures", "terms"]
+
+PHONE = 3.7
+"""Width of a figure for a phone, in inches."""
+
+Logits = Float[Tensor, "n k"]
+Labels = Int[np.ndarray, " n"]
+_VISUAL_PRIORS = {"keep": "kept, as released", "constant": "constant removed", "mean": "mean removed"}
+
+
+def affinities(
+    picture: Picture, maps: Mapping[str, Sequence[Heat]], classnames: Sequence[str], truth: str
+) -> Plot:
+    """How well every place of an image fits a few classes, one row per kind of tokens.
+
+    Args:
+        picture: the image as the backbone sees it.
+        maps: kind of tokens -> one map of cosines per class.
+        classnames: the classes, one per map.
+        truth: the name of the image's class.
+    """
+    spans = {kind: (float(np.min(heats)), float(np.max(heats))) for kind, heats in maps.items()}
+    said = "; ".join(f"{kind} tokens from {low:.2f} to {high:.2f}" for kind, (low, high) in spans.items())
+    said = said.replace("-", "−")
+    return restacked(
+        partial(_draw_affinities, picture, maps, classnames, spans),
+        columns=1 + len(classnames),
+        narrow=2,
+        alt=f"An image of class {truth}, and maps of the cosines of its tokens with {', '.join(classnames)}. Cosines "
+        f"run, for {said}.",
+        caption="Affinity of an image's tokens with the classes that CLIP likes best. A row has one colour scale; the "
+        "cross marks the hottest token.",
+    )
+
+
+def _draw_affinities(
+    picture: Picture,
+    maps: Mapping[str, Sequence[Heat]],
+    classnames: Sequence[str],
+    spans: Mapping[str, tuple[float, float]],
+    columns: int,
+) -> Figure:
+    rows = len(maps) * -(-(1 + len(classnames)) // columns)
+    width = WIDTH if columns > 2 else PHONE
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(width, ((width - 0.9) / columns + 0.25) * rows), squeeze=False, layout="constrained"
+    )
+    per_kind = rows // len(maps)
+    for i, (kind, heats) in enumerate(maps.items()):
+        axes = list(grid[i * per_kind : (i + 1) * per_kind].flat)
+        axes[0].imshow(picture)
+        axes[0].set_ylabel(f"{kind} tokens", fontsize=10)
+        axes[0].set_title("image", fontsize=10)
+        for ax, name, heat in zip(axes[1:], classnames, heats, strict=False):
+            draw_heat(ax, picture, heat, spans[kind])
+            ax.set_title(shorten(name, 16, placeholder=" …"), fontsize=10)
+        for spare in axes[1 + len(classnames) :]:
+            spare.remove()
+        axes = axes[: 1 + len(classnames)]
+        colours = plt.cm.ScalarMappable(Normalize(*spans[kind]), HEAT_COLOURS)
+        bar = figure.colorbar(colours, ax=axes, aspect=12 * per_kind)
+        bar.set_label("cosine", fontsize=9)
+        bar.ax.tick_params(labelsize=9)
+    for ax in grid.flat:
+        _bare(ax)
+    return figure
+
+
+def terms(logits: CalipLogits, labels: Labels, weights: tuple[float, float], about: str) -> Table:
+    """Each of the three terms alone: its accuracy, and how much it differs between classes.
+
+    Args:
+        logits: of the test images.
+        labels: their classes.
+        weights: beta2 and beta3, fixed beforehand.
+        about: what was measured, for the caption.
+    """
+    named = {
+        "CLIP": (logits.clip, 1.0),
+        "text attended": (logits.text_attended, weights[0]),
+        "visual attended": (logits.visual_attended, weights[1]),
+    }
+    clip = float(logits.clip.std(dim=1).mean())
+    rows = {}
+    for name, (values, weight) in named.items():
+        hits = correct_predictions(values, labels)
+        bounds, spread = wilson_interval(int(hits.sum()), len(hits)), float(values.std(dim=1).mean())
+        rows[name] = {
+            "accuracy alone": hits.mean(),
+            "95 % interval": interval(bounds.low, bounds.high),
+            "spread": f"{spread:.3f}",
+            "weight": f"{weight:g}",
+            "weight × spread, of CLIP's": weight * spread / clip if clip else float("nan"),
+        }
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"{about}; chance is {percent(1 / logits.clip.shape[1])}. Spread: standard deviation of the logits between "
+        "classes, mean over images.",
+        {"accuracy alone": percent, "weight × spread, of CLIP's": partial(percent, decimals=2)},
+    )
+
+
+def between_classes(values: Logits) -> Logits:
+    """What is left when the part that all classes share is removed: it alone decides."""
+    return values - values.mean(dim=1, keepdim=True)
+
+
+def between_images(values: Logits) -> Logits:
+    """What is left when the part that all images share is removed as well."""
+    own = between_classes(values)
+    return own - own.mean(dim=0, keepdim=True)
+
+
+def expansion(pairs: Mapping[float, tuple[Logits, Logits]], labels: Labels, term: str) -> Table:
+    """How good a first-order expansion of an attended term is.
+
+    Args:
+        pairs: temperature -> the exact term and its expansion.
+        labels: the classes of the images.
+        term: the name of the term, for the caption.
+    """
+    rows = {}
+    for alpha, (exact, first) in pairs.items():
+        rows[f"α = {alpha:g}"] = {
+            "error between classes": _relative(between_classes(exact), between_classes(first)),
+            "without the shared part": _relative(between_images(exact), between_images(first)),
+            "same answer": float((exact.argmax(1) == first.argmax(1)).double().mean()),
+            "accuracy, exact": accuracy(exact, labels),
+            "accuracy, first order": accuracy(first, labels),
+        }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return Table(
+        frame,
+        f"The {term} term and its first-order expansion, {len(labels)} images. Error: root mean square of the "
+        "difference over that of the exact term, after the mean over classes is removed; then after the mean over "
+        "images is removed as well.",
+        dict.fromkeys(frame.columns, percent),
+    )
+
+
+def _relative(exact: Logits, first: Logits) -> float:
+    return float((exact - first).norm() / exact.norm())
+
+
+def parts(named: Mapping[str, Logits], labels: Labels, about: str) -> Table:
+    """The summands of a term: how large each is between classes, and where it puts the true class.
+
+    Args:
+        named: name -> summand.
+        labels: the classes of the images.
+        about: what was measured, for the caption.
+    """
+    rows = {}
+    for name, values in named.items():
+        rows[name] = {
+            "size between classes": f"{float(between_classes(values).square().mean().sqrt()):.1e}",
+            "true class first": accuracy(values, labels),
+            "true class last": accuracy(-values, labels),
+        }
+    chance = 1 / next(iter(named.values())).shape[1]
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"{about}. Size: root mean square after the mean over classes is removed. A guess would put the true class "
+        f"first in {percent(chance)}, and last as often.",
+        {"true class first": percent, "true class last": percent},
+    )
+
+
+def prior(alone: Mapping[tuple[str, float], Record], blended: Mapping[str, Record]) -> Table:
+    """The visual-attended term before and after its prior is removed, and the blend of which it is a part.
+
+    Args:
+        alone: (prior, temperature) -> the record of the term alone.
+        blended: prior -> the record of CALIP with all three terms.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for (kind, alpha), record in alone.items():
+        row = rows.setdefault(_VISUAL_PRIORS[kind], {"sees": record.head.sees})
+        row[f"alone, α = {alpha:g}"] = percent(record.score.top1)
+    for kind, record in blended.items():
+        score = record.score
+        rows[_VISUAL_PRIORS[kind]] |= {
+            "β₂, β₃": f"{record.choice.values['beta2']:.2f}, {record.choice.values['beta3']:.2f}",
+            "CALIP": percent(score.top1),
+            "gain": f"{points(score.gain)} ({score.only_method} : {score.only_clip})",
+        }
+    record = next(iter(blended.values()))
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"{record.data.task}, {record.encoder.backbone}, {record.encoder.tokens} tokens, {record.data.images} test "
+        "images. Alone: accuracy of the visual-attended term. CALIP: all three terms, weights by the protocol "
+        f"{record.choice.protocol}; gain in points over CLIP ({percent(record.score.clip_top1)}), with the images that "
+        "only CALIP and only CLIP gets right.",
+    )
+
+
+def temperature_slider(
+    picture: Picture, maps: Mapping[str, Heat], alphas: Sequence[float], classname: str
+) -> Slider:
+    """Where one class looks, with a slider for the temperature; all maps and frames have one colour scale.
+
+    Args:
+        picture: the image as the backbone sees it.
+        maps: kind of tokens -> their cosines with the class.
+        alphas: the temperatures.
+        classname: the class.
+    """
+    frames = {alpha: {kind: _attention(heat, alpha) for kind, heat in maps.items()} for alpha in alphas}
+    top = max(float(heat.max()) for heats in frames.values() for heat in heats.values())
+    places = next(iter(maps.values())).size
+    plots = []
+    for alpha, heats in frames.items():
+        said = "; ".join(f"{kind} tokens {heat.min():.3f} to {heat.max():.3f}" for kind, heat in heats.items())
+        plots.append(
+            Plot(
+                _draw_frame(picture, heats, top),
+                alt=f"Attention of {classname} over the image at temperature {alpha:g}: {said}. Even weights would be "
+                f"{1 / places:.3f}.",
+                caption=f"Where “{classname}” looks at α = {alpha:g}. All maps share one colour scale. The order of "
+                "the tokens is the same at every temperature; only the contrast changes.",
+            )
+        )
+    return Slider("temperature α", [f"{alpha:g}" for alpha in alphas], plots)
+
+
+def _attention(cosines: Heat, alpha: float) -> Heat:
+    """A softmax over all places."""
+    weights = np.exp((cosines - cosines.max()) / alpha)
+    return np.asarray(weights / weights.sum())
+
+
+def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float) -> Figure:
+    columns = 1 + len(heats)
+    figure, axes = plt.subplots(1, columns, figsize=(2.1 * columns + 0.6, 2.5), layout="constrained")
+    axes[0].imshow(picture)
+    axes[0].set_title("image", fontsize=10)
+    for ax, (kind, heat) in zip(axes[1:], heats.items(), strict=True):
+        draw_heat(ax, picture, heat, (0.0, top))
+        ax.set_title(f"{kind} tokens", fontsize=10)
+    for ax in axes:
+        _bare(ax)
+    figure.colorbar(plt.cm.ScalarMappable(Normalize(0, top), HEAT_COLOURS), ax=axes, label="weight", shrink=0.85)
+    return figure
+
+
+def _bare(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def temperatures(
+    even: Mapping[str, Mapping[float, float]],
+    alone: Mapping[str, Mapping[float, float]],
+    spreads: Mapping[str, float],
+    clip: float,
+    about: str,
+) -> Plot:
+    """Evenness of the two softmaxes and accuracy of the two attended terms alone, against the temperature.
+
+    Args:
+        even: direction of the attention -> temperature -> effective share; 0.5 and 2 are among the temperatures.
+        alone: attended term -> temperature -> accuracy.
+        spreads: direction -> standard deviation of the affinities that it chooses among, marked on the axis.
+        clip: accuracy of CLIP.
+        about: what was measured, for the caption.
+    """
+    shares = "; ".join(
+        f"{name} {percent(curve[0.5])} at 0.5 and {percent(curve[2.0])} at 2" for name, curve in even.items()
+    )
+    best = {name: max(curve, key=lambda alpha: curve[alpha]) for name, curve in alone.items()}
+    scores = "; ".join(
+        f"{name} {percent(curve[0.5])} at 0.5, {percent(curve[2.0])} at 2, at best {percent(curve[best[name]])} at "
+        f"{best[name]:g}"
+        for name, curve in alone.items()
+    )
+    marks = "; ".join(f"{name} {spread:.3f}" for name, spread in spreads.items())
+    return restacked(
+        partial(_draw_temperatures, even, alone, spreads, clip),
+        columns=2,
+        alt=f"Left: effective share against temperature: {shares}. Spread of the affinities: {marks}. Right: accuracy "
+        f"of a term alone: {scores}. CLIP has {percent(clip)}.",
+        caption=f"{about}. Left: the share of its choices that a softmax effectively uses; ticks at the bottom mark "
+        "the spread of the affinities. Right: accuracy of each attended term alone. Dashed: the released code's 0.5 "
+        "and the ports' 2.",
+    )
+
+
+def _draw_temperatures(
+    even: Mapping[str, Mapping[float, float]],
+    alone: Mapping[str, Mapping[float, float]],
+    spreads: Mapping[str, float],
+    clip: float,
+    columns: int,
+) -> Figure:
+    width, height = (WIDTH, 3.8) if columns > 1 else (PHONE, 3.2)
+    figure, (left, right) = panels(2, columns, width=width, height=height, layout="constrained")
+    for (name, curve), colour, line in zip(even.items(), PALETTE, ("-", "--"), strict=False):
+        left.plot(list(curve), 100 * np.array(list(curve.values())), line, color=colour, label=name)
+        left.plot(spreads[name], 0, marker="^", color=colour, markersize=9, clip_on=False, linestyle="none")
+    for (name, curve), colour, line in zip(alone.items(), PALETTE, ("-", "--"), strict=False):
+        right.plot(list(curve), 100 * np.array(list(curve.values())), line, color=colour, label=name)
+    right.axhline(100 * clip, color=MUTED, linewidth=1.2, label="CLIP")
+    left.set(ylabel="effective share (%)", ylim=(0, 105))
+    right.set(ylabel="accuracy alone (%)", ylim=(0, 105))
+    for ax in (left, right):
+        _mark_published(ax)
+    return figure
+
+
+def _mark_published(ax: Axes) -> None:
+    ax.set(xscale="log", xlabel=r"temperature $\alpha$")
+    for alpha in (0.5, 2.0):
+        ax.axvline(alpha, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.22))
