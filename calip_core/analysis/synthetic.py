@@ -1,0 +1,94 @@
+"""A small generative model of tokens, in which the window of CALIP's gain can be derived and mapped."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from calip_core.analysis.window import Sample, measured_gain, wide_grid
+from calip_core.attention import CalipConfig
+from calip_core.blend.selection import Grid
+from calip_core.methods.calip import Calip
+from calip_core.tokens import ImageTokens
+
+
+@dataclass(frozen=True)
+class TokenModel:
+    """Tokens of images of which a share shows an object: z_m = b + x_m a t_y + d_m a t_j + noise.
+
+    b is the image's background direction, x_m is 1 for tokens on the object of class y, and d_m is 1 for tokens on a
+    distractor of another class j. The pooled feature is the mean of the tokens. ``spread`` then moves every token
+    towards that mean, which does not change the mean: 1 leaves the tokens as they are, 0 makes them copies of it.
+    Finally all rows get unit length.
+
+    Attributes:
+        share: rho, expected share of the tokens that are on the object.
+        spread: how much of its own each token keeps, from 0 to 1.
+        distractors: expected share of the tokens that are on the distractor.
+        strength: a, length of the class vector that such tokens add to a background of length 1.
+        noise: expected length of each token's own noise.
+        common: cosine between the classes, from a direction that they share.
+        classes: number of classes.
+        tokens: number of tokens per image, a square.
+        width: number of dimensions.
+
+    Raises:
+        ValueError: a share, the spread or the cosine is outside [0, 1], the two shares exceed 1, or the number of
+            tokens is not a square.
+    """
+
+    share: float = 0.25
+    spread: float = 1.0
+    distractors: float = 0.0
+    strength: float = 1.0
+    noise: float = 1.0
+    common: float = 0.5
+    classes: int = 10
+    tokens: int = 49
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("share", "spread", "distractors", "common"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number from 0 to 1")
+        if self.share + self.distractors > 1:
+            raise ValueError(f"share {self.share} and distractors {self.distractors} exceed 1 together")
+        if round(self.tokens**0.5) ** 2 != self.tokens:
+            raise ValueError(f"tokens is {self.tokens}, expected a square such as 49")
+
+    def draw(self, images: int, seed: int = 0) -> Sample:
+        """Draw the classes, then ``images`` validation and as many test images; the same seed repeats them.
+
+        Models that differ only in ``share``, ``spread`` or ``distractors`` get the same backgrounds, labels and noise.
+        """
+        random = torch.Generator().manual_seed(seed)
+        shared, own = _directions(random, 1, self.width), _directions(random, self.classes, self.width)
+        own = normalize(own - own @ shared.T * shared, dim=-1)  # orthogonal to the common direction
+        text = self.common**0.5 * shared + (1 - self.common) ** 0.5 * own  # (k, c)
+        return Sample(text, *self._images(images, text, random), *self._images(images, text, random))
+
+    def _images(
+        self, n: int, text: Float[Tensor, "k c"], random: torch.Generator
+    ) -> tuple[ImageTokens, Int64[np.ndarray, " n"]]:
+        labels = torch.randint(self.classes, (n,), generator=random)
+        wrong = (labels + torch.randint(1, self.classes, (n,), generator=random)) % self.classes
+        place = torch.rand(n, self.tokens, 1, generator=random)  # decides what each token shows
+        on_object = (place < self.share).float()  # (n, m, 1)
+        on_distractor = (place > 1 - self.distractors).float()
+        background = _directions(random, n, self.width).unsqueeze(1)  # (n, 1, c)
+        noise = torch.randn(n, self.tokens, self.width, generator=random) * self.noise / self.width**0.5
+        signal = on_object * text[labels].unsqueeze(1) + on_distractor * text[wrong].unsqueeze(1)  # (n, m, c)
+        tokens = background + self.strength * signal + noise
+        mean = tokens.mean(dim=1, keepdim=True)
+        side = round(self.tokens**0.5)
+        spatial = normalize(mean + self.spread * (tokens - mean), dim=-1)
+        return ImageTokens(normalize(mean.squeeze(1), dim=-1), spatial, (side, side)), labels.numpy()
+
+
+def _directions(random: torch.Generator, n: int, width: int) -> Float[Tensor, "n c"]:
+    return normalize(torch.randn(n, width, generator=random), dim=-1)
