@@ -10,10 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from calip_core.analysis.window import Sample, measured_gain, wide_grid
-from calip_core.attention import CalipConfig
+from calip_core.analysis.window import Sample, temperature_sweep
 from calip_core.blend.selection import Grid
-from calip_core.methods.calip import Calip
 from calip_core.tokens import ImageTokens
 
 
@@ -92,3 +90,57 @@ class TokenModel:
 
 def _directions(random: torch.Generator, n: int, width: int) -> Float[Tensor, "n c"]:
     return normalize(torch.randn(n, width, generator=random), dim=-1)
+
+
+def weight_on_object(
+    share: Float[Tensor, "..."] | float, advantage: Float[Tensor, "..."] | float, alpha: Float[Tensor, "..."] | float
+) -> Float[Tensor, "..."]:
+    """Total weight of the object's tokens in a softmax over tokens of two kinds: a logistic curve.
+
+    Args:
+        share: rho, share of the tokens that are on the object, between 0 and 1.
+        advantage: their affinity with the class minus that of the others.
+        alpha: temperature.
+    """
+    share, advantage, alpha = (torch.as_tensor(value, dtype=torch.float64) for value in (share, advantage, alpha))
+    return torch.sigmoid(torch.logit(share) + advantage / alpha)
+
+
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9)
+"""Shares of the image that are object, for the phase diagram."""
+
+SPREADS = (0.1, 0.3, 1.0)
+"""From tokens that are nearly copies of the pooled feature to tokens with all their own."""
+
+
+def phase_diagram(
+    model: TokenModel | None = None,
+    *,
+    temperatures: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
+    shares: Iterable[float] = SHARES,
+    spreads: Sequence[float] = SPREADS,
+    images: int = 1000,
+    seed: int = 0,
+    grid: Grid | None = None,
+) -> pd.DataFrame:
+    """CALIP's gain over temperature, share of the image that is object, and spread of the tokens.
+
+    Args:
+        model: everything else.
+        temperatures: values of alpha, for both softmaxes.
+        shares: values of rho.
+        spreads: values of the spread.
+        images: number of validation images, and of test images.
+        seed: of classes, backgrounds and noise, the same in every cell.
+        grid: pairs of blend weights to choose from; ``wide_grid`` by default.
+
+    Returns:
+        One row per spread, share and temperature (alpha), with the results of ``measured_gain``.
+    """
+    model, parts = model or TokenModel(), []
+    for share in shares:
+        for spread in spreads:
+            sample = replace(model, share=share, spread=spread).draw(images, seed)
+            swept = temperature_sweep(sample, temperatures, grid)
+            parts.append(swept.assign(spread=spread, share=share))
+    return pd.concat(parts, ignore_index=True)

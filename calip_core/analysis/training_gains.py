@@ -98,9 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, help="folder of the feature stores (default: the user's cache)")
     parser.add_argument("--out", type=Path, default=_table("mini-vit"), help="CSV file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
-    table = measure(
-        options.snapshots, options.tasks, limit=options.limit, seed=options.seed, features=options.features
-    )
+    table = measure(options.snapshots, options.tasks, limit=options.limit, seed=options.seed, features=options.features)
     with atomic_path(options.out) as temporary:
         table.to_csv(temporary, index=False)
 

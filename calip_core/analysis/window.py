@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -24,6 +23,9 @@ from calip_core.tokens import ImageTokens
 
 AMOUNTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Values of lambda, from CLIP's own pooled feature to the mean value token."""
+
+TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Temperatures around that of the released code, 0.5."""
 
 
 def wide_grid() -> Grid:
@@ -129,6 +131,42 @@ def measured_gain(head: Calip, sample: Sample) -> dict[str, Any]:
     return paired_gain(calip, clip) | chosen | {"text_alone": accuracy(terms.text_attended, sample.test_labels)}
 
 
+def token_facts(sample: Sample) -> dict[str, Any]:
+    """What the spatial tokens of the test images have of their own.
+
+    Returns:
+        classes: number of classes; cosine: mean cosine of a token with its image's pooled feature; affinity_spread:
+        standard deviation of a class's affinities over the tokens of an image, averaged over both; hottest: how often
+        the largest affinity of an image belongs to its class, so that one place alone would classify it.
+    """
+    affinity = sample.test.spatial @ sample.text.T  # (n, m, k)
+    cosine = (sample.test.spatial @ sample.test.pooled.unsqueeze(2)).mean()
+    return {
+        "classes": len(sample.text),
+        "cosine": float(cosine),
+        "affinity_spread": float(affinity.std(dim=1, correction=0).mean()),
+        "hottest": accuracy(affinity.amax(dim=1), sample.test_labels),
+    }
+
+
+def temperature_sweep(
+    sample: Sample, temperatures: Iterable[float] = TEMPERATURES, grid: Grid | None = None
+) -> pd.DataFrame:
+    """``measured_gain`` at each temperature of both softmaxes, with weights chosen anew on the validation images.
+
+    Args:
+        sample: the images.
+        temperatures: values of alpha, one row each.
+        grid: pairs of blend weights to choose from; ``wide_grid`` by default.
+    """
+    rows = []
+    for alpha in temperatures:
+        head = Calip(beta2=None, beta3=None, config=CalipConfig(alpha_t=alpha, alpha_s=alpha))
+        head.grid = grid or wide_grid()
+        rows.append({"alpha": alpha} | measured_gain(head, sample))
+    return pd.DataFrame(rows)
+
+
 def pool_sweep(
     tasks: Iterable[Task],
     backbones: Mapping[str, Backbone],
@@ -157,8 +195,8 @@ def pool_sweep(
         progress: whether to show progress bars.
 
     Returns:
-        One row per task, tokens, amount and protocol ("validation", or "fixed" for the paper's pair), with these four
-        and the results of ``measured_gain`` as columns.
+        One row per task, tokens, amount and protocol ("validation", or "fixed" for the paper's pair), with these four,
+        ``token_facts`` before anything is spoiled, and the results of ``measured_gain`` as columns.
 
     Raises:
         ValueError: "value" is missing, a task has no validation images, or an amount is not from 0 to 1.
@@ -167,15 +205,17 @@ def pool_sweep(
         raise ValueError(f"backbones are {', '.join(backbones)}; 'value' is missing, and its mean spoils the pool")
     rows = []
     for task in tasks:
+
         def encode(kind: str, task: Task = task) -> Sample:
             return encode_sample(task, backbones[kind], limit=limit, seed=seed, features=features, progress=progress)
 
         means = encode("value").with_mean_tokens()  # the tokens themselves may be large
         for kind in backbones:
             sample = encode(kind)
+            facts = {"task": task.name, "tokens": kind} | token_facts(sample)
             for amount in amounts:
                 found = _both_protocols(sample.spoiled(means, amount), config or CalipConfig.official(), grid)
-                rows += [{"task": task.name, "tokens": kind, "amount": amount} | row for row in found]
+                rows += [facts | {"amount": amount} | row for row in found]
     return pd.DataFrame(rows)
 
 
