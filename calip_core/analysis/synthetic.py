@@ -106,6 +106,25 @@ def weight_on_object(
     return torch.sigmoid(torch.logit(share) + advantage / alpha)
 
 
+def text_lead(
+    share: Float[Tensor, "..."] | float, alpha: Float[Tensor, "..."] | float, *, strength: float, common: float
+) -> Float[Tensor, "..."]:
+    """Expected lead of the right class over another one in the text-attended term, without noise.
+
+    a (rho a) (w_y - w_k), up to the length of the pooled feature: the query F_v^T t_y is rho a on average, because
+    backgrounds have no preferred side.
+
+    Args:
+        share: rho, between 0 and 1.
+        alpha: temperature.
+        strength: a, see ``TokenModel``.
+        common: cosine between the classes.
+    """
+    share = torch.as_tensor(share, dtype=torch.float64)
+    right, other = (weight_on_object(share, gap, alpha) for gap in (strength, common * strength))
+    return strength * (share * strength) * (right - other)
+
+
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9)
 """Shares of the image that are object, for the phase diagram."""
 

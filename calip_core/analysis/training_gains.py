@@ -85,7 +85,7 @@ def shipped_gains(backbone: str = "mini-vit") -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is none for this backbone.
     """
-    return pd.read_csv(_table(backbone))
+    return pd.read_csv(DATA_DIR / "miniature" / f"{backbone}.gains.csv")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,15 +96,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, help="maximum number of test and of validation images")
     parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--features", type=Path, help="folder of the feature stores (default: the user's cache)")
-    parser.add_argument("--out", type=Path, default=_table("mini-vit"), help="CSV file to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("mini-vit.gains.csv"), help="CSV file to write")
     options = parser.parse_args(arguments)
     table = measure(options.snapshots, options.tasks, limit=options.limit, seed=options.seed, features=options.features)
     with atomic_path(options.out) as temporary:
         table.to_csv(temporary, index=False)
-
-
-def _table(backbone: str) -> Path:
-    return DATA_DIR / "miniature" / f"{backbone}.gains.csv"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calip_core import CalipConfig, calip_logits
-from calip_core.analysis.synthetic import TokenModel, phase_diagram, weight_on_object
+from calip_core.analysis.synthetic import TokenModel, phase_diagram, text_lead, weight_on_object
 from calip_core.analysis.window import temperature_sweep, token_facts
 
 
@@ -101,3 +101,15 @@ def test_the_weight_on_the_object_at_its_limits():
 def test_impossible_models_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         TokenModel(**options)
+
+
+def test_the_lead_vanishes_at_both_ends_of_temperature_and_share():
+    def lead(share, alpha):
+        return float(text_lead(share, alpha, strength=1.0, common=0.5))
+
+    assert lead(0.5, 0.3) == pytest.approx(0.5 * float(weight_on_object(0.5, 1, 0.3) - weight_on_object(0.5, 0.5, 0.3)))
+    assert lead(0.5, 0.3) > 0.05
+    for share, alpha in ((0.5, 1e-3), (0.5, 1e3), (1e-4, 0.3), (0.9999, 0.3)):
+        assert abs(lead(share, alpha)) < 0.002
+    first_order = 0.5 * 0.5 * 0.5 * 0.5 / 100  # rho a times rho (1 - rho) a (1 - kappa) / alpha
+    assert lead(0.5, 100.0) == pytest.approx(first_order, rel=0.01)
