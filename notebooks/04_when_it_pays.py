@@ -345,22 +345,7 @@ assert grade(object_weight, weight_cases) == "correct"
 # sharper attention only finds the wrong one more surely. Where the object is larger, the query $F_v$ leans towards it.
 # :::
 #
-# **Exercise 4.3 (predict: another backbone).** Run the chapter with `backbone = "mini-vit"`. Its tokens are no copies even
-# in the joint space. Will its text-attended term with value tokens be as good as that of `mini-rn`?
-#
-# :::{admonition} Hint
-# :class: dropdown
-# In a ResNet the pool is one attention layer on top of the map. In a ViT the class token attends in every layer, and the
-# value path of the last layer alone was never meant to be read.
-# :::
-#
-# :::{admonition} Solution
-# :class: dropdown
-# No. Its tokens differ, but not by the class: compare the columns "hottest place" and "text term" of the first table. It is
-# the counterexample again, in a network rather than in a task.
-# :::
-#
-# **Exercise 4.4 (open: a test without labels).** Could you tell before any labelled image whether a network and a dataset
+# **Exercise 4.3 (open: a test without labels).** Could you tell before any labelled image whether a network and a dataset
 # stand inside the window?
 #
 # :::{admonition} Hint
