@@ -87,9 +87,10 @@ window.pool_curves(sweep, tokens)
 # pooled vector, where the pool is imperfect but not broken, and where the temperature matches the spread of the
 # affinities. A well-trained pool that is left as it is stands at the edge of that window.
 #
-# The figure spoils the pool on purpose. On the left CLIP is good and there is little to repair. On the right the pool
-# no longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This chapter takes the three conditions one by one, derives them in a model that fits
-# on a page, and then looks for the same window in a network that nobody spoiled.
+# The figure spoils the pool on purpose. On the left CLIP is good and there is little to repair. On the right the pool no
+# longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This chapter takes the three
+# conditions one by one, derives them in a model that fits on a page, and then looks for the same window in a network that
+# nobody spoiled.
 #
 # ## Condition 1: tokens that differ
 #
@@ -102,11 +103,12 @@ window.tokens_table(sweep)
 
 # %% [markdown]
 # For copies every place gives CLIP's own answer, and the affinities of a class hardly vary over the image. Then a softmax
-# over places is uniform, and the attended text is the same vector for all classes: the text-attended term alone knows
-# nothing. Value tokens of `mini-rn` vary ten times as much. A single place often knows the class, and so does the term.
+# over places is uniform, the attended text is the same vector for all classes, and the text-attended term alone knows
+# nothing. The value tokens of `mini-rn` vary ten times as much. Often a single place knows the class, and so does the
+# term.
 #
-# Look at the digits, though. A shape or a texture can be recognised from one place. A digit cannot: a stroke may belong
-# to a 3 or an 8. The hottest place is hardly better than chance there. Keep that row in mind.
+# Look at the digits, though. A shape can be recognised from one place. A digit cannot: a stroke may belong to a 3 or to
+# an 8. With `mini-rn` the hottest place is hardly better than chance there. Keep that row in mind.
 #
 # ## Condition 2: a pool that is imperfect but not broken
 #
@@ -154,12 +156,16 @@ window.pool_table(sweep, amount)
 # Why does the gain need both a knowledgeable pool and an imperfect one? Take an image of class $y$ whose $M$ tokens share
 # a background direction $b$. A share $\rho$ of them shows the object ($x_m = 1$) and adds the class vector:
 #
-# $$ z_m = b + x_m\, a\, t_y + \text{noise}, \qquad F_v \propto \operatorname{mean}_m z_m
-#    \approx b + \rho\, a\, t_y, \qquad t_k^\top t_y = \kappa \ (k \ne y). $$ (eq-token-model)
+# $$
+# \begin{aligned}
+# z_m &= b + x_m\, a\, t_y + \text{noise}, & t_k^\top t_y &= \kappa \quad (k \ne y), \\
+# F_v &\propto \operatorname{mean}_m z_m \approx b + \rho\, a\, t_y.
+# \end{aligned}
+# $$ (eq-token-model)
 #
 # **CLIP.** The right class leads another one by $\rho\, a (1 - \kappa) + b^\top (t_y - t_k)$. The second part is the
-# background's say. It has nothing to do with the object, and for small $\rho$ it wins: that is a broken pool. For large
-# $\rho$ it never does: a perfect pool.
+# background's say. It has nothing to do with the object. For small $\rho$ it wins, and the pool is broken. For large $\rho$
+# it hardly ever does, and the pool is perfect.
 #
 # **The text-attended term.** The affinity of a token with class $k$ is $b^\top t_k + x_m\, a\, t_y^\top t_k$. The
 # background is the same at every place, so *a softmax over places cancels it*. What remains is the object's total weight,
@@ -178,11 +184,8 @@ window.pool_table(sweep, amount)
 # temperature. Their product, averaged over backgrounds:
 
 # %%
-model = TokenModel(share=0.3)
-contrast = (
-    model.strength / (1 + model.noise**2) ** 0.5
-)  # a, for tokens of unit length
-window.lead_curves([0.05, 0.2, 0.5], contrast, model.common)
+model = TokenModel(strength=1.0, common=0.5)  # a and kappa: the knobs
+window.lead_curves([0.05, 0.2, 0.5, 0.9], model)
 
 # %% [markdown]
 # The lead needs $\rho$ in the middle. A small object is not in the query, and where the object fills the image there is
@@ -223,9 +226,10 @@ diagram = phase_diagram(model, spreads=(0.1, 0.3, 1.0), seed=seed)
 window.phase_diagram(diagram)
 
 # %% [markdown]
-# The window is an island. Below it ($\rho$ small) the pool is broken, above it ($\rho$ large) it is perfect; to the left and
-# right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. As all tokens
-# become copies it vanishes.
+# The window is an island. At the bottom there is no object to find, at the top CLIP makes no errors, and to the left and
+# right the temperature does not fit. Two ranges make it up: the lower one, at temperatures between scatter and contrast,
+# is the visual term's vote. The upper one, at higher temperatures, is the text term, which needs a pool that knows. With
+# less spread the island moves to lower temperatures and shrinks. As all tokens become copies it vanishes.
 #
 # ## Condition 3: a temperature near the spread
 #
@@ -241,8 +245,8 @@ for kind in dict.fromkeys(["joint", tokens]):
 window.temperature_curves(swept, spreads)
 
 # %% [markdown]
-# For value tokens the released temperature of 0.5 is a fair choice, if not always the best. For copies any useful temperature
-# would have to be far lower, and a rise towards low temperatures is the leak again.
+# The released code has a temperature of 0.5. Compare it with the dotted line of each kind of tokens. Where tokens are copies
+# that line lies far to the left, and what they gain at low temperatures is the leak again.
 #
 # ## The natural experiment
 #
@@ -271,17 +275,16 @@ window.training_table(gains)
 # ## What we found
 
 # %%
-at_amount = swept[tokens]
-window.conclusion(sweep, tokens, at_amount, spreads[tokens], gains)
+window.conclusion(sweep, tokens, swept[tokens], spreads[tokens], gains)
 
 # %% [markdown]
 # A gain is called clear if it is positive and McNemar's p stays below 0.05 after Bonferroni's correction for the tests in
 # its list.
 #
-# **The counterexample.** On digits CALIP with value tokens has a lively text term and still nothing to give: the pool can
-# be spoiled, the temperature is right, the tokens differ, but no single place knows the digit. So "tokens that differ"
-# is short for *tokens that differ by the class*. That is the first number to measure on your own images: the column
-# "hottest place" above.
+# **The counterexample.** On digits, value tokens have nothing to give until CLIP is down to guessing. The pool can be
+# spoiled, the temperature is the same, the tokens differ, but no single place knows the digit. So "tokens that differ" is
+# short for *tokens that differ by the class*. The column "hottest place" of the first table measures it: look there
+# first on your own images.
 #
 # ## Open: real weights
 #

@@ -125,7 +125,7 @@ def text_lead(
     return strength * (share * strength) * (right - other)
 
 
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9)
+SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.9)
 """Shares of the image that are object, for the phase diagram."""
 
 SPREADS = (0.1, 0.3, 1.0)

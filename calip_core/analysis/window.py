@@ -174,10 +174,7 @@ def pool_sweep(
     *,
     config: CalipConfig | None = None,
     grid: Grid | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    features: Path | None = None,
-    progress: bool = True,
+    **encoding: Any,
 ) -> pd.DataFrame:
     """CALIP's gain over CLIP for each task, kind of tokens and amount of ``spoil_pool``; everything is encoded once.
 
@@ -189,10 +186,7 @@ def pool_sweep(
         amounts: values of lambda, see ``spoil_pool``.
         config: temperatures and pooling; those of the released code by default.
         grid: pairs of blend weights to choose from; ``wide_grid`` by default.
-        limit: see ``encode_sample``, as for ``seed``, ``features`` and ``progress``.
-        seed: which images a limit selects.
-        features: folder of the feature stores.
-        progress: whether to show progress bars.
+        encoding: options of ``encode_sample``.
 
     Returns:
         One row per task, tokens, amount and protocol ("validation", or "fixed" for the paper's pair), with these four,
@@ -205,13 +199,9 @@ def pool_sweep(
         raise ValueError(f"backbones are {', '.join(backbones)}; 'value' is missing, and its mean spoils the pool")
     rows = []
     for task in tasks:
-
-        def encode(kind: str, task: Task = task) -> Sample:
-            return encode_sample(task, backbones[kind], limit=limit, seed=seed, features=features, progress=progress)
-
-        means = encode("value").with_mean_tokens()  # the tokens themselves may be large
-        for kind in backbones:
-            sample = encode(kind)
+        means = encode_sample(task, backbones["value"], **encoding).with_mean_tokens()  # the tokens may be large
+        for kind, backbone in backbones.items():
+            sample = encode_sample(task, backbone, **encoding)
             facts = {"task": task.name, "tokens": kind} | token_facts(sample)
             for amount in amounts:
                 found = _both_protocols(sample.spoiled(means, amount), config or CalipConfig.official(), grid)

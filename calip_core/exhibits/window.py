@@ -208,8 +208,7 @@ def phase_diagram(table: pd.DataFrame) -> Plot:
         said.append(f"with spread {spread:g} up to {points(best.gain)} at α = {best.alpha:g}, ρ = {best.share:g}")
     return restacked(
         draw, columns=3,
-        alt=f"{len(spreads)} heat-maps of CALIP's gain in points over temperature and share: " + "; ".join(said)
-        + ". Along all four edges the gain is about zero or smaller than inside.",
+        alt=f"{len(spreads)} heat-maps of CALIP's gain in points over temperature and share: " + "; ".join(said) + ".",
         caption=f"Gain of CALIP over CLIP in the model, weights chosen on validation images, {_span(table['images'])} "
         f"test images per cell. A dot: McNemar's p is below {_LEVEL:g} divided by the {len(table)} cells.",
     )  # fmt: skip
@@ -333,7 +332,7 @@ def tokens_sentence(sweep: pd.DataFrame, tokens: str) -> str:
     said = f"The text-attended term alone is right on {_range(own['text_alone'])} of the images with {tokens} tokens, "
     said += f"and on {_range(copies['text_alone'])} with joint tokens (mean cosine {copies['cosine'].mean():.2f})."
     if better.all():
-        return said + " This condition decides."
+        return said + " So there is something to attend to."
     if better.any():
         return said + f" Joint tokens do better on {_names(better.index[~better])}."
     return said + f" Here {tokens} tokens know no more than joint tokens."

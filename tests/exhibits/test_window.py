@@ -157,7 +157,7 @@ def test_the_conclusion_goes_through_the_conditions():
 def test_tokens_of_their_own_are_compared_with_copies():
     frame = whole_sweep()
     assert "60.0 % of the images with value tokens, and on 20.0 % with joint" in window.tokens_sentence(frame, "value")
-    assert "This condition decides" in window.tokens_sentence(frame, "value")
+    assert "something to attend to" in window.tokens_sentence(frame, "value")
     frame.loc[(frame["tokens"] == "joint") & (frame["task"] == "two"), "text_alone"] = 0.7
     assert "Joint tokens do better on two." in window.tokens_sentence(frame, "value")
     frame.loc[frame["tokens"] == "joint", "text_alone"] = 0.7
