@@ -279,21 +279,22 @@ def training_gains(gains: pd.DataFrame, sweep: pd.DataFrame, tokens: str) -> Plo
 
 def training_table(gains: pd.DataFrame) -> Table:
     """CALIP's gains along training in brief: how often they are clear, and the last ones."""
+    tests = len(gains) // gains["protocol"].nunique()
     rows = {}
     for (task, protocol), part in gains.groupby(["task", "protocol"], sort=False):
-        clear, last = clear_gains(part), part.loc[part["samples"].idxmax()]
-        losses = clear_gains(part.assign(gain=-part["gain"]))
+        losses = clear_gains(part.assign(gain=-part["gain"]), tests)
+        last = part.loc[part["samples"].idxmax()]
         rows[f"{task}, {protocol}"] = {
             "CLIP, first to last": f"{percent(part['clip'].iloc[0], 0)} to {percent(last['clip'], 0)}",
-            "gains": f"{clear.sum()} of {len(part)}",
+            "gains": f"{clear_gains(part, tests).sum()} of {len(part)}",
             "losses": f"{losses.sum()} of {len(part)}",
             "largest gain": points(part["gain"].max()),
-            "last gain": f"{points(last.gain)} {interval(last.gain_low, last.gain_high)}",
+            "last gain": f"{points(last['gain'])} {interval(last['gain_low'], last['gain_high'])}",
         }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
         "CALIP against CLIP at the checkpoints of one training run, joint tokens, in points. Gains and losses: "
-        f"checkpoints at which McNemar's p is below {_LEVEL:g} divided by their number.",
+        f"checkpoints at which McNemar's p is below {_LEVEL:g} divided by the {tests} checkpoints and tasks.",
     )
 
 

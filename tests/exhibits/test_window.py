@@ -144,6 +144,9 @@ def test_the_table_of_training_counts_clear_gains_and_losses():
     found = frame.loc["one, validation"]
     assert (found["gains"], found["losses"]) == ("1 of 3", "1 of 3") and found["CLIP, first to last"] == "50 % to 70 %"
     assert (found["largest gain"], found["last gain"]) == ("+5.0", "−5.0 [−6.0, −4.0]")
+    two = pd.DataFrame([*training([CLEAR]), *training([UNCLEAR], "two")]).assign(p=0.04)
+    table = window.training_table(two)
+    assert "the 2 checkpoints and tasks" in table.caption and table.frame.loc["one, validation", "gains"] == "0 of 1"
 
 
 def test_the_conclusion_goes_through_the_conditions():
