@@ -96,7 +96,8 @@ window.pool_curves(sweep, tokens)
 #
 # [Chapter 2](02_spatial_tokens) found two kinds of spatial tokens. *Joint* tokens, CALIP's own, are the pool's output for
 # every query. In a ResNet they are nearly copies of the pooled vector. *Value* tokens are what each place would
-# contribute if the pool looked at that place alone. Here is what the two kinds know on each task.
+# contribute if the pool looked at that place alone. Chapter 2 shows their heat-maps and plays the pointing game with both.
+# Here is what the two kinds know on each task.
 
 # %%
 window.tokens_table(sweep)
@@ -146,6 +147,9 @@ assert (paired.only_a, paired.only_b) == (row.only_calip, row.only_clip)
 window.pool_table(sweep, amount)
 
 # %% [markdown]
+# (Where few images differ, an interval may exclude 0 beside a p-value above 0.05: the interval is a score interval, the
+# exact test is more cautious. [Appendix D](D_statistics) explains both.)
+#
 # Two cautions. First, $\lambda$ is an intervention and not a network: nothing was trained to pool like this. Second, joint
 # tokens also recover some accuracy, and the more the worse the pool gets. That is no window but a leak. They are copies
 # of the *good* pooled vector, and through the visual term CALIP can put it back in. Value tokens have no such way in:
@@ -227,9 +231,17 @@ window.phase_diagram(diagram)
 
 # %% [markdown]
 # The window is an island. At the bottom there is no object to find, at the top CLIP makes no errors, and to the left and
-# right the temperature does not fit. Two ranges make it up: the lower one, at temperatures between scatter and contrast,
-# is the visual term's vote. The upper one, at higher temperatures, is the text term, which needs a pool that knows. With
-# less spread the island moves to lower temperatures and shrinks. As all tokens become copies it vanishes.
+# right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. As all tokens
+# become copies it vanishes. The chosen weights say which term makes the gain:
+
+# %%
+cells = diagram[diagram["spread"] == 1].set_index(["share", "alpha"])
+columns = ["clip", "calip", "beta2", "beta3"]
+cells.loc[[(0.1, 0.1), (0.35, 0.5)], columns].round(2)
+
+# %% [markdown]
+# For small objects, at a temperature between scatter and contrast, it is the visual term ($\beta_3$): the vote. For larger
+# ones, at a higher temperature, it is the text term ($\beta_2$), which needs a pool that knows.
 #
 # ## Condition 3: a temperature near the spread
 #

@@ -226,7 +226,7 @@ def temperature_curves(swept: Mapping[str, pd.DataFrame], spreads: Mapping[str, 
         _gain_line(ax, table, "alpha", f"{kind} tokens", _COLOURS[kind])
         ax.axvline(spreads[kind], color=_COLOURS[kind], linestyle=":", label=f"spread of {kind} affinities")
     ax.set(xscale="log", xlabel=r"temperature $\alpha$", ylabel="gain (points)")
-    ax.legend()
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     said = []
     for kind, table in swept.items():
         best = table.loc[table["gain"].idxmax()]
