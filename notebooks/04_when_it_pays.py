@@ -1,0 +1,382 @@
+# %% [markdown]
+# # 4 When is free attention worth it?
+#
+# **Question.** CALIP's attention costs nothing. When does it make CLIP better, and why does it so often change nothing?
+#
+# **Time**: two minutes on two processor cores with the miniature. **You need** chapters [2](02_spatial_tokens) and
+# [3](03_calip_attention).
+
+# %% tags=["setup", "hide-input"]
+# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
+# fetched first. (Kept by `make sync`.)
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("calip_core") is None:
+    _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
+    if not os.path.isdir(_clone):
+        _url = "https://github.com/calip-book/calip-book"
+        _url = os.environ.get("CALIP_REPOSITORY", _url)
+        _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
+        subprocess.run(_git, check=True)
+    _install = os.path.join(_clone, "book/tools/install_missing.py")
+    subprocess.run([sys.executable, _install], check=True)
+    sys.path.insert(0, os.path.abspath(_clone))
+    importlib.invalidate_caches()
+
+# %% tags=["parameters"]
+backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name like RN50, or a path
+dataset: str = "mini-pairs"  # a name from available_tasks(), or folder:PATH
+tokens: str = "value"  # spatial tokens: joint, value or pre_pool
+alpha: float = 0.5  # both temperatures of the attention; the released code has 0.5
+seed: int = 0  # draws images, and the synthetic tokens
+samples: int = 2000  # at most so many test images per task, 100 or more
+
+# %% tags=["imports", "hide-input"]
+import torch
+
+from calip_core import CalipConfig, calip_logits, load_backbone, load_task
+from calip_core import exhibits, metrics
+from calip_core.analysis.pool import spoil_pool
+from calip_core.analysis.synthetic import TokenModel, phase_diagram, weight_on_object
+from calip_core.analysis.training_gains import shipped_gains
+from calip_core.analysis.window import (
+    encode_sample,
+    pool_sweep,
+    temperature_sweep,
+    token_facts,
+    wide_grid,
+)
+from calip_core.exhibits import window
+from calip_core.methods import make_method
+from calip_core.teaching import (
+    AtLeast,
+    BackboneName,
+    Choice,
+    Positive,
+    Seed,
+    TaskName,
+    check_parameters,
+    grade,
+)
+
+check_parameters(
+    globals(),
+    backbone=BackboneName,
+    dataset=TaskName,
+    tokens=Choice("joint", "value", "pre_pool"),
+    alpha=Positive,
+    seed=Seed,
+    samples=AtLeast(100),
+)
+exhibits.style()
+
+# %%
+kinds = list(dict.fromkeys(["joint", "value", tokens]))
+models = {kind: load_backbone(backbone, tokens=kind) for kind in kinds}
+names = [dataset, "mini-shapes", "mini-pairs", "mini-textures", "digits"]
+tasks = [load_task(name) for name in dict.fromkeys(names)]
+config = CalipConfig(alpha_t=alpha, alpha_s=alpha)
+sweep = pool_sweep(tasks, models, config=config, limit=samples, seed=seed)
+window.pool_curves(sweep, tokens)
+
+# %% [markdown]
+# **In short.** CLIP's pool is already an attention. A second, free one pays in a window: where the tokens differ from the
+# pooled vector, where the pool is imperfect but not broken, and where the temperature matches the spread of the
+# affinities. A well-trained pool that is left as it is stands at the edge of that window.
+#
+# The figure spoils the pool on purpose. On the left CLIP is good and there is little to repair. On the right the pool no
+# longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This chapter takes the three
+# conditions one by one, derives them in a model that fits on a page, and then looks for the same window in a network that
+# nobody spoiled.
+#
+# ## Condition 1: tokens that differ
+#
+# [Chapter 2](02_spatial_tokens) found two kinds of spatial tokens. *Joint* tokens, CALIP's own, are the pool's output for
+# every query. In a ResNet they are nearly copies of the pooled vector. *Value* tokens are what each place would
+# contribute if the pool looked at that place alone. Chapter 2 shows their heat-maps and plays the pointing game with both.
+# Here is what the two kinds know on each task.
+
+# %%
+window.tokens_table(sweep)
+
+# %% [markdown]
+# For copies every place gives CLIP's own answer, and the affinities of a class hardly vary over the image. Then a softmax
+# over places is uniform, the attended text is the same vector for all classes, and the text-attended term alone knows
+# nothing. The value tokens of `mini-rn` vary ten times as much. Often a single place knows the class, and so does the
+# term.
+#
+# Look at the digits, though. A shape can be recognised from one place. A digit cannot: a stroke may belong to a 3 or to
+# an 8. With `mini-rn` the hottest place is hardly better than chance there. Keep that row in mind.
+#
+# ## Condition 2: a pool that is imperfect but not broken
+#
+# To see what a free attention is worth to a worse pool, we make the pool worse by mixing it with the mean value token,
+# which is what a pool without any preference would return:
+#
+# $$ F_v \leftarrow \operatorname{unit}\bigl((1 - \lambda)\, F_v + \lambda\, \operatorname{mean}_m z_m\bigr). $$ (eq-spoiled-pool)
+#
+# Here is one point of the first figure by hand. The blend weights are chosen on validation images with the same spoiled
+# pool, from a grid that contains (0, 0), which is CLIP. Then the two classifiers meet on the same test images.
+
+# %%
+amount = 0.5  # lambda: the knob, one of those of the figure
+task = tasks[0]
+sample = encode_sample(task, models[tokens], limit=samples, seed=seed)
+values = encode_sample(task, models["value"], limit=samples, seed=seed)
+val = spoil_pool(sample.val, values.val.spatial, amount)
+test = spoil_pool(sample.test, values.test.spatial, amount)
+
+head = make_method("calip", beta2=None, beta3=None, config=config)
+head.grid = wide_grid()
+head.fit(None, None, sample.text, (val, sample.val_labels))
+calip = metrics.correct_predictions(head.logits(test), sample.test_labels)
+clip = metrics.correct_predictions(test.pooled @ sample.text.T, sample.test_labels)
+paired = metrics.mcnemar(calip, clip)
+
+row = sweep.query("task == @task.name and tokens == @tokens and amount == @amount")
+row = row[row["protocol"] == "validation"].iloc[0]
+assert (paired.only_a, paired.only_b) == (row.only_calip, row.only_clip)
+
+# %% [markdown]
+# All tasks and both kinds of tokens at the same $\lambda$ (turn the knob `amount` and run both cells again):
+
+# %%
+window.pool_table(sweep, amount)
+
+# %% [markdown]
+# (Where few images differ, an interval may exclude 0 beside a p-value above 0.05: the interval is a score interval, the
+# exact test is more cautious. [Appendix D](D_statistics) explains both.)
+#
+# Two cautions. First, $\lambda$ is an intervention and not a network: nothing was trained to pool like this. Second, joint
+# tokens also recover some accuracy, and the more the worse the pool gets. That is no window but a leak. They are copies
+# of the *good* pooled vector, and through the visual term CALIP can put it back in. Value tokens have no such way in:
+# their gain must come from the places.
+#
+# ## A model on one page
+#
+# Why does the gain need both a knowledgeable pool and an imperfect one? Take an image of class $y$ whose $M$ tokens share
+# a background direction $b$. A share $\rho$ of them shows the object ($x_m = 1$) and adds the class vector:
+#
+# $$
+# \begin{aligned}
+# z_m &= b + x_m\, a\, t_y + \text{noise}, & t_k^\top t_y &= \kappa \quad (k \ne y), \\
+# F_v &\propto \operatorname{mean}_m z_m \approx b + \rho\, a\, t_y.
+# \end{aligned}
+# $$ (eq-token-model)
+#
+# **CLIP.** The right class leads another one by $\rho\, a (1 - \kappa) + b^\top (t_y - t_k)$. The second part is the
+# background's say. It has nothing to do with the object. For small $\rho$ it wins, and the pool is broken. For large $\rho$
+# it hardly ever does, and the pool is perfect.
+#
+# **The text-attended term.** The affinity of a token with class $k$ is $b^\top t_k + x_m\, a\, t_y^\top t_k$. The
+# background is the same at every place, so *a softmax over places cancels it*. What remains is the object's total weight,
+# a logistic curve $\sigma$ of its share and its affinity:
+#
+# $$ w_k = \sigma\Bigl(\ln \tfrac{\rho}{1 - \rho} + \tfrac{a\, t_y^\top t_k}{\alpha}\Bigr). $$ (eq-weight-on-object)
+#
+# The attended text is $b + w_k\, a\, t_y$, so the right class leads by
+#
+# $$ F_v^\top (F^a_{t,y} - F^a_{t,k}) = \underbrace{a}_{\text{tokens differ}}\;
+#    \underbrace{F_v^\top t_y}_{\text{the pool knows the object}}\;
+#    \underbrace{(w_y - w_k)}_{\text{the temperature fits}}. $$ (eq-lead)
+#
+# Each condition of this chapter is a factor of {eq}`eq-lead`. Copies have $a = 0$. The second factor is
+# $b^\top t_y + \rho\, a$: in a broken pool the background decides its sign. The third is zero at both ends of the
+# temperature. Their product, averaged over backgrounds:
+
+# %%
+model = TokenModel(strength=1.0, common=0.5)  # a and kappa: the knobs
+window.lead_curves([0.05, 0.2, 0.5, 0.9], model)
+
+# %% [markdown]
+# The lead needs $\rho$ in the middle. A small object is not in the query, and where the object fills the image there is
+# nowhere else to look: at high temperatures $w_y - w_k \approx \rho (1 - \rho)\, a (1 - \kappa) / \alpha$, the covariance of
+# [chapter 3](03_calip_attention). And it needs $\alpha$ in the middle. The weight of a class leaves $\rho$ where its
+# affinity $a\, t_y^\top t_k$ is about $\alpha$, so the best temperature is of the size of the affinities' own differences.
+#
+# Does the library agree? Without noise the closed form must give its term exactly:
+
+# %%
+drawn = TokenModel(share=0.3, noise=0.0).draw(1, seed)
+text, image = drawn.text.double(), drawn.test.to(torch.float64)
+affinity = image.spatial[0] @ text.T  # (m, k)
+right = affinity[:, int(drawn.test_labels[0])]
+on_object = right > (right.min() + right.max()) / 2
+thing, rest = image.spatial[0][on_object][0], image.spatial[0][~on_object][0]
+rho = on_object.double().mean()
+weight = weight_on_object(rho, text @ (thing - rest), alpha)  # (k)
+by_hand = image.pooled[0] @ rest + weight * (image.pooled[0] @ (thing - rest))
+library = calip_logits(image, text, config, logit_scale=1.0).text_attended[0]
+torch.testing.assert_close(by_hand, library, rtol=0, atol=1e-6)
+
+# %% [markdown]
+# **The visual term** needs no knowledgeable pool, because every place votes for itself by a softmax over classes. The
+# background's affinities scatter by about $1/\sqrt{C}$, the object's stand out by $a (1 - \kappa)$. A temperature well
+# below the scatter lets the background vote as firmly as the object. One well above the contrast makes all votes alike.
+# Between the two the object votes and the background abstains. This works for small objects too.
+#
+# ## The map of the window
+#
+# Now measure. We draw images from the model, with noise, and treat them as any other images: CLIP, CALIP, blend weights
+# from validation images, a paired test. `spread` moves every token towards the mean of its image: 1 leaves it alone, and
+# 0 would make copies.
+
+# %%
+model = TokenModel(distractors=0.0)  # the knob: see exercise 4.2
+diagram = phase_diagram(model, spreads=(0.1, 0.3, 1.0), seed=seed)
+window.phase_diagram(diagram)
+
+# %% [markdown]
+# The window is an island. At the bottom there is no object to find, at the top CLIP makes no errors, and to the left and
+# right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. As all tokens
+# become copies it vanishes. The chosen weights say which term makes the gain:
+
+# %%
+cells = diagram[diagram["spread"] == 1].set_index(["share", "alpha"])
+columns = ["clip", "calip", "beta2", "beta3"]
+cells.loc[[(0.1, 0.1), (0.35, 0.5)], columns].round(2)
+
+# %% [markdown]
+# For small objects, at a temperature between scatter and contrast, it is the visual term ($\beta_3$): the vote. For larger
+# ones, at a higher temperature, it is the text term ($\beta_2$), which needs a pool that knows.
+#
+# ## Condition 3: a temperature near the spread
+#
+# The model predicts that the best temperature on *real* tokens is of the size of the spread of their affinities. Sweep it
+# with the spoiled pool:
+
+# %%
+swept, spreads = {}, {}
+for kind in dict.fromkeys(["joint", tokens]):
+    images = encode_sample(task, models[kind], limit=samples, seed=seed)
+    swept[kind] = temperature_sweep(images.spoiled(values, amount))
+    spreads[kind] = token_facts(images)["affinity_spread"]
+window.temperature_curves(swept, spreads)
+
+# %% [markdown]
+# The released code has a temperature of 0.5. Compare it with the dotted line of each kind of tokens. Where tokens are copies
+# that line lies far to the left, and what they gain at low temperatures is the leak again.
+#
+# ## The natural experiment
+#
+# Training time is a $\lambda$ that nobody set. Early in its training a network pools badly, later well. We saved the weights
+# of `mini-vit` at checkpoints of its training and ran `evaluate()` on each: CALIP against CLIP, on the same images, with
+# CALIP's own joint tokens.
+
+# %%
+gains = shipped_gains("mini-vit")
+window.training_gains(gains, sweep, tokens)
+
+# %%
+window.training_table(gains)
+
+# %% [markdown]
+# The two ways to a worse pool are not the same experiment. $\lambda$ spoils only the pool and keeps good tokens. A network in
+# training has young tokens as well, and what no place knows no attention can collect.
+#
+# To repeat it (about an hour, then some minutes):
+#
+# ```bash
+# python -m calip_core.miniature.train --arch vit --snapshots snapshots
+# python -m calip_core.analysis.training_gains snapshots
+# ```
+#
+# ## What we found
+
+# %%
+window.conclusion(sweep, tokens, swept[tokens], spreads[tokens], gains)
+
+# %% [markdown]
+# A gain is called clear if it is positive and McNemar's p stays below 0.05 after Bonferroni's correction for the tests in
+# its list.
+#
+# **The counterexample.** On digits, value tokens have nothing to give until CLIP is down to guessing. The pool can be
+# spoiled, the temperature is the same, the tokens differ, but no single place knows the digit. So "tokens that differ" is
+# short for *tokens that differ by the class*. The column "hottest place" of the first table measures it: look there
+# first on your own images.
+#
+# ## Open: real weights
+#
+# All of this was measured on miniatures. Whether value tokens make CALIP worth more with OpenAI's weights is open. We found
+# no publication of CALIP with value tokens. Two recent methods gain from CLIP's local features in other ways: attention-based
+# selection {cite:p}`cai2025abs`, without training, and microCLIP {cite:p}`silva2025microclip`, with unsupervised training.
+# If you have a GPU and a dataset, one command answers for it:
+#
+# ```bash
+# papermill notebooks/04_when_it_pays.ipynb out.ipynb -p backbone RN50 -p dataset folder:/my/images
+# ```
+#
+# For a single number, `calip evaluate folder:/my/images RN50 --tokens value --protocol validation` appends a record that
+# [chapter 6](06_benchmarks_2d) can show beside all others.
+#
+# ## Exercises
+#
+# **Exercise 4.1 (the weight on the object).** Write {eq}`eq-weight-on-object` without a logistic function: as the share of
+# the softmax that falls on the object's tokens.
+
+
+# %% tags=["exercise"]
+def object_weight(share, advantage, alpha): ...
+
+
+# %% tags=["exercise-check"]
+weight_cases = [
+    (case, weight_on_object(*case))
+    for case in [(0.3, 0.5, 1e6), (0.1, 0.35, 0.1), (0.5, -0.2, 0.5)]
+]
+grade(object_weight, weight_cases)
+
+# %% [markdown]
+# :::{admonition} Hint
+# :class: dropdown
+# In a softmax each background token has the weight $1$, each object token $e^{a/\alpha}$, before both are divided by the
+# sum over all tokens.
+# :::
+
+
+# %% tags=["solution", "hide-input"]
+def object_weight(share, advantage, alpha):
+    on_object = share * torch.tensor(advantage / alpha, dtype=torch.float64).exp()
+    return on_object / (on_object + 1 - share)
+
+
+assert grade(object_weight, weight_cases) == "correct"
+
+# %% [markdown]
+# **Exercise 4.2 (predict: distractors).** Set `distractors=0.1` in the cell of the map: a tenth of each image now shows an
+# object of another class. Which side of the island is lost first, small $\rho$ or large? Predict, then run.
+#
+# :::{admonition} Hint
+# :class: dropdown
+# Compare the object's share with the distractor's. Whose votes does the visual term count?
+# :::
+#
+# :::{admonition} Solution
+# :class: dropdown
+# Small $\rho$. Where the distractor is larger than the object, nothing in the image says which of the two is meant, and
+# sharper attention only finds the wrong one more surely. Where the object is larger, the query $F_v$ leans towards it.
+# :::
+#
+# **Exercise 4.3 (open: a test without labels).** Could you tell before any labelled image whether a network and a dataset
+# stand inside the window?
+#
+# :::{admonition} Hint
+# :class: dropdown
+# Which of the three factors of {eq}`eq-lead` can be measured without labels?
+# :::
+#
+# :::{admonition} Solution
+# :class: dropdown
+# The spread of the tokens and the temperature can be measured. Whether the pool is imperfect cannot, or not directly; how
+# often the hottest place and the pool disagree is a candidate. To find out, one would compute such numbers for many
+# networks and datasets and correlate them with the gains that [chapter 6](06_benchmarks_2d) records.
+# :::
+#
+# ## Further reading
+#
+# - Value tokens come from {cite:t}`zhou2022maskclip`, who use them to segment.
+# - Tango's interval {cite:p}`tango1998` and McNemar's test {cite:p}`mcnemar1947` are explained in
+#   [appendix D](D_statistics).
