@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from calip_core.backbones.names import available_backbones
 from calip_core.blend.protocols import LabelsSeen
 from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.evaluation.record import DataPart, Record, ScorePart
@@ -17,6 +18,12 @@ from calip_core.published import PublishedClouds, published_clouds
 
 LEVEL = 0.05
 """McNemar's exact p-value must be below this for a verdict other than "not shown"."""
+
+
+def backbone_label(name: str) -> str:
+    """A backbone's name, or of a checkpoint's path the file's name."""
+    known = name in available_backbones() or name.startswith("open_clip:")
+    return name if known else Path(name).name
 
 
 def interval_text(score: ScorePart) -> str:
@@ -93,7 +100,7 @@ def newest(records: Iterable[Record], dataset: str, backbone: str, most: int = 2
     ]  # fmt: skip
     columns = ["protocol", "tokens", "shots", "seed", "accuracy, % [95 %]", "gain, points [95 %]", "verdict (McNemar)"]
     frame = pd.DataFrame(rows, index=[record.head.method for record in shown], columns=columns)
-    return Table(frame, f"The newest records of {dataset} with {backbone}, at most {most}.")
+    return Table(frame, f"The newest records of {dataset} with {backbone_label(backbone)}, at most {most}.")
 
 
 def clouds_beside_published(records: Iterable[Record]) -> Table:
@@ -127,7 +134,7 @@ def _measured_clouds(record: Record) -> tuple[str, float, str, str]:
         f"{choice.view_weights_by}; labels seen: {choice.labels_seen}; {data.images} clouds; "
         f"gain {gain_text(score)} points; verdict: {verdict_on(record)}"
     )
-    return f"measured here: {record.encoder.backbone}", score.clip_top1, interval_text(score), how
+    return f"measured here: {backbone_label(record.encoder.backbone)}", score.clip_top1, interval_text(score), how
 
 
 def mean_over_seeds(records: Iterable[Record], dataset: str, backbone: str, method: str, shots: int) -> str:
