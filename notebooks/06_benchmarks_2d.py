@@ -37,6 +37,7 @@ samples: int = 1000  # at most so many test and validation images; 0: all of the
 
 # %% tags=["imports", "hide-input"]
 import time
+from itertools import product
 
 from calip_core import (
     calip_logits,
@@ -47,8 +48,7 @@ from calip_core import (
     zero_shot_classifier,
 )
 from calip_core.analysis.speed import paired_seconds
-from calip_core.blend import protocols, selection
-from calip_core.datasets import resolve_name
+from calip_core.blend import protocols
 from calip_core.evaluation.evaluate import evaluate
 from calip_core.evaluation.store import append, load
 from calip_core.exhibits import benchmarks, results
@@ -76,8 +76,6 @@ check_parameters(
     seed=Seed,
     samples=AtLeast(0),
 )
-if protocol == "published":  # stops here if there is no such pair
-    selection.published(resolve_name(dataset), backbone)
 exhibits.style()
 
 # %% tags=["hide-input"]
@@ -102,7 +100,8 @@ if protocol == "validation" and not len(task.splits["val"]):
     asked = "fixed"  # there are no images to choose on
 
 setting = {"seed": seed, "limit": samples or None, "options": {"config": config}}
-record = evaluate(task, clip_model, "calip", protocol=asked, **setting)
+setting["control_repeats"] = 10  # of the oracle's search on shuffled terms
+record = evaluate(task, clip_model, protocol=asked, **setting)
 append(record)
 
 # %% tags=["hide-input"]
@@ -125,8 +124,7 @@ if (task.name, clip_model.name) in published_betas():
     possible.append("published")
 
 side_by_side = [
-    evaluate(task, clip_model, "calip", protocol=how, control_repeats=10, **setting)
-    for how in possible
+    evaluate(task, clip_model, protocol=how, **setting) for how in possible
 ]
 
 # %% tags=["hide-input"]
@@ -140,20 +138,12 @@ benchmarks.protocols(side_by_side)
 
 # %%
 names = ("mini-shapes", "mini-pairs", "mini-textures", "digits")
+hows = ("fixed", "validation", "label-free", "oracle")
 measured = []
 for model_name in ("mini-rn", "mini-vit"):
     model = load_backbone(model_name, tokens=tokens)
-    for name in names:
-        for how in ("fixed", "validation", "label-free", "oracle"):
-            one = evaluate(
-                load_task(name),
-                model,
-                "calip",
-                protocol=how,
-                control_repeats=10,
-                **setting,
-            )
-            measured.append(one)
+    for name, how in product(names, hows):
+        measured.append(evaluate(load_task(name), model, protocol=how, **setting))
 
 # %% tags=["hide-input"]
 display(benchmarks.measured_gains(measured), benchmarks.measured_table(measured))
@@ -191,11 +181,8 @@ encoded, _ = encode_split(clip_model, task.splits["test"], limit=200, seed=seed)
 seconds = {"reading and encoding": time.perf_counter() - started}
 
 text = zero_shot_classifier(clip_model, task.classnames, task.templates)
-attention = {
-    "attention and three logits": lambda: calip_logits(
-        encoded, text, CONFIGS[config], clip_model.logit_scale
-    )
-}
+scale, alphas = clip_model.logit_scale, CONFIGS[config]
+attention = {"attention": lambda: calip_logits(encoded, text, alphas, scale)}
 seconds |= paired_seconds(attention, repeats=3)
 
 # %% tags=["hide-input"]

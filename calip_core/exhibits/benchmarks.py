@@ -170,13 +170,14 @@ def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most:
     figure = _draw_classes(order, [won, lost, images], ends, [tests[k] < LEVEL for k in order], names)
     changed = [f"{names[k]} ({points((won[k] - lost[k]) / images[k])})" for k in seen if tests[k] < LEVEL]
     found = f"Classes that change: {', '.join(changed)}." if changed else "No class changes by more than luck explains."
+    some = f"the {len(order)} of {len(seen)} classes with the most images on which CLIP and CALIP differ"
+    which = some if len(order) < len(seen) else "all classes"
     caption = (
-        f"{_where(record)}, protocol {record.choice.protocol}: the {len(order)} of {len(seen)} classes with the most "
-        "images on which CLIP and CALIP differ (in brackets: images won, lost, and all). Intervals and tests are "
-        f"corrected for {len(seen)} classes (Bonferroni). {found}"
+        f"{_where(record)}, protocol {record.choice.protocol}: {which}. In "
+        f"brackets: images won, lost, and all. Intervals and tests are corrected for {len(seen)} classes (Bonferroni). "
+        f"{found}"
     )
-    alt = f"Change of accuracy in {len(order)} classes with wide intervals around 0. {found}"
-    return Plot(figure, alt=alt if not changed else alt.replace(" with wide intervals around 0", ""), caption=caption)
+    return Plot(figure, alt=f"Change of accuracy in {len(order)} classes, with intervals. {found}", caption=caption)
 
 
 def _draw_classes(
@@ -318,9 +319,9 @@ def _measured_label(record: Record) -> str:
 
 def _measured_note(rows: Mapping[str, object]) -> str:
     count = sum(label.startswith("measured: ") for label in rows)
-    return (
-        f"{count} rows were measured here." if count else "Nothing of these datasets was measured on this machine yet."
-    )
+    if count == 0:
+        return "Nothing of these datasets was measured on this machine yet."
+    return f"{count} row{'s were' if count > 1 else ' was'} measured here."
 
 
 def _two(value: float) -> str:
