@@ -52,20 +52,18 @@ from calip_core import (
 )
 from calip_core.analysis.speed import paired_seconds
 from calip_core.blend import selection
-from calip_core.blend.landscape import released_grid
 from calip_core.blend.optimism import optimism
-from calip_core.exhibits import blending
+from calip_core.exhibits import blending, results
 from calip_core.features import choose_images
 from calip_core.teaching import (
+    AtLeast,
     BackboneName,
     Choice,
-    Count,
     Positive,
     Seed,
     TaskName,
     check_parameters,
     grade,
-    prose,
 )
 
 check_parameters(
@@ -75,7 +73,7 @@ check_parameters(
     tokens=Choice("joint", "value", "pre_pool"),
     alpha=Positive,
     seed=Seed,
-    samples=Count,
+    samples=AtLeast(10),
 )
 exhibits.style()
 
@@ -151,20 +149,18 @@ for _ in range(25):
     right = metrics.correct_predictions(blend, labels).sum()
     assert landscape.correct[row, column] == right
 
-beta2, beta3 = released_grid()  # 200 values of each
+released = selection.Grid.released()  # 200 values of each weight
 seconds = paired_seconds(
     {
         "pair": lambda: logits.combine(beta2=1, beta3=0.1).topk(1),
-        "all": lambda: beta_landscape(logits, labels, beta2=beta2, beta3=beta3),
+        "grid": lambda: beta_landscape(
+            logits, labels, beta2=released.beta2, beta3=released.beta3
+        ),
     }
 )
 
 # %% tags=["hide-input"]
-prose(
-    "The released code tries 40,000 pairs, one after the other. On this machine that "
-    f"would take {40_000 * seconds['pair']:.0f} s; the landscape of the same pairs "
-    f"takes {seconds['all']:.2f} s."
-)
+blending.search_times(**seconds)
 
 # %% [markdown]
 # The bounds of the released grid are a choice too. This chapter searches a wider one.
@@ -267,7 +263,8 @@ hits = {
 }
 
 # %% tags=["hide-input"]
-blending.ways_to_choose(ways, hits, clip_hits)
+where = f"{task.name}, {results.backbone_label(backbone)} with {tokens} tokens"
+blending.ways_to_choose(ways, hits, clip_hits, where)
 
 # %% [markdown]
 # Each row has one verdict: that of McNemar's exact test on the images that only one of the two classifiers gets right.

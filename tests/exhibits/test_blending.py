@@ -72,6 +72,11 @@ def test_a_flat_landscape_has_no_outline():
     assert not blending.landscape(flat, {}, clip=0.4).figure.legends
 
 
+def test_the_released_search_is_timed_by_its_pairs():
+    text = blending.search_times(pair=0.001, grid=0.052).markdown
+    assert "would take 40 s" in text and "takes 0.052 s" in text
+
+
 def test_the_control_shows_the_gain_beside_those_of_shuffled_terms():
     shown = blending.shuffled_control(OracleControl(0.04, np.array([0.01, 0.02, 0.03])))
     assert shown.figure.axes[0].lines[0].get_xdata()[0] == pytest.approx(4.0)
@@ -95,7 +100,7 @@ def test_ways_to_choose_have_one_verdict_each_and_the_oracle_none():
     clip = np.array([True] * 10 + [False] * 10)
     better = np.ones(20, dtype=bool)
     ways = {"fixed": fixed(), "oracle": Selection(1.0, 0.5, "oracle", "", "test")}
-    frame = blending.ways_to_choose(ways, {"fixed": better, "oracle": better}, clip).frame
+    frame = blending.ways_to_choose(ways, {"fixed": better, "oracle": better}, clip, "here").frame
     assert frame.loc["fixed", "accuracy"] == 1.0 and frame.loc["fixed", "β₂, β₃"] == "1.12, 0.02"
     assert frame.loc["fixed", "only CALIP : only CLIP right"] == "10 : 0"
     assert list(frame["verdict (McNemar)"]) == ["gain, p = 0.002", "none: saw test labels"]
