@@ -97,8 +97,8 @@ blending.rescued_and_spoiled(
 
 # %% [markdown]
 # **In short.** Two weights decide the fate of these images. Each image is right inside a convex polygon, so the accuracy
-# at every pair of weights follows exactly from one pass. A search over all pairs always finds a gain on the labels that
-# it searches. Only the part that remains on images that did not choose is worth reporting.
+# at every pair of weights follows exactly from one pass. A search over all pairs nearly always finds a gain on the labels
+# that it searches. Only the part that remains on images that did not choose is worth reporting.
 #
 # This chapter uses value tokens, because [chapter 4](04_when_it_pays) found that they give the weights something to
 # decide. Set `tokens = "joint"` for CALIP's own.
@@ -190,11 +190,11 @@ blending.landscape(
 # Several pairs often share the best count. They form a *plateau*. `landscape.best()` returns its centre; a search that
 # keeps the first best pair ends at its edge, where a few other images would have changed the count.
 #
-# ## A search always finds something
+# ## A search nearly always finds something
 #
 # The released code keeps the best of its 40,000 pairs *on the labels that it is scored on*. With so many tries some pair
 # fits by chance. To see how much chance contributes, give each image the two attended terms of another image. The
-# shuffled terms know nothing of the image, yet the search still gains:
+# shuffled terms know nothing of the image, yet the search usually gains something:
 
 # %%
 order = torch.from_numpy(np.random.default_rng(seed).permutation(n)).to(text.device)
@@ -268,8 +268,8 @@ blending.ways_to_choose(ways, hits, clip_hits, where)
 
 # %% [markdown]
 # Each row has one verdict: that of McNemar's exact test on the images that only one of the two classifiers gets right.
-# The interval beside it (Tango's) is a little narrower than the exact test, so it can exclude 0 where the verdict is
-# "not shown". In that case the verdict stands; [appendix D](D_statistics) explains why. With several ways to choose, a
+# The interval beside it is Tango's. It is a little narrower than one that matches the exact test, so it can exclude 0
+# where the verdict is "not shown". In that case the verdict stands; [appendix D](D_statistics) explains why. With several ways to choose, a
 # verdict near the threshold is also more likely to be luck.
 #
 # ## One gain, three questions
@@ -291,8 +291,8 @@ blending.one_gain(control, found, verdict, n)
 #
 # - An image is classified correctly inside a convex polygon of weights, so the accuracy at all weights follows exactly
 #   from one pass.
-# - A search on test labels gains something even with shuffled terms. A reported gain without a word on who chose the
-#   weights contains such luck.
+# - A search on test labels usually gains something even with shuffled terms. A reported gain contains such
+#   luck unless the weights were chosen elsewhere.
 # - Choose on validation images or fix the pair beforehand, test in pairs, and report one verdict.
 #
 # ## Exercises

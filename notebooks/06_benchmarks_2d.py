@@ -149,8 +149,8 @@ for model_name in ("mini-rn", "mini-vit"):
 display(benchmarks.measured_gains(measured), benchmarks.measured_table(measured))
 
 # %% [markdown]
-# The stars are the only verdicts. An interval (Tango's) can exclude 0 where McNemar's exact test stays silent, because it
-# is a little narrower; then the test decides. [Appendix D](D_statistics) explains the two.
+# The stars are the only verdicts. The intervals are Tango's. They are a little narrower than intervals that match McNemar's
+# exact test, so one can exclude 0 without a star; then the test decides. [Appendix D](D_statistics) explains the two.
 #
 # ## Which classes gain, which lose?
 #

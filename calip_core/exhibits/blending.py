@@ -267,7 +267,7 @@ def ways_to_choose(
         )  # fmt: skip
     columns = ["labels seen", "β₂, β₃", "accuracy", "gain [95 %]", "only CALIP : only CLIP right", "verdict (McNemar)"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    caption = f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on the same {len(clip):,} test images. Gains in points."
+    caption = f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points."
     return Table(frame, caption, {"accuracy": lambda share: percent(share, 2)})
 
 
