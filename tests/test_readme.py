@@ -11,7 +11,7 @@ import pytest
 
 from calip_core.cli import build_parser
 from calip_core.evaluation.store import load
-from calip_core.exhibits.results import newest_cells
+from calip_core.exhibits.results import newest
 from calip_core.paths import repository
 
 NOT_RUN = {
@@ -74,8 +74,8 @@ def test_the_sweep_is_recorded_and_reported(folder, run):
     records = load(folder / "results/runs.jsonl")
     assert len({record.key for record in records if not record.data.standin}) == 8 + 1
     shown = (folder / "report.ipynb").read_text(encoding="utf-8")
-    for row in newest_cells(records, "mini-shapes", "mini-rn"):
-        assert all(value in shown for value in row), row
+    for row in newest(records, "mini-shapes", "mini-rn").frame.itertuples():
+        assert all(str(value) in shown for value in row), row
 
 
 def test_the_blocks_of_python_run_one_after_another(run):

@@ -76,8 +76,13 @@ def chapter_of(sweep: "Sweep") -> tuple[Path, dict[str, object]]:
     parameters: dict[str, object] = {
         "dataset": cell.dataset,
         "backbone": cell.backbone,
+        "tokens": cell.tokens,
         "protocol": cell.protocol,
         "seed": cell.seed,
         "samples": 0 if sweep.samples == "all" else sweep.samples,
     }
+    if cell.views is None and cell.config is not None:
+        parameters["config"] = cell.config
+    elif cell.views is not None:
+        parameters["views"] = cell.views
     return chapter, parameters

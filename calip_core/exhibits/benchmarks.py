@@ -1,81 +1,378 @@
-"""The figures of chapter 6: published and measured gains per dataset, and the classes behind them."""
+"""The exhibits of chapter 6: records as tables, gains with their intervals, and the ledger of published numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from calip_core.datasets import disk_datasets, load_card, split_template_set
+from calip_core.datasets.inventory import inventory
+from calip_core.evaluation.record import Record
+from calip_core.evaluation.store import latest
+from calip_core.exhibits.exhibit import Plot, Table, percent, points, signed
+from calip_core.exhibits.results import LEVEL, backbone_label, gain_text, interval_text, split_text, verdict_on
 from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, WIDTH
-from calip_core.metrics import Interval
+from calip_core.metrics import Interval, mcnemar, paired_interval, wilson_interval
+from calip_core.published import published
 
-_MARKERS = "o", "D", "s", "^"
-
-
-def published_gains(datasets: Sequence[str], gains: Mapping[str, Sequence[float]], margins: Sequence[float]) -> Figure:
-    """Published gains over several zero-shot baselines, compared with the sampling error of an accuracy.
-
-    Args:
-        datasets: one row per dataset.
-        gains: source of the baseline -> percentage points, one per dataset.
-        margins: half-width of the unpaired 95 % interval of an accuracy, in points, one per dataset.
-    """
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(datasets) + 1.5), layout="constrained")
-    rows = np.arange(len(datasets))[::-1]
-    ax.barh(rows, 2 * np.asarray(margins), left=-np.asarray(margins), height=0.7, color=MUTED, alpha=0.2,
-            label="95 % margin of one accuracy")  # fmt: skip
-    for (source, points), marker, colour in zip(gains.items(), _MARKERS, PALETTE, strict=False):
-        ax.plot(points, rows, marker, color=colour, label=source, linestyle="none")
-    ax.axvline(0, color=MUTED, linewidth=1)
-    ax.set_yticks(rows, datasets)
-    ax.set_xlabel("published accuracy of CALIP less a published accuracy of CLIP (points)")
-    figure.legend(loc="outside lower center", ncols=2)
-    return figure
+_MARKERS = "o", "D", "s", "^", "v"
+_SHORT = {
+    "APE_results.ipynb": "APE",
+    "mrflogs/ICLR24 exp.log": "GDA",
+    "gaopengcuhk/Tip-Adapter exp.log": "Tip-Adapter",
+}
+"""Source of published numbers -> the method whose repository it belongs to."""
 
 
-def measured_gains(
-    rows: Sequence[str], gains: Mapping[str, Sequence[float | None]], intervals: Mapping[str, Sequence[Interval | None]]
-) -> Figure:
-    """Measured gains with paired intervals: one row per dataset and backbone, one colour per protocol.
+def record_table(record: Record) -> Table:
+    """One record: what was measured, on what, and how the weights were chosen."""
+    data, choice, score, templates = record.data, record.choice, record.score, record.data.templates
+    encoder = record.encoder
+    more = f" and {len(templates) - 1} more" if len(templates) > 1 else ""
+    rows = {
+        "dataset": f"{data.task}, {data.classes} classes" + (" (a stand-in)" if data.standin else ""),
+        "prompts": f"{templates[0]}{more}",
+        "test images": "; ".join(filter(None, [f"{data.images:,}", split_text(data)])),
+        "split": data.split_source,
+        "backbone": f"{backbone_label(encoder.backbone)}, {encoder.tokens} tokens, {encoder.precision}",
+        "temperatures and pooling": str(record.head.options.get("config")),
+        "protocol": f"{choice.protocol}: {choice.chosen_by}",
+        "labels seen by the choice": choice.labels_seen,
+        "β₂, β₃": _pair(record),
+        "CLIP": percent(score.clip_top1, 2),
+        "CALIP, % [95 %]": interval_text(score),
+        "gain, points [95 %]": gain_text(score),
+        "only CALIP : only CLIP right": f"{score.only_method} : {score.only_clip}",
+        "verdict (McNemar)": verdict_on(record),
+        "seed, commit, seconds": f"{record.seed}, {record.run.commit[:10]}, {record.run.seconds:.1f}",
+    }
+    return Table(pd.DataFrame({"this run": rows}), "One record: a number, and everything that it depends on.")
 
-    Args:
-        rows: labels from top to bottom.
-        gains: protocol -> gains as fractions, one per row; None if there is no record.
-        intervals: protocol -> their intervals.
-    """
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.5 * len(rows) + 1.6), layout="constrained")
-    offsets = np.linspace(0.25, -0.25, len(gains)) if len(gains) > 1 else [0.0]
-    for (protocol, values), offset, marker, colour in zip(gains.items(), offsets, _MARKERS * 2, PALETTE, strict=False):
-        places = np.arange(len(rows))[::-1] + offset
-        known = [i for i, value in enumerate(values) if value is not None]
-        points = np.array([100 * float(values[i] or 0) for i in known])
-        ends = [intervals[protocol][i] or Interval(0, 0) for i in known]
-        errors = [points - [100 * end.low for end in ends], [100 * end.high for end in ends] - points]
-        ax.errorbar(points, places[known], xerr=np.clip(errors, 0, None), fmt=marker, color=colour, capsize=2,
-                    markersize=5, linewidth=1.2, label=protocol)  # fmt: skip
+
+def _pair(record: Record) -> str:
+    return f"{record.choice.values['beta2']:.3g}, {record.choice.values['beta3']:.3g}"
+
+
+def protocols(records: Sequence[Record]) -> Table:
+    """Records of one task and one backbone that differ in their protocol, side by side."""
+    rows = {
+        _how(record): (
+            record.choice.labels_seen, _pair(record), record.score.top1, gain_text(record.score),
+            f"{record.score.only_method} : {record.score.only_clip}", verdict_on(record),
+        )
+        for record in records
+    }  # fmt: skip
+    columns = ["labels seen", "β₂, β₃", "CALIP", "gain [95 %]", "only CALIP : only CLIP right", "verdict (McNemar)"]
+    first = records[0]
+    caption = (
+        f"{_where(first)}, {first.data.images:,} test images; CLIP has "
+        f"{percent(first.score.clip_top1, 2)}. Gains in points."
+    )
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return Table(frame, caption, {"CALIP": _percent_two})
+
+
+def _how(record: Record) -> str:
+    criterion = record.choice.criterion
+    return record.choice.protocol + (f": {criterion.replace('_', ' ')}" if criterion else "")
+
+
+def measured_gains(records: Sequence[Record]) -> Plot:
+    """Gains over CLIP with paired intervals: one row per task and backbone, one colour per protocol."""
+    rows = list(dict.fromkeys(map(_where, records)))
+    hows = list(dict.fromkeys(record.choice.protocol for record in records))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(rows) + 1.6), layout="constrained")
+    for turn, (how, marker, colour) in enumerate(zip(hows, _MARKERS, PALETTE, strict=False)):
+        mine = [record for record in records if record.choice.protocol == how]
+        places = [
+            len(rows) - 1 - rows.index(_where(record)) + 0.3 - 0.6 * turn / max(1, len(hows) - 1) for record in mine
+        ]
+        gains = np.array([100 * record.score.gain for record in mine])
+        ends = 100 * np.array([[record.score.gain_low, record.score.gain_high] for record in mine]).T
+        errors = np.clip([gains - ends[0], ends[1] - gains], 0, None)
+        ax.errorbar(gains, places, xerr=errors, fmt=marker, color=colour, capsize=2, markersize=5, linewidth=1.2,
+                    label=f"{how} (saw test labels)" if how == "oracle" else how)  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=1)
     ax.set_yticks(np.arange(len(rows))[::-1], rows)
-    ax.set_xlabel("gain over CLIP (percentage points, 95 % interval of the paired difference)")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    ax.set_xlabel("gain over CLIP (points, 95 % interval of the paired difference)")
+    figure.legend(loc="outside lower center", ncols=2)
+    shown = [record for record in records if record.choice.protocol == "validation"] or list(records)
+    alt = f"Gains over CLIP by {', '.join(hows)} on {len(rows)} pairs of task and backbone. "
+    alt += (
+        f"By {shown[0].choice.protocol}: "
+        + ", ".join(f"{_where(record)} {points(record.score.gain, 2)}" for record in shown)
+        + " points."
+    )
+    return Plot(figure, alt=alt, caption=f"Gain of CALIP, measured on the same images as CLIP. {_counted(records)}")
 
 
-def class_changes(names: Sequence[str], won: ArrayLike, lost: ArrayLike, counts: ArrayLike) -> Figure:
-    """Change in accuracy per class from CLIP to CALIP, in points, with the number of images behind it.
+def _where(record: Record) -> str:
+    return f"{record.data.task}, {backbone_label(record.encoder.backbone)}"
+
+
+def _counted(records: Sequence[Record]) -> str:
+    """How many verdicts are gains and losses, and how many luck alone would give."""
+    honest = [record for record in records if record.test_is_valid]
+    words = [verdict_on(record).split(",")[0] for record in honest]
+    return (
+        f"Of {len(honest)} comparisons whose weights saw no test labels, McNemar's test calls {words.count('gain')} a "
+        f"gain and {words.count('loss')} a loss; luck alone would give at most about {LEVEL * len(honest):.1f}."
+    )
+
+
+def measured_table(records: Sequence[Record]) -> Table:
+    """The same gains in numbers, with the images behind them; a star marks McNemar's verdicts."""
+    hows = list(dict.fromkeys(record.choice.protocol for record in records))
+    rows: dict[str, dict[str, float | str]] = {}
+    for record in records:
+        row = rows.setdefault(_where(record), {"CLIP": record.score.clip_top1})
+        row[record.choice.protocol] = _short_gain(record)
+        if record.score.control_gain is not None:
+            row["oracle, shuffled"] = points(record.score.control_gain, 2)
+    columns = ["CLIP", *hows] + ["oracle, shuffled"] * any("oracle, shuffled" in row for row in rows.values())
+    caption = (
+        "Gain of CALIP in points, and in brackets the images that only CALIP : only CLIP gets right. Star: a verdict "
+        "of McNemar's test (p < 0.05). The oracle saw test labels and gets no verdict; beside it, the mean gain of the "
+        "same search on shuffled terms."
+    )
+    return Table(pd.DataFrame.from_dict(rows, orient="index", columns=columns), caption, {"CLIP": percent})
+
+
+def _short_gain(record: Record) -> str:
+    score = record.score
+    star = " *" if record.test_is_valid and score.mcnemar_p < LEVEL else ""
+    return f"{points(score.gain, 2)} ({score.only_method}\u00a0:\u00a0{score.only_clip}){star}"
+
+
+def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most: int = 16) -> Plot:
+    """Change of each class's accuracy from CLIP to CALIP, with intervals and tests that hold for all classes together.
 
     Args:
-        names: class names.
-        won: images per class that only CALIP gets right.
-        lost: images per class that only CLIP gets right.
-        counts: test images per class.
+        record: with its hits.
+        labels: class numbers of its test images.
+        names: of the classes.
+        most: how many classes to show: those with the most images on which the two differ.
     """
-    gained, gone, images = (np.asarray(values, dtype=int) for values in (won, lost, counts))
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(names) + 1.0), layout="constrained")
-    rows, points = np.arange(len(names))[::-1], 100 * (gained - gone) / np.maximum(images, 1)
-    ax.barh(rows, points, color=[GOOD if point >= 0 else BAD for point in points])
+    target, ours, clips = np.asarray(labels), record.correct(), record.correct_by_clip()
+    counts = [np.bincount(target[mask], minlength=len(names)) for mask in (ours & ~clips, ~ours & clips, target >= 0)]
+    won, lost, images = counts
+    seen: list[int] = np.flatnonzero(images).tolist()
+    tests = {k: mcnemar(ours[target == k], clips[target == k]).p_value * len(seen) for k in seen}
+    ranked = sorted(seen, key=lambda k: -int(won[k] + lost[k]))[:most]
+    order = sorted(ranked, key=lambda k: -float(won[k] - lost[k]) / images[k])
+    ends = [paired_interval(int(won[k]), int(lost[k]), int(images[k]), 1 - 0.05 / len(seen)) for k in order]
+    figure = _draw_classes(order, [won, lost, images], ends, [tests[k] < LEVEL for k in order], names)
+    changed = [f"{names[k]} ({points((won[k] - lost[k]) / images[k])})" for k in seen if tests[k] < LEVEL]
+    found = f"Classes that change: {', '.join(changed)}." if changed else "No class changes by more than luck explains."
+    some = f"the {len(order)} of {len(seen)} classes with the most images on which CLIP and CALIP differ"
+    which = some if len(order) < len(seen) else "all classes"
+    caption = (
+        f"{_where(record)}, protocol {record.choice.protocol}: {which}. In "
+        f"brackets: images won, lost, and all. Intervals and tests are corrected for {len(seen)} classes (Bonferroni). "
+        f"{found}"
+    )
+    return Plot(figure, alt=f"Change of accuracy in {len(order)} classes, with intervals. {found}", caption=caption)
+
+
+def _draw_classes(
+    order: Sequence[int], counts: Sequence[np.ndarray], ends: Sequence[Interval], changed: Sequence[bool],
+    names: Sequence[str],
+) -> Figure:  # fmt: skip
+    won, lost, images = counts
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.32 * len(order) + 1.0), layout="constrained")
+    places = np.arange(len(order))[::-1]
+    for place, k, end, sure in zip(places, order, ends, changed, strict=True):
+        gain = 100 * (won[k] - lost[k]) / images[k]
+        colour = (GOOD if gain > 0 else BAD) if sure else MUTED
+        ax.plot([100 * end.low, 100 * end.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+        ax.plot(gain, place, "o", color=colour, markersize=6, fillstyle="full" if sure else "none")
     ax.axvline(0, color=MUTED, linewidth=1)
-    behind = zip(names, gained, gone, images, strict=True)
-    ax.set_yticks(rows, [f"{name} (+{plus} \u2212{minus} of {of})" for name, plus, minus, of in behind], fontsize=9)
-    ax.set_xlabel("change in the class's accuracy, CALIP less CLIP (points)")
+    rows = [f"{names[k]} (+{won[k]} \u2212{lost[k]} of {images[k]})" for k in order]
+    ax.set_yticks(places, rows, fontsize=9)
+    ax.set_xlabel("change of the class's accuracy, CALIP less CLIP (points)")
     return figure
+
+
+def datasets(root: Path) -> Table:
+    """The image datasets that have a card; what this machine holds of them has a column if it holds any."""
+    rows, states = {}, {}
+    for entry in inventory(root, disk_datasets(kind="images")):
+        card = load_card(entry.name)
+        rows[card.title] = (entry.name, card.classes, card.sizes["test"], card.templates[0])
+        states[card.title] = "stand-in" if entry.standin else entry.state
+    frame = pd.DataFrame.from_dict(
+        rows, orient="index", columns=["name", "classes", "test images", "prompt (the first)"]
+    )
+    here = any(state != "missing" for state in states.values())
+    if here:
+        frame["here"] = pd.Series({title: "" if state == "missing" else state for title, state in states.items()})
+    caption = "Image datasets with a card." + ("" if here else " None of them is on this machine.")
+    return Table(frame, caption, {"test images": "{:,}"})
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Published accuracies of RN50, as shares: log or source -> dataset -> accuracy.
+
+    Attributes:
+        calip: by the log that lists them.
+        clip: by the source of the baseline.
+        remarks: of a source on its CLIP, such as "ImageNet: single prompt".
+    """
+
+    calip: dict[str, dict[str, float]]
+    clip: dict[str, dict[str, float]]
+    remarks: dict[str, str]
+
+    @classmethod
+    def read(cls) -> "_Published":
+        found = cls({}, {}, {})
+        for row in published():
+            if row.method == "calip":
+                for log in row.source.split("; "):
+                    found.calip.setdefault(_SHORT.get(log, log), {})[row.dataset] = row.top1
+            elif row.method == "zero_shot":
+                source, _, remark = row.source.partition(" (")
+                name = _SHORT.get(source, source)
+                found.clip.setdefault(name, {})[row.dataset] = row.top1
+                if remark:
+                    found.remarks[name] = f"{load_card(row.dataset).title}: {remark.rstrip(')')}"
+        return found
+
+    def gains(self, source: str, log: str) -> dict[str, float]:
+        """CALIP by one log less CLIP by one source, in points."""
+        return {name: 100 * (top1 - self.clip[source][name]) for name, top1 in self.calip[log].items()}
+
+
+def _margin(dataset: str, top1: float) -> float:
+    """Half of the 95 % interval of an accuracy on this dataset, in points."""
+    total = load_card(dataset).sizes["test"]
+    ends = wilson_interval(round(total * top1), total)
+    return 50 * (ends.high - ends.low)
+
+
+def published_gains() -> Plot:
+    """Published gains of CALIP over three published CLIPs, beside the sampling error of one accuracy."""
+    found = _Published.read()
+    log = next(iter(found.calip))
+    names = list(found.calip[log])
+    margins = np.array([_margin(name, found.calip[log][name]) for name in names])
+    gains = {source: found.gains(source, log) for source in found.clip}
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.5), layout="constrained")
+    rows = np.arange(len(names))[::-1]
+    ax.barh(rows, 2 * margins, left=-margins, height=0.7, color=MUTED, alpha=0.2, label="95 % margin of one accuracy")
+    for (source, values), marker, colour in zip(gains.items(), _MARKERS, PALETTE, strict=False):
+        ax.plot(list(values.values()), rows, marker, color=colour, label=f"over {source}'s CLIP", linestyle="none")
+    ax.axvline(0, color=MUTED, linewidth=1)
+    ax.set_yticks(rows, [load_card(name).title for name in names])
+    ax.set_xlabel("published accuracy of CALIP less a published accuracy of CLIP (points)")
+    figure.legend(loc="outside lower center", ncols=2)
+    means = ", ".join(f"{signed(float(np.mean(list(g.values()))), 2)} over {s}'s CLIP" for s, g in gains.items())
+    inside = ", ".join(str(sum(abs(g[n]) <= m for n, m in zip(names, margins, strict=True))) for g in gains.values())
+    caption = (
+        f"Published gains of CALIP (RN50) on eleven datasets. The mean depends on whose CLIP one subtracts: {means}. "
+        f"Grey: the sampling error of one accuracy, which covers {inside} of these {len(names)} gains."
+    )
+    return Plot(
+        figure, alt=f"Published gains on eleven datasets over three baselines. Means: {means} points.", caption=caption
+    )
+
+
+def ledger(records: Iterable[Record] = ()) -> Table:
+    """Published accuracies of CALIP, its gains over published CLIPs, and below each what was measured here.
+
+    Args:
+        records: what was measured. Those of CALIP on real image datasets have rows, stand-ins have none: they say
+            nothing about the dataset.
+    """
+    found = _Published.read()
+    rows = _published_rows(found)
+    for record in latest(records):
+        name = split_template_set(record.data.task)[0]
+        if record.head.method == "calip" and not record.data.standin and name in disk_datasets("images"):
+            rows.setdefault(name, {})[_measured_label(record)] = {
+                "CALIP": record.score.top1,
+                "margin": 50 * (record.score.high - record.score.low),
+                "gain over its own CLIP [95 %]": gain_text(record.score),
+            }
+    flat = {label: row for of_dataset in rows.values() for label, row in of_dataset.items()} | _mean_rows(found)
+    remarks = "; ".join(f"{source}'s CLIP on {remark}" for source, remark in found.remarks.items())
+    caption = (
+        "Published zero-shot accuracy of CALIP with RN50, its gain in points over three published accuracies of CLIP "
+        f"({remarks}), and the 95 % margin of one accuracy. " + _measured_note(flat)
+    )
+    formats: dict[str, str | Callable[[Any], str]] = {f"gain over {source}": _two for source in found.clip}
+    formats |= {"CALIP": _percent_two, "margin": "± {:.2f}"}
+    return Table(pd.DataFrame.from_dict(flat, orient="index"), caption, formats)
+
+
+def _measured_label(record: Record) -> str:
+    note = split_text(record.data)
+    return f"measured: {_where(record)}, {_how(record)}" + (f" ({note})" if note else "")
+
+
+def _measured_note(rows: Mapping[str, object]) -> str:
+    count = sum(label.startswith("measured: ") for label in rows)
+    if count == 0:
+        return "Nothing of these datasets was measured on this machine yet."
+    return f"{count} row{'s were' if count > 1 else ' was'} measured here."
+
+
+def _two(value: float) -> str:
+    return signed(value, 2)
+
+
+def _percent_two(share: float) -> str:
+    return percent(share, 2)
+
+
+_Row = dict[str, float | str]
+
+
+def _published_rows(found: _Published) -> dict[str, dict[str, _Row]]:
+    """Dataset -> its rows: one, and another where the logs of CALIP differ."""
+    first, *others = found.calip
+    rows: dict[str, dict[str, _Row]] = {}
+    for name in found.calip[first]:
+        title = load_card(name).title
+        rows[name] = {title: _published_row(found, first, name)}
+        for log in others:
+            if found.calip[log][name] != found.calip[first][name]:
+                rows[name][f"{title}, by {log}'s log"] = _published_row(found, log, name)
+    return rows
+
+
+def _published_row(found: _Published, log: str, name: str) -> _Row:
+    top1 = found.calip[log][name]
+    gains: _Row = {f"gain over {source}": found.gains(source, log)[name] for source in found.clip}
+    return {"CALIP": top1} | gains | {"margin": _margin(name, top1)}
+
+
+def _mean_rows(found: _Published) -> dict[str, _Row]:
+    """A mean over the datasets for each log of CALIP."""
+    rows: dict[str, _Row] = {}
+    for log, accuracies in found.calip.items():
+        gains: _Row = {f"gain over {s}": float(np.mean(list(found.gains(s, log).values()))) for s in found.clip}
+        mean: _Row = {"CALIP": float(np.mean(list(accuracies.values())))}
+        rows[f"mean, by {log}'s log"] = mean | gains
+    return rows
+
+
+def costs(seconds: Mapping[str, float], images: int, where: str) -> Table:
+    """What the steps take per image.
+
+    Args:
+        seconds: step -> seconds for all images; the last one is what CALIP adds.
+        images: how many images.
+        where: backbone and device.
+    """
+    frame = pd.DataFrame({"ms per image": {step: 1000 * value / images for step, value in seconds.items()}})
+    *before, added = seconds.values()
+    caption = f"{where}, {images:,} images. The last step adds {percent(added / sum(before))} to the others."
+    return Table(frame, caption, {"ms per image": "{:.3f}"})

@@ -1,164 +1,87 @@
-"""Tables of results: what was measured here, beside what has been published."""
+"""Results in words and tables: scores, gains, verdicts, the newest records, and clouds beside what is published."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+
+from calip_core.backbones.names import available_backbones
+from calip_core.blend.protocols import LabelsSeen
 from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.evaluation.record import DataPart, Record, ScorePart
 from calip_core.evaluation.store import latest
+from calip_core.exhibits.exhibit import Table, percent, points
 from calip_core.methods import METHODS
-from calip_core.published import Published, PublishedClouds, published, published_clouds
+from calip_core.metrics import paired_interval
+from calip_core.published import PublishedClouds, published_clouds
+
+LEVEL = 0.05
+"""McNemar's exact p-value must be below this for a verdict other than "not shown"."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table "measured here / published"; one of the two may be missing. Shares run from 0 to 1.
-
-    Attributes:
-        record: what was measured here.
-        reference: what has been published for the same dataset, backbone and method.
-    """
-
-    record: Record | None
-    reference: Published | None
-
-    @property
-    def difference(self) -> float | None:
-        """Measured minus published."""
-        if self.record is None or self.reference is None:
-            return None
-        return self.record.score.top1 - self.reference.top1
-
-    @property
-    def outside(self) -> bool:
-        """Whether the published value lies outside the 95 % interval of the measured one."""
-        if self.record is None or self.reference is None:
-            return False
-        return not self.record.score.low <= self.reference.top1 <= self.record.score.high
-
-    def cells(self) -> tuple[str, ...]:
-        """The row as text, in per cent: one cell for each of ``HEADERS``."""
-        measured = measured_cells(self.record) if self.record else ("",) * 5
-        return (*self.subject, *measured, *self._published())
-
-    @property
-    def subject(self) -> tuple[str, str, str]:
-        """Dataset, backbone and method."""
-        if self.record is not None:
-            return _subject(self.record)
-        assert self.reference is not None  # rows are made of at least one of the two
-        return self.reference.dataset, self.reference.backbone, self.reference.method
-
-    def _published(self) -> tuple[str, ...]:
-        if self.reference is None:
-            return "", "", ""
-        difference = "" if self.difference is None else f"{100 * self.difference:+.2f}" + " (!)" * self.outside
-        return f"{100 * self.reference.top1:.2f}", difference, self.reference.source
-
-
-MEASURED_HEADERS = (
-    "protocol; labels seen", "images; split", "measured here, % [95 %]", "gain over CLIP, points [95 %]",
-    "only it : only CLIP right, McNemar's p",
-)  # fmt: skip
-"""Column heads of ``measured_cells``."""
-
-HEADERS = (
-    "dataset", "backbone", "method", *MEASURED_HEADERS, "published, %", "measured - published, points", "source"
-)  # fmt: skip
-"""Column heads of ``Row.cells``; "(!)" marks a published value outside the measured interval."""
-
-FEW = 10
-"""Images on which two classifiers must differ, at least, before their comparison says much."""
-
-
-def measured_cells(record: Record) -> tuple[str, ...]:
-    """What was measured, as text, in per cent: one cell for each of ``MEASURED_HEADERS``."""
-    data, choice, score = record.data, record.choice, record.score
-    return (
-        f"{choice.protocol}; {choice.labels_seen}" if record.head.method == "calip" else "",
-        f"{data.images}" + ("" if data.limit is None else f" (limit {data.limit})") + _split_mark(data),
-        interval_text(score),
-        gain_text(score),
-        paired_text(record),
-    )
+def backbone_label(name: str) -> str:
+    """A backbone's name, or of a checkpoint's path the file's name."""
+    known = name in available_backbones() or name.startswith("open_clip:")
+    return name if known else Path(name).name
 
 
 def interval_text(score: ScorePart) -> str:
-    """The accuracy in per cent with its 95 % interval."""
+    """The accuracy in per cent with its 95 % interval: "60.00 [58.02, 61.94]"."""
     return f"{100 * score.top1:.2f} [{100 * score.low:.2f}, {100 * score.high:.2f}]"
 
 
+def gain_interval(only_method: int, only_clip: int, images: int, confidence: float = 0.95) -> str:
+    """A gain in points with its paired interval: "+0.90 [+0.12, +1.70]"."""
+    ends = paired_interval(only_method, only_clip, images, confidence)
+    return _gain((only_method - only_clip) / images, ends.low, ends.high)
+
+
 def gain_text(score: ScorePart) -> str:
-    """The gain over CLIP in points with its interval and, for the oracle, what the search gains by selection alone."""
-    text = f"{100 * score.gain:+.2f} [{100 * score.gain_low:+.2f},\u00a0{100 * score.gain_high:+.2f}]"
-    control = score.control_gain
-    return text if control is None else f"{text}; with shuffled terms {100 * control:+.2f}"
+    """The gain over CLIP in points with its interval and, for the oracle, what the search gains on shuffled terms."""
+    text, control = _gain(score.gain, score.gain_low, score.gain_high), score.control_gain
+    return text if control is None else f"{text}; with shuffled terms {points(control, 2)}"
 
 
-def paired_text(record: Record) -> str:
-    """How many images one of the two alone gets right, and what that proves: nothing where the choice saw the test."""
-    score, seen = record.score, record.choice.labels_seen
-    differing = score.only_method + score.only_clip
-    parts = [f"{score.only_method} : {score.only_clip}" + (f" (fewer than {FEW} differ)" if differing < FEW else "")]
-    if seen == "test":
-        parts.append("p not valid")
-    else:
-        unsure = " if the weights' choice saw no test labels" if seen == "unknown" else ""
-        parts.append(f"p = {score.mcnemar_p:.2g}{unsure}")
-    if score.control_p is not None:
-        parts.append(f"against shuffled terms p = {score.control_p:.2g}")
-    return ", ".join(parts)
+def _gain(gain: float, low: float, high: float) -> str:
+    return f"{points(gain, 2)} [{points(low, 2)},\u00a0{points(high, 2)}]"
 
 
-def _split_mark(data: DataPart) -> str:
-    """A note if the dataset has CoOp's split, to which published numbers refer, and another one was used."""
+def p_text(p: float) -> str:
+    """A p-value with two digits: "p = 0.025"."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def verdict(only_method: int, only_clip: int, p: float, labels_seen: LabelsSeen) -> str:
+    """The one verdict on a gain: that of McNemar's exact test, which needs a choice that saw no test labels."""
+    if labels_seen == "test":
+        return "none: saw test labels"
+    what = "not shown" if p >= LEVEL else "gain" if only_method > only_clip else "loss"
+    return f"{what}, {p_text(p)}" + (", if no test labels were seen" if labels_seen == "unknown" else "")
+
+
+def verdict_on(record: Record) -> str:
+    """The verdict on a record's gain over CLIP."""
+    score = record.score
+    return verdict(score.only_method, score.only_clip, score.mcnemar_p, record.choice.labels_seen)
+
+
+def split_text(data: DataPart) -> str:
+    """A note if a record holds fewer test images than the dataset has, or another split than CoOp's; else empty."""
     name = split_template_set(data.task)[0]
-    theirs = load_card(name).layout if name in disk_datasets("images") else None
-    if theirs is None or theirs.split_file is None or Path(theirs.split_file).name == data.split_source:
+    if name not in disk_datasets("images"):
         return ""
-    return f"; not CoOp's split but {data.split_source}"
+    card, notes = load_card(name), []
+    if data.images < card.sizes["test"]:
+        notes.append(f"{data.images:,} of {card.sizes['test']:,} images")
+    split = None if card.layout is None else card.layout.split_file
+    if split is not None and Path(split).name != data.split_source:
+        notes.append(f"not CoOp's split but {data.split_source}")
+    return "; ".join(notes)
 
 
-def beside_published(records: Iterable[Record], references: Iterable[Published] | None = None) -> list[Row]:
-    """Every newest record with each published value of its dataset, backbone and method.
-
-    Records without such a value, and published values without a measurement, have their own row. All rows of a dataset
-    stand together, and in them those of a backbone and a method. Records of stand-ins are omitted: they say nothing
-    about the dataset.
-
-    Args:
-        records: what was measured.
-        references: published results; ``published()`` by default.
-    """
-    known = tuple(published() if references is None else references)
-    rows = []
-    measured = set()
-    for record in latest(record for record in records if not record.data.standin):
-        what = _subject(record)
-        measured.add(what)
-        same = [Row(record, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) == what]
-        rows += same or [Row(record, None)]
-    rows += [Row(None, ref) for ref in known if (ref.dataset, ref.backbone, ref.method) not in measured]
-    order = {name: place for place, name in enumerate(dict.fromkeys(ref.dataset for ref in known))}
-
-    def place(row: Row) -> tuple[int, str, str, str]:
-        dataset, backbone, method = row.subject
-        return order.get(split_template_set(dataset)[0], len(order)), dataset, backbone, method
-
-    return sorted(rows, key=place)
-
-
-def _subject(record: Record) -> tuple[str, str, str]:
-    return record.data.task, record.encoder.backbone, record.head.method
-
-
-NEWEST_HEADERS = ("method", "protocol", "shots", "seed", "accuracy, % [95 %]", "gain over CLIP, points [95 %]")
-"""Column heads of the rows of ``newest_cells``."""
-
-
-def newest_cells(records: Iterable[Record], dataset: str, backbone: str, most: int = 20) -> list[tuple[str, ...]]:
-    """The newest record of each setting of one dataset and backbone, newest first, as text for ``NEWEST_HEADERS``.
+def newest(records: Iterable[Record], dataset: str, backbone: str, most: int = 20) -> Table:
+    """The newest record of each setting of one dataset and backbone, newest first.
 
     Args:
         records: what was measured, in the order in which it was recorded.
@@ -166,50 +89,52 @@ def newest_cells(records: Iterable[Record], dataset: str, backbone: str, most: i
         backbone: as records name it.
         most: how many rows, at most.
     """
-    asked = [record for record in latest(records) if _subject(record)[:2] == (dataset, backbone)]
-    return [
+    asked = [record for record in latest(records) if (record.data.task, record.encoder.backbone) == (dataset, backbone)]
+    shown = asked[::-1][:most]
+    rows = [
         (
-            record.head.method, record.choice.protocol, str(record.shots), str(record.seed),
-            interval_text(record.score), gain_text(record.score),
+            record.choice.protocol, record.encoder.tokens, record.shots, record.seed, interval_text(record.score),
+            gain_text(record.score), verdict_on(record),
         )
-        for record in asked[::-1][:most]
+        for record in shown
     ]  # fmt: skip
+    columns = ["protocol", "tokens", "shots", "seed", "accuracy, % [95 %]", "gain, points [95 %]", "verdict (McNemar)"]
+    frame = pd.DataFrame(rows, index=[record.head.method for record in shown], columns=columns)
+    return Table(frame, f"The newest records of {dataset} with {backbone_label(backbone)}, at most {most}.")
 
 
-CLOUD_HEADERS = ("dataset", "what", "CLIP, %", "CALIP, %", "protocol and source")
-"""Column heads of the rows of ``clouds_beside_published``."""
-
-
-def clouds_beside_published(records: Iterable[Record]) -> list[tuple[str, ...]]:
-    """Published accuracies on clouds and every newest record of real clouds, as text for ``CLOUD_HEADERS``.
+def clouds_beside_published(records: Iterable[Record]) -> Table:
+    """Published accuracies on clouds and every newest record of real clouds.
 
     All rows of a dataset stand together, and in them those of a backbone, published ones first; published ones that
     name no backbone lead.
     """
     rows = [((ref.dataset, ref.backbone or ""), _published_clouds(ref)) for ref in published_clouds()]
-    order = [dataset for (dataset, _), _ in rows]
     known = disk_datasets("clouds")
     for record in latest(record for record in records if record.data.projection and not record.data.standin):
         if record.data.task in known:
             rows.append(((record.data.task, record.encoder.backbone), _measured_clouds(record)))
-    order = list(dict.fromkeys([*order, *known]))
-    return [cells for _, cells in sorted(rows, key=lambda row: (order.index(row[0][0]), row[0][1]))]
+    order = list(dict.fromkeys([*(dataset for (dataset, _), _ in rows), *known]))
+    rows.sort(key=lambda row: (order.index(row[0][0]), row[0][1]))
+    columns = ["what", "CLIP", "CALIP, % [95 %]", "protocol and source"]
+    frame = pd.DataFrame([cells for _, cells in rows], index=[dataset for (dataset, _), _ in rows], columns=columns)
+    caption = "Point clouds: published accuracies, and what was measured here."
+    return Table(frame, caption, {"CLIP": lambda share: percent(share, 2)})
 
 
-def _published_clouds(ref: PublishedClouds) -> tuple[str, ...]:
+def _published_clouds(ref: PublishedClouds) -> tuple[str, float, str, str]:
     what = f"published: {ref.method}, {ref.backbone or 'backbone not stated'}"
-    return ref.dataset, what, f"{100 * ref.top1:.2f}", "", f"{ref.note} ({ref.source})"
+    return what, ref.top1, "", f"{ref.note} ({ref.source})"
 
 
-def _measured_clouds(record: Record) -> tuple[str, ...]:
+def _measured_clouds(record: Record) -> tuple[str, float, str, str]:
     data, choice, score = record.data, record.choice, record.score
     how = (
         f"{data.projection}; blend: {choice.protocol}; view weights: {choice.view_weighting}, "
         f"{choice.view_weights_by}; labels seen: {choice.labels_seen}; {data.images} clouds; "
-        f"gain {gain_text(score)}, {paired_text(record)}"
+        f"gain {gain_text(score)} points; verdict: {verdict_on(record)}"
     )
-    backbone = f"measured here: {record.encoder.backbone}"
-    return data.task, backbone, f"{100 * score.clip_top1:.2f}", interval_text(score), how
+    return f"measured here: {backbone_label(record.encoder.backbone)}", score.clip_top1, interval_text(score), how
 
 
 def mean_over_seeds(records: Iterable[Record], dataset: str, backbone: str, method: str, shots: int) -> str:
@@ -221,10 +146,10 @@ def mean_over_seeds(records: Iterable[Record], dataset: str, backbone: str, meth
     Returns:
         The mean in per cent, the number of seeds, and in words all that differs from the published recipe.
     """
-    asked = (dataset, backbone, method)
     settings: dict[str, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.run.time):
-        if _subject(record) == asked and record.shots == shots and not record.data.standin:
+        what = (record.data.task, record.encoder.backbone, record.head.method, record.shots)
+        if what == (dataset, backbone, method, shots) and not record.data.standin:
             key = record.key_without_seed
             settings[key] = settings.pop(key, {}) | {record.seed: record}
     if not settings:

@@ -1,4 +1,4 @@
-"""Measured beside published: what a row says, where it stands, and what it keeps apart."""
+"""Results in words and tables: what a cell says, where a row stands, and what is kept apart."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -7,98 +7,66 @@ import pytest
 
 from calip_core.exhibits import results
 from calip_core.methods import TrainingOptions
-from calip_core.published import published, published_clouds
+from calip_core.published import published_clouds
 from tests.records import PARTS, SUPPORT, make_record
 
 LATER = {"time": PARTS["run"]["time"] + timedelta(days=1)}
 
 
-def test_measured_stands_beside_published_and_differences_are_flagged():
-    test = {"images": 8100}
-    close = make_record(data=test, score={"top1": 0.39, "low": 0.38, "high": 0.40})
-    far = make_record(
-        data=test,
-        score={"top1": 0.45, "low": 0.44, "high": 0.46},
-        choice={"protocol": "validation", "labels_seen": "validation"},
+def test_numbers_have_one_style():
+    score = make_record(score={"top1": 0.6, "low": 0.581, "high": 0.6194}).score
+    assert results.interval_text(score) == "60.00 [58.10, 61.94]"
+    assert results.gain_text(score) == "+10.00 [−10.00,\u00a0+30.00]"
+    searched = make_record(
+        score={"control_gain": 0.004, "control_p": 0.05, "control_repeats": 20},
+        choice={"protocol": "oracle", "labels_seen": "test"},
     )
-    own = make_record(data={"task": "mini-shapes"}, encoder={"backbone": "mini-rn"})
-    rows = results.beside_published([close, far, own])
-    measured = [row for row in rows if row.record is not None]
-    assert rows.index(measured[0]) > 0  # among the published datasets, not above them
-    assert [row.outside for row in measured] == [False, True, False]
-    assert measured[1].difference == pytest.approx(0.45 - 0.389)
-    assert measured[2].reference is None and measured[2].difference is None
-    assert all(len(row.cells()) == len(results.HEADERS) for row in rows)
-    assert measured[1].cells()[-2:] == ("+6.10 (!)", measured[1].reference.source)
-    only_published = [row for row in rows if row.record is None]
-    assert len(only_published) == len(published()) - 1 and not any(row.outside for row in only_published)
-
-
-def test_rows_of_a_dataset_and_a_backbone_stand_together():
-    records = [
-        make_record(data={"task": name}, encoder={"backbone": backbone})
-        for name in ("mini-shapes", "ucf101", "imagenet@80", "imagenet")
-        for backbone in ("ViT-B/16", "RN50")
-    ]
-    shown = [row.subject[:2] for row in results.beside_published(records)]
-    places = list(dict.fromkeys(shown))
-    assert len(places) == 11 + 2 * 4 - 2
-    changes = [now for now, before in zip(shown, [None, *shown], strict=False) if now != before]
-    assert changes == places  # no dataset and backbone come up twice
-    assert [name for name, _ in places[:4]] == ["imagenet", "imagenet", "imagenet@80", "imagenet@80"]
-    assert places[-1][0] == "mini-shapes"
-
-
-def test_a_zero_shot_record_stands_beside_every_baseline():
-    record = make_record(head={"method": "zero_shot"}, score={"top1": 0.375, "low": 0.365, "high": 0.385})
-    rows = [row for row in results.beside_published([record]) if row.record]
-    assert len({row.reference.source for row in rows}) == 3
-
-
-def test_stand_ins_stand_beside_nothing():
-    rows = results.beside_published([make_record(data={"standin": True})])
-    assert all(row.record is None for row in rows)
-
-
-def cells_of(**changes):
-    cells = results.measured_cells(make_record(**changes))
-    return dict(zip(results.MEASURED_HEADERS, cells, strict=True))
+    assert results.gain_text(searched.score).endswith("; with shuffled terms +0.40")
+    assert results.gain_interval(30, 10, 1000).startswith("+2.00 [+0.")
+    assert results.p_text(0.0254) == "p = 0.025" and results.p_text(1e-7) == "p < 0.0001"
 
 
 @pytest.mark.parametrize(
-    ("score", "choice", "said"),
+    ("counts", "p", "seen", "said"),
     [
-        ({"only_method": 30, "only_clip": 20, "mcnemar_p": 0.2}, {}, "30 : 20, p = 0.2"),
-        ({}, {}, "2 : 1 (fewer than 10 differ), p = 1"),
-        (
-            {"only_method": 30},
-            {"protocol": "published", "labels_seen": "unknown"},
-            "30 : 1, p = 1 if the weights' choice saw no test labels",
-        ),
+        ((30, 10), 0.002, "none", "gain, p = 0.002"),
+        ((10, 30), 0.002, "validation", "loss, p = 0.002"),
+        ((30, 20), 0.2, "none", "not shown, p = 0.2"),
+        ((30, 10), 0.002, "unknown", "gain, p = 0.002, if no test labels were seen"),
+        ((30, 10), 0.002, "test", "none: saw test labels"),
     ],
 )
-def test_a_p_value_is_shown_as_what_it_is(score, choice, said):
-    assert results.paired_text(make_record(score=score, choice=choice)) == said
+def test_a_gain_has_one_verdict(counts, p, seen, said):
+    assert results.verdict(*counts, p, seen) == said
 
 
-def test_the_oracle_stands_beside_its_control():
-    cells = cells_of(
-        choice={"protocol": "oracle", "labels_seen": "test"},
-        score={"only_method": 30, "control_gain": 0.004, "control_p": 0.05, "control_repeats": 20},
-    )
-    assert cells["protocol; labels seen"] == "oracle; test"
-    assert cells["gain over CLIP, points [95 %]"].endswith("; with shuffled terms +0.40")
-    assert cells[results.MEASURED_HEADERS[-1]] == "30 : 1, p not valid, against shuffled terms p = 0.05"
+def test_tango_may_exclude_0_where_the_verdict_is_not_shown():
+    """Which is why a verdict comes from one of the two alone."""
+    assert results.gain_interval(22, 10, 2000).startswith("+0.60 [+0.")
+    assert results.verdict(22, 10, 0.0501, "validation") == "not shown, p = 0.05"
 
 
-def test_another_split_than_coops_is_named():
-    def images(**data):
-        return cells_of(data=data)["images; split"]
+def test_a_record_has_the_verdict_of_its_own_counts():
+    record = make_record(score={"only_method": 1, "only_clip": 30, "mcnemar_p": 1e-6})
+    assert results.verdict_on(record) == "loss, p < 0.0001"
 
-    assert images(split_source="split_zhou_EuroSAT.json") == "10"
-    assert images(split_source="its own rule", limit=10) == "10 (limit 10); not CoOp's split but its own rule"
-    for name in ("imagenet", "imagenet@80", "fgvc_aircraft", "mini-shapes"):  # CoOp has no split file of these
-        assert images(task=name, split_source="official") == "10"
+
+def test_fewer_images_and_another_split_than_coops_are_named():
+    def note(**data):
+        return results.split_text(make_record(data=data).data)
+
+    assert note(images=8100, split_source="split_zhou_EuroSAT.json") == ""
+    assert note(images=100, limit=100, split_source="split_zhou_EuroSAT.json") == "100 of 8,100 images"
+    assert note(images=8100, split_source="its own rule") == "not CoOp's split but its own rule"
+    assert note(task="imagenet", images=50_000, split_source="official") == ""  # CoOp has no split file of it
+    assert note(task="imagenet@80", images=500, split_source="official") == "500 of 50,000 images"
+    assert note(task="mini-shapes") == ""
+
+
+def test_a_checkpoint_has_a_short_label():
+    assert results.backbone_label("/somewhere/else/model.pt") == "model.pt"
+    assert results.backbone_label("ViT-L/14@336px") == "ViT-L/14@336px"
+    assert results.backbone_label("open_clip:ViT-B-32/laion2b") == "open_clip:ViT-B-32/laion2b"
 
 
 def test_measured_clouds_stand_among_published_ones():
@@ -109,21 +77,19 @@ def test_measured_clouds_stand_among_published_ones():
             "view_weights_by": "somebody's code",
         },
     )  # fmt: skip
-    alone = results.clouds_beside_published([])
+    alone = results.clouds_beside_published([]).frame
     assert len(alone) == len(published_clouds())
-    rows = results.clouds_beside_published([record, make_record()])
-    (measured,) = (row for row in rows if row not in alone)
-    assert [row for row in rows if row != measured] == alone
-    assert measured[:3] == ("modelnet40", "measured here: RN50", "40.00")
+    frame = results.clouds_beside_published([record, make_record()]).frame
+    mine = frame["what"].str.startswith("measured here")
+    assert frame[~mine].equals(alone)
+    (measured,) = frame[mine].itertuples()
+    assert measured.Index == "modelnet40" and measured.what == "measured here: RN50" and measured.CLIP == 0.4
     assert "view weights: published, somebody's code; labels seen: test" in measured[-1]
-    of_clouds = [i for i, row in enumerate(rows) if row[0] == "modelnet40"]
-    assert of_clouds == list(range(of_clouds[0], of_clouds[-1] + 1))
-    before, after = rows[rows.index(measured) - 1], rows[rows.index(measured) + 1]
-    assert before[0] == "modelnet40" and ("RN50" in before[1] or "not stated" in before[1])
-    assert "RN50" not in after[1]
-    assert all(len(row) == len(results.CLOUD_HEADERS) for row in rows)
+    assert "verdict: none: saw test labels" in measured[-1]
+    place = list(mine).index(True)
+    assert frame.index[place - 1] == "modelnet40" and "RN50" not in frame["what"].iloc[place + 1]
     standin = record.model_copy(update={"data": record.data.model_copy(update={"standin": True})})
-    assert results.clouds_beside_published([standin]) == alone
+    assert results.clouds_beside_published([standin]).frame.equals(alone)
 
 
 def test_the_newest_records_of_a_dataset_and_a_backbone_come_first():
@@ -131,11 +97,12 @@ def test_the_newest_records_of_a_dataset_and_a_backbone_come_first():
     new = make_record(score={"top1": 0.6}, run=LATER)
     other = [make_record(data={"task": "dtd"}), make_record(encoder={"backbone": "RN101"})]
     learnt = make_record(seed=3, head={"method": "clip_adapter"}, data={"support": SUPPORT})
-    rows = results.newest_cells([old, learnt, new, *other], "eurosat", "RN50")
-    assert [row[:4] for row in rows] == [("calip", "fixed", "0", "0"), ("clip_adapter", "fixed", "4", "3")]
-    assert rows[0][4].startswith("60.00 [") and all(len(row) == len(results.NEWEST_HEADERS) for row in rows)
+    frame = results.newest([old, learnt, new, *other], "eurosat", "RN50").frame
+    assert list(frame.index) == ["calip", "clip_adapter"]
+    assert list(frame["shots"]) == [0, 4] and list(frame["seed"]) == [0, 3]
+    assert frame["accuracy, % [95 %]"].iloc[0].startswith("60.00 [")
     many = [make_record(seed=seed) for seed in range(30)]
-    assert len(results.newest_cells(many, "eurosat", "RN50")) == 20
+    assert len(results.newest(many, "eurosat", "RN50").frame) == 20
 
 
 def few(*, seed=1, options=None, **changes):

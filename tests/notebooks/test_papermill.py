@@ -61,12 +61,13 @@ def answered(record):
     return data.task, record.encoder.backbone, choice.protocol, record.seed, data.limit
 
 
-def test_chapter_5_measures_what_it_was_asked(tmp_path, monkeypatch):
+def test_the_benchmarks_measure_what_they_were_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "digits", "backbone": "mini-vit", "config": "paper", "protocol": "fixed", "seed": 2}
+    asked["tokens"] = "value"
     run("06_benchmarks_2d", tmp_path, samples=60, **asked)
     (record,) = load(tmp_path / "runs.jsonl")
-    assert record.head.options["config"] == "paper"
+    assert (record.head.options["config"], record.encoder.tokens) == ("paper", "value")
     assert answered(record) == (asked["dataset"], asked["backbone"], asked["protocol"], asked["seed"], 60)
 
 
