@@ -112,7 +112,9 @@ def paired_text(record: Record) -> str:
 
 
 def _split_mark(data: DataPart) -> str:
-    """A note if the dataset has CoOp's split, to which published numbers refer, and another one was used."""
+    """A note if only a part of the dataset, or another split than CoOp's, was used, unlike in publications."""
+    if data.part:
+        return f"; only a part: {data.part}"
     name = split_template_set(data.task)[0]
     theirs = load_card(name).layout if name in disk_datasets("images") else None
     if theirs is None or theirs.split_file is None or Path(theirs.split_file).name == data.split_source:
@@ -244,6 +246,7 @@ def unlike_published(record: Record) -> list[str]:
     data, protocol = record.data, record.choice.protocol
     expected = METHODS[record.head.method].published_protocol
     notes = [] if data.limit is None else [f"{data.images:,} test images"]
+    notes += [] if data.part is None else [f"only a part: {data.part}"]
     if protocol != expected:
         notes.append(f"{protocol} hyperparameters")
     notes += _unlike_training(record)

@@ -97,6 +97,7 @@ def test_another_split_than_coops_is_named():
 
     assert images(split_source="split_zhou_EuroSAT.json") == "10"
     assert images(split_source="its own rule", limit=10) == "10 (limit 10); not CoOp's split but its own rule"
+    assert images(task="imagenet", part="3 of 1000 classes") == "10; only a part: 3 of 1000 classes"
     for name in ("imagenet", "imagenet@80", "fgvc_aircraft", "mini-shapes"):  # CoOp has no split file of these
         assert images(task=name, split_source="official") == "10"
 
@@ -166,6 +167,7 @@ def test_measured_seeds_are_averaged_and_the_newest_of_each_counts():
     ("changes", "said"),
     [
         ({"data": {"limit": 1000}}, "10 test images"),
+        ({"data": {"part": "3 of 1000 classes"}}, "only a part: 3 of 1000 classes"),
         ({"data": {"support": SUPPORT | {"augmentations": 0}}}, "no random crops"),
         ({"choice": {"protocol": "fixed", "labels_seen": "none"}}, "fixed hyperparameters"),
         ({"data": {"support": SUPPORT | {"nested": True}}}, "nested draws"),
