@@ -12,7 +12,7 @@ import jupytext
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-MAX_PARAMETERS = 6
+MAX_PARAMETERS = 7
 _OPENING = ("In this chapter", "**You will learn**", "**Time**", "**You need**")
 
 
