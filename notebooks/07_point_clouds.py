@@ -382,20 +382,20 @@ def pixel_of(point, distance, side):
 assert grade(pixel_of, pixel_cases) == "correct"
 
 # %% [markdown]
-# **Exercise 7.2 (predict: which turn hurts most?).** The views of `bright_voxels` go around the cloud, and two look from
-# above and below. Before you look at the figure again: which random turn should hurt least, about the upright axis $y$,
-# about the horizontal axis $x$, or about any axis? Then set `views` to `"pointclip"` and predict again.
+# **Exercise 7.2 (predict: which knob hurts most?).** Cover the four panels above. Which change brings CLIP down to
+# guessing: 64 points in place of 1,024, noise of a tenth of the cloud's radius, a random turn about any axis, or a
+# single view in place of ten? Then set `views` to `"pointclip"` and predict again.
 #
 # :::{admonition} Hint
 # :class: dropdown
-# A turn about $y$ replaces each side view by one that lies between two of the others.
+# For each change, ask what a depth map looks like afterwards. A turn, for one, only changes from where one looks.
 # :::
 #
 # :::{admonition} Solution
 # :class: dropdown
-# About $y$: the eight side views stand 45° apart, so a turned cloud looks much like another view of the upright one. A turn
-# about $x$ or about any axis shows objects lying or upside down, as few pictures do. `mini-solids` has random poses about
-# $y$ already, so there the turn about $y$ changes nothing on average. The figure shows whether it turned out so.
+# With the miniature, few points and strong noise do; turns and single views hardly matter. Sixty-four points leave holes that
+# no smoothing closes, and noise of that size blurs the outline. A turned solid is still a clean picture of a solid,
+# and the views of one cloud resemble each other, so most of them repeat what the first one said.
 # :::
 #
 # **Exercise 7.3 (open: value tokens on depth maps).** Does CALIP gain more on ModelNet40 with value tokens than with joint

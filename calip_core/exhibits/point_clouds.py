@@ -36,6 +36,7 @@ _SLIDER_PIXELS = 330
 _LINE_STYLES = "-", "--", "-."
 _NARROW = 3.9  # inches: a phone's width
 _LEVEL = 0.05
+_PERCENT = PercentFormatter(1.0, decimals=0, symbol=" %")
 
 
 def first_of_class(task: Task, most: int = 10) -> dict[str, int]:
@@ -78,7 +79,7 @@ def cloud_viewer(task: Task) -> Interactive:
 def view_slider(task: Task, cloud: int) -> Interactive:
     """The depth maps of one test cloud by the task's views, one at a time, with a slider over the views."""
     test = _clouds(task)
-    maps = {label: _depth_map(test, cloud, view) for view, label in enumerate(test.view_set.labels)}
+    maps = {_side(label): _depth_map(test, cloud, view) for view, label in enumerate(test.view_set.labels)}
     figure = go.Figure(
         [go.Image(source=_png(depth, test.view_set.largest_value), hoverinfo="skip") for depth in maps.values()]
     )
@@ -122,14 +123,19 @@ def drawings(task: Task, cloud: int, sets: Sequence[str], views: int = 6) -> Plo
     name = task.classnames[test.labels[cloud * test.views]]
     batch = torch.from_numpy(np.array(test.clouds[cloud]))[None]
     maps = {label: depth_maps(batch, label)[0].numpy() for label in sets}
-    inked = "; ".join(f"{label}, {percent(float((maps[label][0] > 0).mean()), 0)} of the first" for label in sets)
+    drawn = "; ".join(f"{label}, {percent(_share_drawn(maps[label][0]), 0)}" for label in sets)
     return restacked(
         partial(_drawings, maps),
         columns=views,
         narrow=max(1, views // 2),
-        alt=f"A cloud of class {name} drawn by {len(sets)} view sets. Pixels with a depth: {inked} map.",
+        alt=f"A cloud of class {name} drawn by {len(sets)} view sets. Of each first map it covers: {drawn}.",
         caption=f"One cloud ({name}) as {len(sets)} view sets draw it. “+y” is from above.",
     )
+
+
+def _share_drawn(depth: Map) -> float:
+    """The share of pixels that differ from the background, as the corner shows it."""
+    return float((depth != depth[0, 0]).mean())
 
 
 def _drawings(maps: Mapping[str, Float[np.ndarray, "v h w"]], columns: int) -> Figure:
@@ -142,11 +148,16 @@ def _drawings(maps: Mapping[str, Float[np.ndarray, "v h w"]], columns: int) -> F
         chosen = view_set(name)
         for ax, depth, label in zip(line, drawn, chosen.labels, strict=False):
             _draw_map(ax, depth, chosen.largest_value)
-            ax.set_xlabel(f"from {label}", fontsize=9)
+            ax.set_xlabel(f"from {_side(label)}", fontsize=9)
         for ax in line[len(drawn) :]:
             ax.axis("off")
         line[0].set_ylabel(name, fontsize=9)
     return figure
+
+
+def _side(label: str) -> str:
+    """A view's label with a real minus sign."""
+    return label.replace("-", "−")
 
 
 def _draw_map(ax: Axes, depth: Map, largest: float) -> None:
@@ -187,7 +198,23 @@ def drawing_or_attention(measured: Mapping[tuple[str, str], Record]) -> Text:
         verdict = "**Here the attention moves more than the drawing does.**"
     return Text(
         f"{verdict} Between {worst} and {best}, CLIP's accuracy changes by {points(spread)} points (McNemar's p = "
-        f"{p:.2g}). CALIP's attention changes it by {points(min(gains))} to {points(max(gains))} points."
+        f"{p:.2g}). CALIP's attention changes it by {points(min(gains))} to {points(max(gains))} points: "
+        f"{_clear_gains(measured)}"
+    )
+
+
+def _clear_gains(measured: Mapping[tuple[str, str], Record]) -> str:
+    """The gains and losses whose interval excludes 0, in words."""
+    clear = [
+        f"{points(record.score.gain)} with {kind} tokens on {name}"
+        for (name, kind), record in measured.items()
+        if 0 not in Interval(record.score.gain_low, record.score.gain_high)
+    ]
+    if not clear:
+        return f"none of the {len(measured)} intervals excludes 0."
+    return (
+        f"{len(clear)} of the {len(measured)} intervals exclude 0 ({'; '.join(clear)}). Without any effect, one in "
+        "twenty would."
     )
 
 
@@ -199,7 +226,7 @@ def single_views(task: Task, view_hits: Bool[np.ndarray, "n v"], fused: Hits) ->
         view_hits: which clouds each view alone classifies correctly.
         fused: which clouds all views together classify correctly.
     """
-    labels = _clouds(task).view_set.labels
+    labels = [_side(label) for label in _clouds(task).view_set.labels]
     order = np.argsort(-view_hits.mean(axis=0), kind="stable")
     figure, ax = plt.subplots(figsize=(WIDTH, 0.27 * (len(order) + 1) + 0.9))
     rows = [("all views", fused, BAD), *[(f"from {labels[v]}", view_hits[:, v], GOOD) for v in order]]
@@ -209,7 +236,7 @@ def single_views(task: Task, view_hits: Bool[np.ndarray, "n v"], fused: Hits) ->
         ax.plot(hits.mean(), place, marker="D" if place == 0 else "o", color=colour, markersize=6)
     ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     ax.invert_yaxis()
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(_PERCENT)
     ax.set(xlim=(0, 1), xlabel="accuracy of CLIP, with its 95 % interval")
     top, bottom = order[0], order[-1]
     alt = (
@@ -228,13 +255,14 @@ def weight_lines(lines: Mapping[str, LineLandscape]) -> Plot:
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     for (label, line), colour, style in zip(lines.items(), PALETTE, _LINE_STYLES * 3, strict=False):
         ax.stairs(line.correct / line.images, line.edges, baseline=None, color=colour, linestyle=style,
-                  linewidth=1.5, label=f"from {label}")  # fmt: skip
+                  linewidth=1.5, label=f"from {_side(label)}")  # fmt: skip
     ax.axvline(1, color=MUTED, linewidth=1)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.set(xlabel="weight of the view", ylabel="accuracy of CLIP")
+    ax.yaxis.set_major_formatter(_PERCENT)
+    low, high = (f(f(line.correct) / line.images for line in lines.values()) for f in (min, max))
+    ax.set(xlabel="weight of the view", ylabel="accuracy of CLIP", ylim=(max(0, low - 0.03), min(1, high + 0.03)))
     figure.legend(loc="outside lower center", ncols=len(lines))
     ranges = "; ".join(
-        f"from {label} between {percent(line.correct.min() / line.images)} and "
+        f"from {_side(label)} between {percent(line.correct.min() / line.images)} and "
         f"{percent(line.correct.max() / line.images)}"
         for label, line in lines.items()
     )
@@ -340,8 +368,8 @@ def _fragility(
     guess = 1 / next(iter(next(iter(runs.values())).values())).data.classes
     for ax in axes:
         ax.axhline(guess, color="black", linestyle=":", linewidth=1)
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        ax.set_ylim(0, 1)
+        ax.yaxis.set_major_formatter(_PERCENT)
+        ax.set_ylim(bottom=0)
     figure.supylabel("accuracy", fontsize=11)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
