@@ -77,6 +77,8 @@ projection = Projection.parse(views)
 shown_by = {"points": projection.points, "seed": seed}
 task = load_task(dataset, views=projection.views, **shown_by)
 test = task.splits["test"]
+if len(task.splits["val"]) == 0:
+    raise ValueError(f"{dataset} has no validation clouds: give 8 files per class")
 example = clouds.first_of_class(task).get("table", 0)
 
 SETS = ("pointclip", "pointclip_v2", "bright_voxels")

@@ -332,9 +332,9 @@ assert grade(truth_table, truth_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Textures need the fewest pictures: a patch of the object is enough, and there are few of them. Shapes need the outline
-# of one object among distractors. The held-out pairs profit from colours, which are learned first. The table shows the order
-# in your run.
+# A fair guess: what can be read off any patch of the object comes first (textures, and the colour half of the held-out
+# pairs); what needs the outline of one object among distractors comes later (shapes and solids). The table shows whether
+# your run agrees. The two architectures may differ.
 # :::
 #
 # **Exercise A.3 (open: is the spread term needed?).** The text above tells an anecdote. How would you find out whether it

@@ -37,7 +37,7 @@ def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], kin
         partial(_gallery, pictures, captions),
         columns=4,
         narrow=2,
-        alt=f"{len(pictures)} pictures with captions: {kinds}. The first caption is “{captions[0]}”.",
+        alt=f"{len(pictures)} pictures with captions: {kinds}. The first caption is “{captions[0].rstrip('.')}”.",
         caption="Training pictures with their captions. A caption seldom says everything that is true.",
     )
 
