@@ -2,7 +2,8 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,7 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from calip_core.paths import DATA_DIR
+from calip_core.reading import read_text
 from calip_core.templates import check_template
+
+_OFFICIAL = DATA_DIR / "class_names/imagenet.txt"
 
 
 @runtime_checkable
@@ -38,7 +43,7 @@ def zero_shot_classifier(
         Rows of unit length, float32, on the backbone's device.
 
     Warns:
-        UserWarning: a name occurs twice; no text classifier can distinguish such classes.
+        UserWarning: a name occurs twice, other than in ImageNet's own list; no text can distinguish such classes.
 
     Raises:
         ValueError: there are no class names or no templates, one is not a text, a name is blank, a template does not
@@ -57,7 +62,7 @@ def check_prompts(classnames: Iterable[str], templates: Iterable[str]) -> tuple[
     """Check class names and templates, and return them as lists.
 
     Warns:
-        UserWarning: a name occurs twice.
+        UserWarning: a name occurs twice, other than in ImageNet's own list.
 
     Raises:
         ValueError: there are no class names or no templates, one is not a text, a name is blank, or a template does not
@@ -69,12 +74,25 @@ def check_prompts(classnames: Iterable[str], templates: Iterable[str]) -> tuple[
     blank = [i for i, name in enumerate(names) if not name.strip()]
     if blank:
         raise ValueError(f"classnames[{blank[0]}] is {names[blank[0]]!r}, expected a name that can be read")
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
+    if shared := shared_names(names):
         warnings.warn(
-            f"class names occur more than once and cannot be told apart by text: {', '.join(repeated)}", stacklevel=3
+            f"class names occur more than once and cannot be told apart by text: {', '.join(shared)}", stacklevel=3
         )
     return names, forms
+
+
+def shared_names(classnames: Sequence[str]) -> list[str]:
+    """Names of several classes, which no text can distinguish, except those that ImageNet's own list repeats.
+
+    Its owner cannot rename those: published accuracies are measured with that list.
+    """
+    counts = Counter(classnames)
+    return [name for name, count in counts.items() if count > 1 and count > _official_counts()[name]]
+
+
+@cache
+def _official_counts() -> Counter[str]:
+    return Counter(line.partition(" ")[2] for line in read_text(_OFFICIAL).splitlines())
 
 
 def listed_texts(argument: str, texts: Iterable[str]) -> list[str]:

@@ -1,15 +1,10 @@
 # %% [markdown]
-# # Your own images in ten lines
+# # B Your own images
 #
-# :::{admonition} In this chapter
-# :class: tip
-# **You will learn** how to classify your own images into classes of your own with CLIP and CALIP: what folder to make,
-# what ten lines to write, and what to check before you believe the result.
+# **Question.** How do I classify my own images into my own classes, and when may I believe the number that comes out?
 #
-# **Time**: half a minute on a laptop's processor with the miniature.
-#
-# **You need** chapter 3, and some images. Without images of yours a small folder is drawn for you.
-# :::
+# **Time**: half a minute on a laptop's processor with the miniature. **You need**: [chapter 3](03_calip_attention), and some
+# images. If you have none at hand, a small folder is drawn for you.
 
 # %% tags=["setup", "hide-input"]
 # Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
@@ -34,27 +29,54 @@ if importlib.util.find_spec("calip_core") is None:
 # %% tags=["parameters"]
 folder: str = ""  # a folder with one sub-folder of images per class; empty draws one
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or a path
+tokens: str = "joint"  # spatial tokens: joint, value or pre_pool
 template: str = "a picture of a {}."  # the sentence that a class name is put into
 unreadable: str = "error"  # error, or skip: leave out images that cannot be read
 seed: int = 0  # draws the example folder
 
-# %%
-from calip_core.teaching import BackboneName, Choice, Seed, check_parameters
+# %% tags=["imports", "hide-input"]
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from calip_core import (
+    encode_split,
+    exhibits,
+    load_backbone,
+    load_task,
+    make_method,
+    zero_shot_classifier,
+)
+from calip_core.datasets.standins.own_folder import write_own_folder
+from calip_core.exhibits import own_images
+from calip_core.teaching import BackboneName, Choice, Seed, check_parameters, grade
 
 check_parameters(
     globals(),
     folder=str,
     backbone=BackboneName,
+    tokens=Choice("joint", "value", "pre_pool"),
     template=str,
     unreadable=Choice("error", "skip"),
     seed=Seed,
 )
+exhibits.style()
+if not folder:
+    drawn = Path(tempfile.mkdtemp(prefix="calip_"), "my_images")
+    folder = str(write_own_folder(drawn, seed))
+
+# %%
+task = load_task(f"folder:{folder}", unreadable=unreadable)
+own_images.one_per_class(task)
 
 # %% [markdown]
+# **In short.** Put the images of each class into a folder that is named after the class. Ten lines give answers, an
+# accuracy and its interval. Believe the number only if it beats chance, and look at the images that it is made of.
+#
 # ## A folder is a task
 #
-# Put the images of each class into a sub-folder that is called like the class. An underscore stands for a space. That
-# is all: no list, no labels file.
+# An underscore stands for a space. There is no list and no file of labels:
 #
 # ```
 # my_images/
@@ -62,142 +84,60 @@ check_parameters(
 #     blue_star/     ...
 # ```
 #
-# Where you gave no folder, the next cell draws one: a few hundred pictures of nine classes from the procedural world.
-
-# %%
-import tempfile
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
-
-from calip_core.world import (
-    COLOURS,
-    SHAPES,
-    render_scenes,
-    sample_scenes,
-)
-from calip_core.teaching import grade, prose, show, table
-from calip_core.blend.selection import FIXED
-
-if not folder:
-    folder = str(Path(tempfile.mkdtemp(prefix="calip_")) / "my_images")
-    wanted = {
-        f"{colour} {shape}"
-        for colour in ("red", "orange", "pink")
-        for shape in ("circle", "hexagon", "drop")
-    }
-    scenes = sample_scenes(8000, 2_000_000_000 + seed)
-    names = [
-        f"{COLOURS[c]} {SHAPES[s]}"
-        for c, s in zip(scenes.colour, scenes.shape, strict=True)
-    ]
-    chosen = [i for i, name in enumerate(names) if name in wanted][:300]
-    for i, pixels in zip(
-        chosen, render_scenes(scenes[np.array(chosen)]), strict=True
-    ):
-        file = Path(folder, names[i].replace(" ", "_"), f"{i}.png")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(file)
-
-# %% [markdown]
+# `load_task` cuts every class into 50 % for training, 20 % for validation and 30 % for the test, by a hash of the file
+# names. The same files give the same cut on every machine. An image that cannot be read stops the cell and is named; with
+# `unreadable = "skip"` it is left out.
+#
 # ## The ten lines
 
 # %%
-from calip_core import encode_split, load_backbone, load_task, make_method, metrics
-from calip_core import zero_shot_classifier
+clip_model = load_backbone(backbone, tokens=tokens)
+text = zero_shot_classifier(clip_model, task.classnames, [template])
+encoded, labels = encode_split(clip_model, task.splits["test"])
 
-model = load_backbone(backbone)
-task = load_task(f"folder:{folder}", unreadable=unreadable)
-text = zero_shot_classifier(model, task.classnames, [template])
-tokens, labels = encode_split(model, task.splits["test"], progress=False)
-answers = {}
+logits = {}
 for name in ("zero_shot", "calip"):
-    head = make_method(name, logit_scale=model.logit_scale).fit(None, None, text)
-    answers[name] = head.logits(tokens)
-
-# %% [markdown]
-# `load_task` cuts every class into 50 % for training, 20 % for validation and 30 % for the test, by a hash of the file
-# names. The same files give the same cut on every machine. Nothing here is trained, so only the test images are used.
-# An image that cannot be read stops the cell and is named; with `unreadable = "skip"` it is left out.
+    head = make_method(name, logit_scale=clip_model.logit_scale)
+    logits[name] = head.fit(None, None, text).logits(encoded)
+answers = {name: found.argmax(dim=1).cpu().numpy() for name, found in logits.items()}
 
 # %%
-hits = {
-    name: metrics.correct_predictions(logits, labels)
-    for name, logits in answers.items()
-}
-rows = []
-for name, correct in hits.items():
-    interval = metrics.wilson_interval(int(correct.sum()), len(correct))
-    rows.append(
-        [name, f"{correct.mean():.1%}", f"{interval.low:.1%} to {interval.high:.1%}"]
-    )
-table(
-    rows,
-    ["method", "accuracy", "95 % interval (Wilson)"],
-    caption=f"{len(labels)} test images, {len(task.classnames)} classes, {backbone}.",
-)
-test = metrics.mcnemar(hits["calip"], hits["zero_shot"])
-prose(
-    f"CALIP alone is right on {test.only_a} images, CLIP alone on {test.only_b} "
-    f"(McNemar's p = {test.p_value:.2g}). "
-    + (
-        "They never disagree about being right, so there is nothing to compare."
-        if test.only_a + test.only_b == 0
-        else "These images cannot tell the two apart."
-        if test.p_value > 0.05
-        else f"{'CALIP' if test.only_a > test.only_b else 'CLIP'} is right more often, by "
-        "more than chance usually explains."
-    )
-    + f" CALIP's weights are fixed here, at {FIXED[0]:g} and {FIXED[1]:g}; chapter 5 "
-    "chooses them."
-)
+own_images.beside_chance(answers, labels, f"{len(text)} classes, {backbone}")
+
+# %%
+own_images.verdict(answers["zero_shot"], answers["calip"], labels, backbone)
 
 # %% [markdown]
+# Nothing is trained here, so only the test images are used. CALIP blends with the fixed weights of
+# [chapter 5](05_blending), which also shows how to choose them on validation images.
+#
 # ## Look before you believe
 #
-# An accuracy hides what went wrong. Look at the images, at least at the least certain ones.
+# An accuracy hides what went wrong. Look at the images, at least at the least certain ones:
 
 # %%
-from calip_core import exhibits
-from calip_core.exhibits.baseline import picture_grid
-
-exhibits.style()
-probabilities = answers["calip"].softmax(dim=1)
-confidence, predicted = (values.cpu() for values in probabilities.max(dim=1))
-least = confidence.argsort()[:8].tolist()
-show(
-    picture_grid(
-        [task.splits["test"][i][0] for i in least],
-        [
-            f"“{task.classnames[predicted[i]]}” {confidence[i]:.0%}\n"
-            f"is {task.classnames[labels[i]]}"
-            for i in least
-        ],
-        [bool(predicted[i] == labels[i]) for i in least],
-    ),
-    alt=f"The {len(least)} test images with the least certain answers: "
-    + "; ".join(
-        f"{task.classnames[labels[i]]} taken for {task.classnames[predicted[i]]}"
-        for i in least
-    )
-    + ".",
-    caption="The least certain answers of CALIP. Blue frame: right, vermilion: wrong.",
-)
+probabilities = logits["calip"].softmax(dim=1)
+own_images.least_certain(task.splits["test"], task.classnames, labels, probabilities)
 
 # %% [markdown]
 # ## What to check
 #
+# - **Chance.** A classifier that answers one class to everything is right on all images of that class. The column
+#   *chance* counts such favourites.
 # - **Names.** CLIP knows words, not numbers: call a class what a caption would call it. Try another `template`.
-# - **Images enough.** With $n$ test images the interval is about $1/\sqrt{n}$ wide to each side. Thirty images cannot
+# - **Enough images.** With $n$ test images, the interval reaches about $1/\sqrt{n}$ to each side. Thirty images cannot
 #   show a gain of one point.
-# - **No peeking.** Choose templates and weights on `task.splits["val"]`. Touch the test images once.
-# - **The right model.** The miniature knows its own small world. For photographs set `backbone` to `RN50` or larger.
-
-# %% [markdown]
+# - **No peeking.** Choose templates and weights on `task.splits["val"]`. Use the test images once.
+# - **The right model.** The miniature knows only its own small world. For photographs, set `backbone` to `RN50` or larger.
+#
+# ## What we found
+#
+# - Zero-shot classification of one's own images needs a folder and a sentence, and no training.
+# - The number needs its interval, the level of chance, and a look at the images.
+#
 # ## Exercises
 #
-# **1. How many images?** By the normal approximation the 95 % interval of an accuracy $p$ from $n$ images is
+# **Exercise B.1 (how many images?).** By the normal approximation, the 95 % interval of an accuracy $p$ from $n$ images is
 # $\pm 1.96 \sqrt{p(1-p)/n}$. Write a function that returns the smallest $n$ with a half width of at most `half`.
 
 
@@ -209,6 +149,12 @@ def images_needed(p, half): ...
 needed_cases = [((0.5, 0.1), 97), ((0.9, 0.01), 3458), ((0.6, 0.05), 369)]
 grade(images_needed, needed_cases)
 
+# %% [markdown]
+# :::{admonition} Hint
+# :class: dropdown
+# Set the half width equal to `half`, solve for $n$, and round up.
+# :::
+
 
 # %% tags=["solution", "hide-input"]
 def images_needed(p, half):
@@ -218,6 +164,38 @@ def images_needed(p, half):
 assert grade(images_needed, needed_cases) == "correct"
 
 # %% [markdown]
+# **Exercise B.2 (predict: what does the sentence do?).** The miniature was trained on captions such as "a picture of a red
+# circle". Predict what happens to accuracy and to chance with the template `"{}"`, and with `"nothing but {} here"`. Then set
+# `template` and run the appendix again.
+#
+# :::{admonition} Hint
+# :class: dropdown
+# All classes share the sentence. What of the text vectors can it change, and what not?
+# :::
+#
+# :::{admonition} Solution
+# :class: dropdown
+# The sentence moves all text vectors in a similar way, so much of it cancels when classes are compared. The bare name is
+# usually close to the full sentence. An odd sentence costs more, the more the text encoder reads into the strange words.
+# The level of chance changes only if some class becomes a favourite.
+# :::
+#
+# **Exercise B.3 (open: which sentence, without labels?).** You have many images and no labels at all. How would you choose
+# among ten templates?
+#
+# :::{admonition} Hint
+# :class: dropdown
+# [Chapter 5](05_blending) chooses blend weights without labels, by criteria that look at predictions alone.
+# :::
+#
+# :::{admonition} Solution
+# :class: dropdown
+# Known: averaging the text vectors of all templates needs no choice and is hard to beat ([chapter 1](01_clip_baseline)).
+# Confidence alone is a bad guide, since a favourite answer can be confident. Agreement between templates is a candidate.
+# To find out, take a labelled task, hide the labels, choose by each criterion, and compare with the average on images that
+# the choice has not seen.
+# :::
+#
 # ## Further reading
 #
 # - Prompts as classifiers, and how to word them: {cite:t}`radford2021clip`, section 3.1.4.

@@ -177,6 +177,14 @@ def test_a_standins_result_says_so():
     assert "stand-in" not in describe(record)
 
 
+def test_a_result_on_a_part_of_a_dataset_says_so():
+    record = make_record()
+    part = "100 of 1000 classes; images (train, val, test): 0 of 0, 0 of 0, 500 of 50000"
+    partial = record.model_copy(update={"data": record.data.model_copy(update={"part": part})})
+    assert describe(partial).startswith(f"{record.data.task} (only a part: {part}), ")
+    assert "part" not in describe(record)
+
+
 def test_encode_takes_a_limit(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
     assert main(["encode", "digits", "mini-rn", "--limit", "10"]) == 0

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from calip_core.prompts import zero_shot_classifier
+from calip_core.paths import DATA_DIR
+from calip_core.prompts import shared_names, zero_shot_classifier
 
-DEGREES = {"a cat": 0, "one cat": 60, "a dog": 90, "one dog": 180}
+IMAGENET = DATA_DIR / "class_names/imagenet.txt"
+
+DEGREES = {"a cat": 0, "one cat": 60, "a dog": 90, "one dog": 180, "a missile": 270}
 
 
 class Compass:
@@ -58,6 +61,17 @@ def test_duplicate_names_are_legal_and_named():
     with pytest.warns(UserWarning, match="cannot be told apart by text: cat$"):
         text = zero_shot_classifier(Compass(), ["cat", "dog", "cat"], ["a {}"])
     assert torch.equal(text[0], text[2])
+
+
+def test_the_doubles_of_imagenets_own_list_are_legitimate():
+    names = [line.partition(" ")[2] for line in IMAGENET.read_text(encoding="utf-8").splitlines()]
+    assert len(names) - len(set(names)) == 2  # "missile" and "sunglasses", by CLIP's authors
+    assert shared_names(names) == []
+    assert shared_names(["missile", "crane", "missile", "crane"]) == ["crane"]
+    assert shared_names(["sunglasses"] * 3) == ["sunglasses"]  # one more than that list has
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zero_shot_classifier(Compass(), ["cat", "missile", "missile"], ["a {}"])
 
 
 @pytest.mark.parametrize("template", ["a photo", "{} and {}", "{0}"])

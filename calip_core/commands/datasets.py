@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: "Subparsers") -> None:
     """Add the sub-command."""
-    parser = subparsers.add_parser("datasets", help="list the datasets: complete, incomplete or missing")
+    parser = subparsers.add_parser("datasets", help="list the datasets: complete, a part, incomplete or missing")
     add_root(parser)
     parser.set_defaults(run=run)
 
@@ -32,7 +32,7 @@ def describe(status: "Status") -> str:
     state = "stand-in" if status.standin and status.state == "complete" else status.state
     found = _counts(status.found) if status.found else "-"
     line = f"{status.name:<22} {state:<11} {found:>21} of {_counts(status.expected):<22}"
-    if status.state == "complete":
+    if status.state in ("part", "complete"):
         return f"{line} {status.note}"
     return line.rstrip() if status.state == "missing" else f"{line.rstrip()}\n  {status.note}"
 

@@ -91,8 +91,8 @@ def describe(record: "Record") -> str:
 
     data, score, choice = record.data, record.score, record.choice
     shots = f", {record.shots} shots" if record.shots else ""
-    task = f"{data.task} (stand-in)" if data.standin else data.task
-    head = f"{task}, {record.encoder.backbone}, {record.head.method}{shots}"
+    mark = " (stand-in)" if data.standin else f" (only a part: {data.part})" if data.part else ""
+    head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
     return (
         f"{head}: {data.images} images, seed {record.seed}\n"
         f"top-1 {interval_text(score)} %, CLIP {100 * score.clip_top1:.2f} %, gain {gain_text(score)} points\n"

@@ -15,7 +15,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser("standin", help="write a small procedural stand-in in a dataset's exact format")
     parser.add_argument("name", type=dataset_name, help="a dataset, as `calip datasets` lists them")
     add_root(parser)
-    parser.add_argument("--classes", type=int, default=None, help="how many classes (default: about ten)")
+    parser.add_argument("--classes", type=int, default=None, help="how many classes (default: 10; 1000 of imagenet)")
     parser.add_argument("--images", type=int, default=10, help="images or clouds of every class (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument(

@@ -104,6 +104,8 @@ class Layout(BaseModel):
     """Class name on disk -> class name in a prompt; in all other names, ``_`` is read as a space."""
     drop: tuple[str, ...] = ()
     """Folders that are not classes."""
+    partial: bool = False
+    """Whether fewer classes or images than the card's are accepted; records then say that it is a part."""
 
     @model_validator(mode="after")
     def _lists_are_there(self) -> "Layout":

@@ -1,4 +1,4 @@
-"""The state of each dataset under a root: missing, incomplete or complete."""
+"""The state of each dataset under a root: missing, incomplete, part or complete."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from calip_core.datasets.readers.disk import (
     absent_rows,
     check_listing,
     find_dataset,
+    part_of,
 )
 
-State = Literal["missing", "incomplete", "complete"]
+State = Literal["missing", "incomplete", "part", "complete"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Status:
 
     Attributes:
         name: name of its card.
-        state: complete means that the loader accepts it.
+        state: the loader accepts what is complete, and a part of a dataset whose card allows it.
         found: images or clouds present per split, by the split file or rule in use; None if that cannot be determined.
         expected: images or clouds per split, according to the card.
         folder: its folder, if there is one.
@@ -68,9 +69,10 @@ def _judge(found: Found) -> Status:
         check_listing(found, listing)
     except (ValueError, OSError) as error:
         return Status(card.name, "incomplete", counts, card.sizes, found.folder, found.standin is not None, str(error))
-    return Status(
-        card.name, "complete", counts, card.sizes, found.folder, found.standin is not None, listing.split_source
-    )
+    part = part_of(found, listing)
+    note = f"only a part: {part}; {listing.split_source}" if part else listing.split_source
+    state: State = "part" if part else "complete"
+    return Status(card.name, state, counts, card.sizes, found.folder, found.standin is not None, note)
 
 
 def _present(found: Found, listing: Listing, rows: list[Row]) -> int:

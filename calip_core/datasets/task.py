@@ -1,7 +1,6 @@
 """A task: the classes, the prompt templates and the labelled images that a classifier is evaluated on."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 
 from calip_core.datasets.cards import CARD_DIR, Card
 from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
+from calip_core.prompts import shared_names
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
 """A backbone's preprocessing of a picture for its image encoder."""
@@ -103,8 +103,8 @@ class Task:
     Attributes:
         name: the name given to ``load_task``.
         title: title for headings and tables.
-        classnames: the names of class 0, 1, ... as used in prompts. Two classes may share a name (ImageNet's own list
-            has such pairs): that is allowed with a ``UserWarning``, since no prompt can distinguish them.
+        classnames: the names of class 0, 1, ... as used in prompts. Two classes may share a name: that is allowed, with
+            a ``UserWarning`` (except for the pairs in ImageNet's own list), since no prompt can distinguish them.
         templates: prompts with one ``{}`` where the class name goes.
         splits: ``"train"``, ``"val"`` and ``"test"``.
         licence: licence of the images.
@@ -112,6 +112,7 @@ class Task:
         citation: key in the book's bibliography, if there is a publication.
         split_source: the source of the splits, as stated in records: a split file, official lists, or a rule.
         standin: whether this is a stand-in of procedural pictures, whose results only show that the pipeline runs.
+        part: how much of its dataset this is, if only a part of it is on the disk; else None.
         view_set: the view set, if the images are depth maps of point clouds; else None. ``splits[...].views``
             consecutive images then belong to one cloud.
         projection: for such a task, a description of how clouds become images.
@@ -131,6 +132,7 @@ class Task:
     citation: str | None = None
     split_source: str = "as its dataset card says"
     standin: bool = False
+    part: str | None = None
     view_set: str | None = None
     projection: str | None = None
 
@@ -141,8 +143,7 @@ class Task:
             raise ValueError(f"task {self.name}: splits are {sorted(self.splits)}, expected {sorted(SPLITS)}")
         for split, images in self.splits.items():
             check_labels(images.labels, len(self.classnames), f"task {self.name}, split {split}")
-        doubles = [name for name, count in Counter(self.classnames).items() if count > 1]
-        if doubles:
+        if doubles := shared_names(self.classnames):
             warnings.warn(
                 f"task {self.name}: several classes share the name {', '.join(map(repr, doubles))}; a zero-shot "
                 "classifier cannot tell them apart: give them different names if it should",

@@ -310,6 +310,7 @@ class Evaluation:
             task=printable(task.name),
             split_source=task.split_source,
             standin=task.standin,
+            part=task.part,
             images=self._test.manifest.images // task.splits["test"].views,
             classes=len(task.classnames),
             limit=question.limit,

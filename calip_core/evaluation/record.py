@@ -58,6 +58,7 @@ class DataPart(_Part):
         split: always "test".
         split_source: the source of the split into train, validation and test.
         standin: whether procedural pictures stood in for the dataset's own images.
+        part: how much of the dataset was on the disk, if not all of it.
         images: number of classified test images, or of point clouds.
         classes: number of classes.
         limit: the requested number of test images, drawn by the seed; None for the whole split.
@@ -73,6 +74,7 @@ class DataPart(_Part):
     split: Literal["test"] = "test"
     split_source: str
     standin: bool
+    part: str | None = None
     images: int = Field(ge=1)
     classes: int = Field(ge=1)
     limit: int | None = Field(ge=1)

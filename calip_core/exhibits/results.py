@@ -71,7 +71,7 @@ def split_text(data: DataPart) -> str:
     name = split_template_set(data.task)[0]
     if name not in disk_datasets("images"):
         return ""
-    card, notes = load_card(name), []
+    card, notes = load_card(name), [f"only a part: {data.part}"] if data.part else []
     if data.images < card.sizes["test"]:
         notes.append(f"{data.images:,} of {card.sizes['test']:,} images")
     split = None if card.layout is None else card.layout.split_file
@@ -169,6 +169,7 @@ def unlike_published(record: Record) -> list[str]:
     data, protocol = record.data, record.choice.protocol
     expected = METHODS[record.head.method].published_protocol
     notes = [] if data.limit is None else [f"{data.images:,} test images"]
+    notes += [] if data.part is None else [f"only a part: {data.part}"]
     if protocol != expected:
         notes.append(f"{protocol} hyperparameters")
     notes += _unlike_training(record)

@@ -1,52 +1,207 @@
-"""The figures of appendix A: a gallery of the procedural world, and training curves."""
+"""The exhibits of appendix A: the procedural world, the towers, training curves, and what a short run reaches."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
-from jaxtyping import UInt8
+import pandas as pd
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from torch import Tensor
 
-from calip_core.exhibits.style import panels
+from calip_core.backbones.model_card import ModelCard
+from calip_core.exhibits.exhibit import Plot, Table, Text, interval, percent, restacked
+from calip_core.exhibits.style import WIDTH, panels
+from calip_core.metrics import wilson_interval
+from calip_core.miniature.trainer import Progress
 
 Curve = Sequence[Mapping[str, float]]
+Hits = Bool[np.ndarray, " n"]
+
+QUESTIONS = {"mini-shapes": "shapes", "mini-pairs": "held-out pairs"}
+"""The questions of a training curve, and their titles."""
+
+_NARROW = 3.9  # inches: a phone's width
 
 
-def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], columns: int = 4) -> Figure:
-    """Pictures with the captions that training pairs them with."""
-    figure, axes = panels(len(pictures), columns, height=2.3)
+def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], kinds: str) -> Plot:
+    """Pictures with the captions that training pairs them with.
+
+    Args:
+        pictures: the pictures.
+        captions: one per picture.
+        kinds: what the pictures show, for the alternative text.
+    """
+    return restacked(
+        partial(_gallery, pictures, captions),
+        columns=4,
+        narrow=2,
+        alt=f"{len(pictures)} pictures with captions: {kinds}. The first caption is “{captions[0].rstrip('.')}”.",
+        caption="Training pictures with their captions. A caption seldom says everything that is true.",
+    )
+
+
+def _gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], columns: int) -> Figure:
+    width = WIDTH if columns > 2 else _NARROW
+    figure, axes = panels(len(pictures), columns, width=width, height=2.3, layout="constrained")
     for ax, picture, caption in zip(axes, pictures, captions, strict=True):
         ax.imshow(picture)
-        ax.set_title(_in_lines(caption), fontsize=8)
+        ax.set_title(_in_lines(caption), fontsize=9)
         ax.axis("off")
     return figure
 
 
-def training_curves(curves: Mapping[str, Curve], accuracies: Mapping[str, str]) -> Figure:
-    """Loss, then one panel per accuracy, against the number of pictures seen.
-
-    Args:
-        curves: name of a run -> its points, each with "samples", "loss" and the keys of ``accuracies``.
-        accuracies: key in a point -> title of its panel.
-    """
-    figure, axes = panels(1 + len(accuracies), 1 + len(accuracies), height=3.0)
-    for (name, points), marker in zip(curves.items(), "os^d", strict=False):
-        seen = [point["samples"] / 1000 for point in points]
-        for ax, key in zip(axes, ("loss", *accuracies), strict=True):
-            ax.plot(seen, [point[key] for point in points], marker=marker, markersize=4, label=name)
-    for ax, title in zip(axes, ("training loss (nats)", *accuracies.values()), strict=True):
-        ax.set(title=title, xlabel="pictures seen (thousands)", ylim=(0, None))
-    for ax in axes[1:]:
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-        ax.set_ylim(0, 1)
-    axes[-1].legend()
-    return figure
-
-
-def _in_lines(caption: str, width: int = 24) -> str:
+def _in_lines(caption: str, width: int = 22) -> str:
     lines = [""]
     for word in caption.split():
         if len(lines[-1]) + len(word) > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(lines)
+
+
+def towers(counts: Mapping[str, int], name: str) -> Table:
+    """Where the parameters of a miniature are.
+
+    Args:
+        counts: part -> its number of parameters.
+        name: of the miniature.
+    """
+    total = sum(counts.values())
+    frame = pd.DataFrame(
+        {"parameters": [*counts.values(), total], "share": [count / total for count in (*counts.values(), total)]},
+        index=[*counts, "together"],
+    )
+    return Table(frame, f"Where the parameters of {name} are.", {"parameters": "{:,}", "share": percent})
+
+
+def loudness(spectra: Mapping[str, Float[Tensor, " c"]]) -> Table:
+    """How evenly the first layer answers along its principal directions.
+
+    Args:
+        spectra: start -> standard deviations along the principal directions, ascending.
+    """
+    frame = pd.DataFrame(
+        {
+            "loudest to median": [float(sizes[-1] / sizes.median()) for sizes in spectra.values()],
+            "median to faintest": [float(sizes.median() / sizes[0]) for sizes in spectra.values()],
+        },
+        index=list(spectra),
+    )
+    return Table(
+        frame,
+        "Ratios of the sizes of the first layer's answers to new pictures, along their principal directions.",
+        dict.fromkeys(frame.columns, "{:.1f}"),
+    )
+
+
+def training_curves(progress: Progress, shipped: Curve, card: ModelCard, threads: int) -> Plot:
+    """Loss and accuracies of a run beside those of the shipped miniature, against the number of pictures seen.
+
+    Args:
+        progress: of the run, with at least one point of its curve.
+        shipped: the curve of the shipped miniature.
+        card: its card.
+        threads: of this run.
+    """
+    own, full, training = progress.curve[-1], shipped[-1], card.training
+    ends = "; ".join(
+        f"{title} {percent(own[key])} in this run, {percent(full[key])} in the shipped one"
+        for key, title in QUESTIONS.items()
+    )
+    return restacked(
+        partial(_training_curves, {"this run": progress.curve, f"shipped {card.name}": shipped}),
+        columns=1 + len(QUESTIONS),
+        alt=f"Training loss and accuracy against pictures seen. At the end: loss {own['loss']:.2f} and "
+        f"{full['loss']:.2f}; {ends}.",
+        caption=f"This run saw {own['samples']:,.0f} pictures in {own['seconds'] / 60:.1f} minutes on "
+        f"{_threads(threads)}; the shipped {card.name} saw {training.samples:,} in {training.minutes:.1f} minutes on "
+        f"{_threads(training.threads)}. The learning rate of each falls to zero at its own end.",
+    )
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count != 1)}"
+
+
+def _training_curves(curves: Mapping[str, Curve], columns: int) -> Figure:
+    width = WIDTH if columns > 1 else _NARROW
+    figure, axes = panels(1 + len(QUESTIONS), columns, width=width, height=2.8, layout="constrained")
+    for (name, curve), marker in zip(curves.items(), "os^d", strict=False):
+        seen = [point["samples"] / 1000 for point in curve]
+        for ax, key in zip(axes, ("loss", *QUESTIONS), strict=True):
+            ax.plot(seen, [point[key] for point in curve], marker=marker, markersize=4, label=name)
+    for ax, title in zip(axes, ("training loss (nats)", *QUESTIONS.values()), strict=True):
+        ax.set(title=title, xlabel="thousand pictures", ylim=(0, None))
+    for ax in axes[1:]:
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        ax.set_ylim(0, 1)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves))
+    return figure
+
+
+def accuracies(hits: Mapping[str, Mapping[str, Hits]], classes: Mapping[str, int]) -> Table:
+    """Zero-shot accuracy by question and model, with 95 % intervals.
+
+    Args:
+        hits: question -> model -> which pictures it classifies correctly.
+        classes: question -> its number of classes.
+    """
+    rows = {
+        name: {"classes": classes[name], "guessing": percent(1 / classes[name])}
+        | {model: _accuracy(found) for model, found in by_model.items()}
+        for name, by_model in hits.items()
+    }
+    most = max(len(found) for by_model in hits.values() for found in by_model.values())
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"Zero-shot accuracy on up to {most} new pictures per question [95 % intervals].",
+    )
+
+
+def _accuracy(hits: Hits) -> str:
+    ends = wilson_interval(int(hits.sum()), len(hits))
+    return f"{percent(float(hits.mean()))} {interval(ends.low, ends.high)}"
+
+
+def reached(minutes: float, hits: Mapping[str, Mapping[str, Hits]], classes: Mapping[str, int]) -> Text:
+    """What the minutes of a run reached: where it beats guessing, and on how many questions the shipped model leads.
+
+    Args:
+        minutes: of training.
+        hits: question -> "this run" and one other model -> which pictures it classifies correctly.
+        classes: question -> its number of classes.
+    """
+    above, behind = [], 0
+    for name, by_model in hits.items():
+        own = wilson_interval(int(by_model["this run"].sum()), len(by_model["this run"]))
+        other = next(found for model, found in by_model.items() if model != "this run")
+        behind += own.high < other.mean()
+        if own.low > 1 / classes[name]:
+            above.append(name)
+    span = f"{minutes:g} minute{'s' * (minutes != 1)}"
+    if not above:
+        return Text(f"{span} of training here were too few: no question is answered better than by guessing.")
+    which = "all questions" if len(above) == len(hits) else ", ".join(above)
+    gap = f"The shipped model is better on {behind} of {len(hits)}" if behind else "The shipped model is no better"
+    return Text(f"After {span} of training, this run answers {which} better than guessing. {gap}.")
+
+
+def model_card(card: ModelCard) -> Table:
+    """What the card of a shipped miniature says: how it was trained, and what it reaches."""
+    training = card.training
+    rows = {
+        "command": training.command,
+        "pictures, steps": f"{training.samples:,}, {training.steps:,}",
+        "time": f"{training.minutes:.1f} minutes on {_threads(training.threads)} of {training.processor}",
+        "parameters, file": f"{card.parameters:,}, {card.bytes / 1e6:.2f} MB",
+        "text tower": training.text_tower,
+        "logit scale": f"{card.logit_scale:.1f}",
+        "licence": card.licence,
+    }
+    rows |= {
+        f"{name} ({result.images:,} pictures)": f"{percent(result.accuracy)} {interval(result.low, result.high)}"
+        for name, result in card.accuracy.items()
+    }
+    return Table(pd.DataFrame({card.name: rows}), "The card of the shipped model, with accuracies and 95 % intervals.")

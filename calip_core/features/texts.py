@@ -39,7 +39,7 @@ def text_features(
         Rows of unit length, float32, on the backbone's device.
 
     Warns:
-        UserWarning: a name occurs twice, or the file is damaged and is made again.
+        UserWarning: a name occurs twice (other than in ImageNet's own list), or the file is damaged and is made again.
 
     Raises:
         ValueError: as ``zero_shot_classifier``.

@@ -29,6 +29,15 @@ def test_absent_images_are_counted(copied):
     assert "10 of 30 images" in entry.note
 
 
+def test_a_part_that_the_loader_accepts_is_called_so(copied):
+    root = copied("imagenet")
+    (root / "imagenet/STANDIN.json").unlink()
+    entry = status("imagenet", root)
+    assert (entry.state, sum(entry.found.values())) == ("part", 30)
+    assert entry.note.startswith("only a part: 3 of 1000 classes; ")
+    assert "official val as test" in entry.note
+
+
 @pytest.mark.parametrize("damage", ["images", "split_zhou_DescribableTextures.json"])
 def test_an_incomplete_dataset_says_why(damage, copied):
     root = copied("dtd")

@@ -7,8 +7,9 @@ import pytest
 from scipy.io import loadmat
 from torchvision.datasets import DTD, FGVCAircraft, Food101, StanfordCars
 
-from calip_core.datasets import disk_datasets
+from calip_core.datasets import disk_datasets, load_card, load_task
 from calip_core.datasets.standins import CLASSES, write_standin
+from calip_core.datasets.standins.own_folder import NAMES, write_own_folder
 from calip_core.datasets.standins.pictures import Pictures
 
 
@@ -36,6 +37,28 @@ def test_no_picture_is_there_twice(tmp_path):
     files = tree(small("stanford_cars", tmp_path, images=8, resolution=32))
     pictures = [content for name, content in files.items() if name.endswith(".jpg")]
     assert len(pictures) == len(set(pictures)) == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("imagenet", 14), ("imagenet_v2", 14), ("imagenet_sketch", 14), ("oxford_flowers", 14)]
+)
+def test_lists_that_are_known_whole_give_as_many_classes_as_asked(name, classes, tmp_path):
+    assert len(CLASSES[name]) == load_card(name).classes
+    small(name, tmp_path, classes=classes)
+    assert len(load_task(name, tmp_path).classnames) == classes
+
+
+def test_about_ten_classes_are_the_default(tmp_path):
+    folder = write_standin("imagenet", tmp_path, images=5, resolution=8)
+    assert json.loads((folder / "STANDIN.json").read_text())["classes"] == 10
+
+
+def test_a_folder_like_a_users_own_is_drawn_by_its_seed(tmp_path):
+    first = write_own_folder(tmp_path / "a", seed=0, most=40)
+    task = load_task(f"folder:{first}")
+    assert set(task.classnames) == set(NAMES) and sum(map(len, task.splits.values())) == 40
+    again, other = (tree(write_own_folder(tmp_path / str(seed), seed, most=5)) for seed in (0, 1))
+    assert again.items() <= tree(first).items() and again != other
 
 
 def test_the_split_file_is_left_out_on_demand(tmp_path):

@@ -95,6 +95,12 @@ def test_equal_class_names_are_legal_and_warned_of():
     assert task.classnames == ("crane", "dog", "crane")
 
 
+def test_names_that_imagenets_own_list_gives_twice_are_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(("missile", "dog", "missile"))
+
+
 def test_distinct_class_names_are_not():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -113,6 +113,12 @@ def test_the_fixed_pair_is_no_blind_choice_where_it_comes_from(backbone, root):
     assert measure(backbone, root, task=noise_task("imagenet_v2")).choice.labels_seen == "none"
 
 
+def test_a_part_of_a_dataset_is_recorded_as_one(backbone, root):
+    part = dataclasses.replace(noise_task(), part="3 of 1000 classes; images (train, val, test): 0 of 0, ...")
+    assert measure(backbone, root, task=part).data.part == part.part
+    assert measure(backbone, root).data.part is None
+
+
 def test_other_prompts_are_another_setting_of_the_same_images(backbone, root):
     seven = dataclasses.replace(noise_task(), templates=("a {}.", "no {}."))
     renamed = dataclasses.replace(noise_task(), classnames=("cat", "dog", "bush"))

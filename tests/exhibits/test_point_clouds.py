@@ -1,61 +1,164 @@
-import matplotlib.pyplot as plt
+"""Exhibits of point clouds show the numbers that they are given, and say them in captions and alternative texts."""
+
 import numpy as np
 import pytest
 
 from calip_core.blend.line import LineLandscape
-from calip_core.exhibits import point_clouds as plots
-from calip_core.metrics import Interval
+from calip_core.datasets import load_task
+from calip_core.evaluation.record import pack_hits
+from calip_core.exhibits import Text
+from calip_core.exhibits import point_clouds as clouds
+from tests.records import make_record
 
-RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
+N = 40
+"""Clouds of each record here."""
 
 
-def test_the_viewer_shows_one_cloud_and_its_menu_the_others():
-    clouds = {name: RNG.uniform(-1, 1, (5, 3)) for name in ("ball", "cube", "cone")}
-    figure = plots.cloud_viewer(clouds)
-    assert [trace.visible for trace in figure.data] == [True, False, False]
-    assert np.allclose(figure.data[1].y, clouds["cube"][:, 1], atol=1e-3)
-    buttons = figure.layout.updatemenus[0].buttons
-    assert [button.label for button in buttons] == list(clouds)
-    assert buttons[2].args[0]["visible"] == [False, False, True]
-    assert figure.layout.scene.camera.up.y == 1
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clouds")
+    return load_task("mini-solids", root=root, views="pointclip", points=64, sizes={"train": 0, "val": 0, "test": 20})
 
 
-def test_the_slider_has_a_step_a_view():
-    figure = plots.view_slider({"+x": np.eye(4), "-x": np.zeros((4, 4))}, largest=1.0)
-    steps = figure.layout.sliders[0].steps
-    assert [step.label for step in steps] == ["+x", "-x"]
-    assert steps[1].args[0]["visible"] == [False, True]
-    assert all(trace.source.startswith("data:image/png;base64,") for trace in figure.data)
+def hits(count):
+    return np.arange(N) < count
 
 
-def test_a_table_of_maps_has_a_row_a_cloud_and_a_column_a_view():
-    rows = [plots.MapRow("one", [np.eye(3)] * 2, 1.0), plots.MapRow("two", [np.eye(3)] * 2, 2.0, ["a", "b"])]
-    figure = plots.map_table(rows, ["+x", "-x"])
-    assert len(figure.axes) == 4
-    assert [ax.get_title() for ax in figure.axes[:2]] == ["+x", "-x"]
-    assert figure.axes[2].get_ylabel() == "two" and figure.axes[3].get_xlabel() == "b"
-    with pytest.raises(ValueError, match="row 'one' has 2 maps for 1 columns"):
-        plots.map_table(rows, ["+x"])
+def record(clip, calip=None, *, classes=10, **score):
+    """CALIP's record on N clouds: CLIP is right on the first ``clip``, CALIP on the first ``calip``."""
+    calip = clip if calip is None else calip
+    values = {"top1": calip / N, "low": calip / N - 0.05, "high": calip / N + 0.05, "clip_top1": clip / N}
+    values |= {"gain": (calip - clip) / N, "gain_low": -0.01, "gain_high": 0.01}
+    values |= {"hits": pack_hits(hits(calip)), "clip_hits": pack_hits(hits(clip))}
+    views = {"view_weighting": "uniform", "view_weights": (1.0,), "view_weights_by": "the same for every view"}
+    data = {"task": "mini-solids", "images": N, "classes": classes, "projection": "pointclip, 64 points"}
+    return make_record(data=data, choice=views, score=values | score)
+
+
+def test_the_viewer_shows_one_cloud_and_its_menu_the_others(task):
+    shown = clouds.cloud_viewer(task)
+    first = clouds.first_of_class(task)
+    assert [trace.visible for trace in shown.figure.data] == [True] + [False] * (len(first) - 1)
+    second = list(first)[1]
+    assert np.allclose(shown.figure.data[1].y, task.splits["test"].clouds[first[second]][:, 1], atol=1e-3)
+    buttons = shown.figure.layout.updatemenus[0].buttons
+    assert [button.label for button in buttons] == list(first)
+    assert buttons[1].args[0]["visible"][:3] == [False, True, False]
+    assert shown.figure.layout.scene.camera.up.y == 1
+    assert "64 points" in shown.alt and second in shown.alt
+
+
+def test_the_slider_has_one_step_per_view(task):
+    shown = clouds.view_slider(task, 0)
+    steps = shown.figure.layout.sliders[0].steps
+    assert len(steps) == task.splits["test"].views and steps[0].label == "−z"
+    assert steps[1].args[0]["visible"][:3] == [False, True, False]
+    assert all(trace.source.startswith("data:image/png;base64,") for trace in shown.figure.data)
+    assert "by pointclip; a slider goes through its 6 views" in shown.alt
+
+
+def test_drawings_have_one_row_per_view_set_and_a_narrow_form(task):
+    shown = clouds.drawings(task, 0, ("pointclip", "bright_voxels"))
+    assert [ax.get_ylabel() for ax in shown.figure.axes[::6]] == ["pointclip", "bright_voxels"]
+    assert len(shown.figure.axes) == 12 and shown.figure.axes[0].get_xlabel() == "from −z"
+    dots = task.splits["test"].depth_map(0).numpy()
+    assert f"covers: pointclip, {100 * (dots > 0).mean():.0f} %" in shown.alt
+    assert "calip-restacked" in shown._repr_mimebundle_()["text/html"]
+
+
+def test_the_table_of_view_sets_has_one_gain_per_kind_of_tokens():
+    measured = {("pointclip", "joint"): record(10, 11), ("pointclip", "value"): record(10, 14)}
+    shown = clouds.by_view_set(measured)
+    assert list(shown.frame.index) == ["pointclip"] and shown.frame["views"]["pointclip"] == 6
+    assert shown.frame["CLIP"]["pointclip"].startswith("25.0 % [")
+    assert shown.frame["gain, value tokens (points)"]["pointclip"] == "+10.0 [−1.0, +1.0]"
+    assert "40 test clouds of mini-solids" in shown.caption and "Guessing reaches 10.0 %." in shown.caption
+
+
+def test_the_larger_of_drawing_and_attention_is_named():
+    drawing = {("pointclip", "joint"): record(5), ("bright_voxels", "joint"): record(30, 31)}
+    text = clouds.drawing_or_attention(drawing).markdown
+    assert text.startswith("**How the cloud is drawn matters more than the attention.** Between pointclip and")
+    assert "by +62.5 points" in text and "0.0 to +2.5 points: none of the 2 intervals excludes 0." in text
+    clear = record(11, 18, gain_low=0.05, gain_high=0.3)
+    text = clouds.drawing_or_attention({("pointclip", "joint"): record(10), ("pointclip_v2", "value"): clear}).markdown
+    assert text.startswith("**Here the attention moves more than the drawing does.**")
+    assert "1 of the 2 intervals exclude 0 (+17.5 with value tokens on pointclip_v2). Without any effect" in text
+
+
+def test_single_views_are_sorted_below_all_together(task):
+    view_hits = np.stack([hits(10 + v) for v in range(6)], axis=1)
+    shown = clouds.single_views(task, view_hits, hits(30))
+    (ax,) = shown.figure.axes
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels[:2] == ["all views", "from −y"]
+    assert [float(line.get_xdata()[0]) for line in ax.lines[1::2]][:2] == [0.75, 0.375]
+    assert "from 37.5 % (−y) down to 25.0 % (−z). All views together: 75.0 %" in shown.alt
 
 
 def test_lines_are_drawn_at_their_accuracies():
     line = LineLandscape(np.array([0.0, 1.0, 4.0]), np.array([3, 5]), 10)
-    (patch,) = plots.weight_lines({"+x": line}).axes[0].patches
-    assert list(patch.get_data().values) == [30.0, 50.0]
+    shown = clouds.weight_lines({"-x": line})
+    (patch,) = shown.figure.axes[0].patches
+    assert list(patch.get_data().values) == [0.3, 0.5]
+    assert "from −x between 30.0 % and 50.0 %" in shown.alt
 
 
-def test_curves_of_numbers_and_of_words():
-    curves = [
-        plots.Curve(label, values, {"CLIP": [0.2, 0.4]}, {"CLIP": [Interval(0.1, 0.3), Interval(0.3, 0.5)]}, log)
-        for label, values, log in (("points", [64, 128], True), ("turned about", ["none", "any"], False))
-    ]
-    figure = plots.sensitivity(curves, chance=0.1)
-    first, second = figure.axes
-    assert first.get_xscale() == "log" and list(first.lines[0].get_ydata()) == [20.0, 40.0]
-    assert [label.get_text() for label in second.get_xticklabels()] == ["none", "any"]
+def test_the_table_of_weightings_has_the_control_of_the_oracle():
+    weighted = {("validation", "searched"): record(20, 21), ("oracle", "uniform"): record(20, 22, control_gain=0.01)}
+    shown = clouds.by_weighting(weighted)
+    frame = shown.frame
+    assert list(frame.index) == ["validation, searched views", "oracle, uniform views"]
+    assert frame["CALIP"].iloc[0] == "52.5 % [47.5, 57.5]"
+    assert frame["gain on shuffled terms"].iloc[1] == "+1.0"
+    assert "nan" not in shown._repr_mimebundle_()["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (10, 30, "The gain survives on clouds that the search has not seen (McNemar's p = 1.9e-06)."),
+        (30, 10, "Weights that help on the clouds they were searched on do harm on others"),
+        (20, 21, "With 40 clouds, the second change cannot be distinguished from chance (McNemar's p = 1)."),
+    ],
+)
+def test_a_search_is_judged_by_clouds_that_it_has_not_seen(before, after, said):
+    weighted = {
+        ("oracle", "uniform"): record(20), ("oracle", "searched"): record(24),
+        ("validation", "uniform"): record(before), ("validation", "searched"): record(after),
+    }  # fmt: skip
+    text = clouds.search_verdict(weighted).markdown
+    assert "changes CLIP's accuracy by +10.0 points" in text and said in text
+
+
+def test_fragility_has_one_panel_per_knob_and_one_for_the_views():
+    runs = {
+        "points per cloud": {64: record(8), 128: record(16)},
+        "turned about": {"none": record(8), "any": record(4)},
+    }
+    shown = clouds.fragility(runs, {1: [0.1, 0.3], 2: [0.4, 0.4]}, logarithmic="points per cloud")
+    points, turns, views = shown.figure.axes
+    assert points.get_xscale() == "log" and list(points.lines[0].get_ydata()) == [0.2, 0.4]
+    assert [label.get_text() for label in turns.get_xticklabels()] == ["none", "any"]
+    assert np.allclose(views.lines[0].get_ydata(), [0.2, 0.4])
+    assert "points per cloud, from 20.0 % at 64 to 40.0 % at 128; turned about, from 20.0 % at none" in shown.alt
+    assert "number of views, from 20.0 % with 1 to 40.0 %" in shown.alt and "2 random choices" in shown.caption
+
+
+def test_confusions_are_counted_per_class(task):
+    truth = task.splits["test"].labels[:: task.splits["test"].views]
+    answers = truth.copy()
+    wrong = int(truth[0])
+    answers[truth == wrong] = other = (wrong + 1) % 10
+    shown = clouds.confusions(task, np.arange(len(truth)), answers)
+    count = int((truth == wrong).sum())
+    names = task.classnames[wrong], task.classnames[other]
+    assert shown.figure.axes[0].get_xlabel() == f"{names[0]},\ncalled {names[1]}\n({count} of {count})"
+    assert f"{names[0]} called {names[1]}" in shown.alt
+    assert f"“{names[1]}”, makes up 100.0 % of all wrong answers" in shown.caption
+
+
+def test_without_a_confusion_there_is_a_sentence(task):
+    truth = task.splits["test"].labels[:: task.splits["test"].views]
+    shown = clouds.confusions(task, np.arange(len(truth)), truth)
+    assert isinstance(shown, Text) and "classified correctly" in shown.markdown

@@ -60,6 +60,7 @@ def test_fewer_images_and_another_split_than_coops_are_named():
     assert note(images=8100, split_source="its own rule") == "not CoOp's split but its own rule"
     assert note(task="imagenet", images=50_000, split_source="official") == ""  # CoOp has no split file of it
     assert note(task="imagenet@80", images=500, split_source="official") == "500 of 50,000 images"
+    assert note(task="imagenet", images=50_000, part="3 of 1000 classes") == "only a part: 3 of 1000 classes"
     assert note(task="mini-shapes") == ""
 
 
@@ -133,6 +134,7 @@ def test_measured_seeds_are_averaged_and_the_newest_of_each_counts():
     ("changes", "said"),
     [
         ({"data": {"limit": 1000}}, "10 test images"),
+        ({"data": {"part": "3 of 1000 classes"}}, "only a part: 3 of 1000 classes"),
         ({"data": {"support": SUPPORT | {"augmentations": 0}}}, "no random crops"),
         ({"choice": {"protocol": "fixed", "labels_seen": "none"}}, "fixed hyperparameters"),
         ({"data": {"support": SUPPORT | {"nested": True}}}, "nested draws"),

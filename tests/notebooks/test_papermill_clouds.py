@@ -26,7 +26,7 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_DATA", str(tmp_path / "data"))
 
 
-def test_chapter_6_runs_on_clouds_with_fewer_points_than_it_would_try(tmp_path):
+def test_chapter_7_runs_on_clouds_with_fewer_points_than_it_would_try(tmp_path):
     clouds = SolidClouds(np.arange(len(CLASSES)).repeat(10), seed=0)
     for number in range(30):
         path = tmp_path / "mine" / CLASSES[number // 10] / f"{number}.npy"
@@ -37,10 +37,10 @@ def test_chapter_6_runs_on_clouds_with_fewer_points_than_it_would_try(tmp_path):
     (record,) = load(tmp_path / "runs.jsonl")
     assert (record.data.projection, record.choice.protocol) == ("pointclip, 700 points", "fixed")
     assert record.head.options["config"] == "paper"
-    assert "points of a cloud: CLIP is worst at" in shown and "2048 (" not in shown
+    assert "points per cloud, from" in shown and " % at 1024; noise" in shown  # the files have 1,500
 
 
-def test_chapter_6_takes_every_cloud_when_asked_for_0(tmp_path):
+def test_chapter_7_takes_every_cloud_when_asked_for_0(tmp_path):
     """`samples: all` of a sweep."""
     write_standin("modelnet40", tmp_path / "data", classes=3, images=10, layout="hdf5")
     run(tmp_path, dataset="modelnet40", views="pointclip", protocol="fixed", samples=0)
@@ -49,7 +49,7 @@ def test_chapter_6_takes_every_cloud_when_asked_for_0(tmp_path):
     assert record.data.limit is None and record.data.images == len(test) // test.views
 
 
-def test_chapter_6_runs_on_a_stand_in(tmp_path):
+def test_chapter_7_runs_on_a_stand_in(tmp_path):
     write_standin("modelnet40", tmp_path / "data", classes=3, images=10, layout="hdf5")
     shown = run(tmp_path, dataset="modelnet40", views="pointclip", samples=6)
     (record,) = load(tmp_path / "runs.jsonl")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -300,12 +301,13 @@ def _absent_files(images: Path, rows: Iterable[Row]) -> list[str]:
         by_folder[folder].append(name)
     absent = []
     for folder, names in by_folder.items():
-        present = _names(images / folder)
+        present = names_in(images / folder)
         absent += [f"{folder}/{name}".lstrip("/") for name in names if name not in present]
     return sorted(absent)
 
 
-def _names(folder: Path) -> set[str]:
+def names_in(folder: Path) -> set[str]:
+    """The names of the entries of a folder; none if there is no such folder."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -333,23 +335,43 @@ def check_listing(found: Found, listing: Listing) -> None:
 def _check_counts(found: Found, listing: Listing, images: int) -> None:
     marker = found.standin
     classes, judge = (marker.classes, MARKER) if marker else (found.card.classes, f"the card {found.card.name}.yaml")
-    if len(listing.classnames) != classes:
+    may_lack = _may_lack(found)
+    if len(listing.classnames) > classes or (len(listing.classnames) < classes and not may_lack):
         raise ValueError(
             f"{found.card.title} in {found.folder} has {len(listing.classnames)} classes by {listing.split_source}, "
             f"expected {classes} by {judge}: remove what does not belong to it, or fetch it again"
         )
-    have = {split: len(listing.rows.get(split, [])) for split in SPLITS}
+    have = _have(listing)
     if marker is None:
         expected = _sizes(listing.sizes)
         faults = [_sum(have, group) - _sum(listing.sizes, group) for group in listing.counted]
     else:
         expected, faults = f"{marker.images} in all", [images - marker.images]
-    if any(faults):
+    if max(faults) > 0 or (min(faults) < 0 and not may_lack):
         kind = IncompleteDatasetError if min(faults) < 0 else ValueError
         raise kind(
             f"{found.card.title} in {found.folder} has {_sizes(have)} {found.card.kind} by {listing.split_source}, "
             f"expected {expected} by {judge}: unpack the archives again, or replace the split file"
         )
+
+
+def _may_lack(found: Found) -> bool:
+    return found.standin is None and found.card.layout is not None and found.card.layout.partial
+
+
+def _have(listing: Listing) -> dict[str, int]:
+    return {split: len(listing.rows.get(split, [])) for split in SPLITS}
+
+
+def part_of(found: Found, listing: Listing) -> str | None:
+    """How much of its dataset a checked listing is; None if it is all of it, or a stand-in."""
+    have = _have(listing)
+    whole = all(_sum(have, group) == _sum(listing.sizes, group) for group in listing.counted)
+    if found.standin is not None or whole:
+        return None
+    images = ", ".join(f"{have[split]} of {listing.sizes[split]}" for split in SPLITS)
+    classes = f"{len(listing.classnames)} of {found.card.classes} classes"
+    return f"{classes}; {found.card.kind} ({', '.join(SPLITS)}): {images}"
 
 
 def _sum(counts: dict[str, int], splits: tuple[str, ...]) -> int:
@@ -363,11 +385,17 @@ def _sizes(counts: dict[str, int]) -> str:
 def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Task:
     """Check a listing and turn it into a task whose images are decoded on access, as stored."""
     check_listing(found, listing)
-    card, standin = found.card, found.standin
+    card, standin, part = found.card, found.standin, part_of(found, listing)
+    if part:
+        warnings.warn(
+            f"{card.title} in {found.folder} is only a part: {part}; its accuracies are not those of {card.title}",
+            UserWarning,
+            stacklevel=2,
+        )
     splits = {split: _split(found.images, listing.rows.get(split, [])) for split in SPLITS}
     return Task(
         name=card.name,
-        title=f"{card.title} (stand-in)" if standin else card.title,
+        title=f"{card.title} (stand-in)" if standin else f"{card.title} (a part)" if part else card.title,
         classnames=listing.classnames,
         templates=templates,
         splits=splits,
@@ -376,6 +404,7 @@ def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Tas
         citation=card.citation,
         split_source=f"stand-in: {listing.split_source}" if standin else listing.split_source,
         standin=standin is not None,
+        part=part,
     )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row
+from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row, names_in
 from calip_core.datasets.readers.folder import class_folders
 from calip_core.datasets.readers.own_splits import cut_val_off, folder_rows
 from calip_core.paths import DATA_DIR
@@ -63,10 +63,14 @@ def _folder_rows(found: Found, parent: Path) -> tuple[list[str], list[Row]]:
 
 def _kaggles_val(found: Found) -> tuple[list[str], list[Row]]:
     """The flat folder ``val``; its list has lines like ``ILSVRC2012_val_00048981,n03995372 85 1 499 272`` (a box)."""
-    pairs = [line.replace(",", " ").split()[:2] for line in found.lines(KAGGLES)[1:]]
-    odd = [pair for pair in pairs if len(pair) < 2]
-    if odd or not pairs:
+    listed = [line.replace(",", " ").split()[:2] for line in found.lines(KAGGLES)[1:]]
+    odd = [pair for pair in listed if len(pair) < 2]
+    if odd or not listed:
         raise ValueError(f"{found.file(KAGGLES)} has the line {odd[:1]}, expected an image and its WordNet id")
+    present = names_in(found.images / "val")
+    pairs = [(image, wordnet_id) for image, wordnet_id in listed if f"{image}.JPEG" in present]
+    if not pairs:
+        raise IncompleteDatasetError(f"{found.images / 'val'} has none of the images that {KAGGLES} lists")
     folders = sorted({wordnet_id for _, wordnet_id in pairs})
     labels = {wordnet_id: label for label, wordnet_id in enumerate(folders)}
     return folders, [Row(f"val/{image}.JPEG", labels[wordnet_id]) for image, wordnet_id in sorted(pairs)]

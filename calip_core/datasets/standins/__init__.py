@@ -19,6 +19,8 @@ __all__ = ["CLASSES", "write_standin"]
 
 CLASSES: dict[str, tuple[str, ...]] = {**IMAGE_CLASSES, **CLOUD_CLASSES}
 """Classes available to a stand-in, named as in the dataset's own files."""
+FEW = 10
+"""Classes of a stand-in by default, at most."""
 MADE_BY = "calip standin"
 RESOLUTION = 128
 CLOUDS = "clouds_"
@@ -46,7 +48,7 @@ def write_standin(
     Args:
         name: name of a card with a layout.
         root: the parent folder of all datasets.
-        classes: number of classes, taken from the start of ``CLASSES``; by default, all of them.
+        classes: number of classes, taken from the start of ``CLASSES``; by default, ``FEW``, or all if there are fewer.
         images: images (or clouds) per class, over all splits.
         seed: seed of the pictures or solids.
         split_file: whether to write CoOp's JSON too, if the dataset has one; without it, the dataset's own lists are
@@ -100,7 +102,7 @@ def _write(
 
 
 def _checked(name: str, classes: int | None, known: int, images: int) -> int:
-    count = known if classes is None else classes
+    count = min(known, FEW) if classes is None else classes
     if not 2 <= count <= known:
         raise ValueError(f"classes is {classes}, expected 2 to {known}, the names that the stand-in of {name} knows")
     if images < 5:

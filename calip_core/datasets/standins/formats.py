@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy.io import savemat
 
+from calip_core.datasets.readers.flowers import CLASSNAMES as FLOWERS
 from calip_core.datasets.readers.imagenet import CURATED
 from calip_core.datasets.standins.pictures import Pictures
 from calip_core.datasets.readers.ucf101 import words
@@ -38,10 +39,7 @@ IMAGE_CLASSES: dict[str, tuple[str, ...]] = {
         "BMW M3 Coupe 2012", "Chevrolet Corvette ZR1 2012", "Dodge Caravan Minivan 1997", "FIAT 500 Abarth 2012",
         "Ferrari California Convertible 2012", "smart fortwo Convertible 2012",
     ),
-    "oxford_flowers": (
-        "pink primrose", "hard-leaved pocket orchid", "canterbury bells", "sweet pea", "english marigold", "tiger lily",
-        "moon orchid", "bird of paradise", "monkshood", "globe thistle",
-    ),
+    "oxford_flowers": tuple(FLOWERS.read_text(encoding="utf-8").splitlines()),
     "food101": (
         "apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio", "caesar_salad", "donuts", "ice_cream", "pizza",
         "sushi", "waffles",
@@ -64,9 +62,9 @@ IMAGE_CLASSES: dict[str, tuple[str, ...]] = {
         "ApplyEyeMakeup", "ApplyLipstick", "Archery", "BabyCrawling", "BalanceBeam", "Basketball", "Biking",
         "HandstandPushups", "TaiChi", "YoYo",
     ),
-    "imagenet": _WORDNET[:10],
-    "imagenet_v2": tuple(str(number) for number in range(12)),
-    "imagenet_sketch": _WORDNET[:10],
+    "imagenet": _WORDNET,
+    "imagenet_v2": tuple(str(number) for number in range(1000)),
+    "imagenet_sketch": _WORDNET,
     "imagenet_a": _WORDNET[6:60:6],
     "imagenet_r": _WORDNET[1:80:8],
 }  # fmt: skip

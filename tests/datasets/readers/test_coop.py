@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import warnings
 from typing import get_args
 
 import pytest
@@ -518,7 +519,8 @@ def test_a_web_page_in_place_of_a_split_is_named(copied):
         load_task("dtd", root)
 
 
-def test_imagenet_as_kaggle_packs_it(tmp_path):
+def kaggles_imagenet(tmp_path):
+    """A root with the stand-in's images as Kaggle packs them."""
     write_standin("imagenet", tmp_path / "usual", classes=3, images=6, resolution=8)
     usual = load_task("imagenet", tmp_path / "usual")
     kaggles = tmp_path / "kaggle/imagenet"
@@ -532,6 +534,60 @@ def test_imagenet_as_kaggle_packs_it(tmp_path):
     for path in (tmp_path / "usual/imagenet").iterdir():  # the class names, and the mark of a stand-in
         if path.is_file():
             shutil.copy(path, kaggles)
-    task = load_task("imagenet", tmp_path / "kaggle")
+    return tmp_path / "kaggle"
+
+
+def test_imagenet_as_kaggle_packs_it(tmp_path):
+    task = load_task("imagenet", kaggles_imagenet(tmp_path))
+    usual = load_task("imagenet", tmp_path / "usual")
     assert task.classnames == usual.classnames
     assert sorted(task.splits["test"].labels) == sorted(usual.splits["test"].labels)
+
+
+@pytest.fixture
+def part_of_imagenet(copied):
+    """A root whose ImageNet has 3 of 1000 classes: the stand-in's files, without the mark of a stand-in."""
+    root = copied("imagenet")
+    (root / "imagenet" / MARKER).unlink()
+    return root
+
+
+def test_a_part_of_imagenet_is_read_and_labelled_so(part_of_imagenet):
+    with pytest.warns(UserWarning, match=r"ImageNet in .*imagenet is only a part: 3 of 1000 classes; .* 9 of 50000;"):
+        task = load_task("imagenet", part_of_imagenet)
+    assert task.part == (
+        "3 of 1000 classes; images (train, val, test): 18 of 1231167, 3 of 50000, 9 of 50000"
+    )
+    assert task.title == "ImageNet (a part)"
+    assert not task.standin and len(task.classnames) == 3
+
+
+def test_fewer_images_than_imagenets_are_a_part(part_of_imagenet):
+    shutil.rmtree(part_of_imagenet / "imagenet/images/train")
+    with pytest.warns(UserWarning, match="only a part"):
+        task = load_task("imagenet@80", part_of_imagenet)
+    assert task.part == "3 of 1000 classes; images (train, val, test): 0 of 0, 0 of 0, 9 of 50000"
+    assert len(task.templates) == 80
+
+
+def test_all_of_a_standin_is_no_part(standins):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_task("imagenet", standins).part is None
+
+
+def test_a_part_of_kaggles_flat_folder_is_read(tmp_path):
+    root = kaggles_imagenet(tmp_path)
+    (root / "imagenet" / MARKER).unlink()
+    shutil.rmtree(root / "imagenet/ILSVRC/Data/CLS-LOC/train")
+    next((root / "imagenet/ILSVRC/Data/CLS-LOC/val").iterdir()).unlink()
+    with pytest.warns(UserWarning, match="only a part"):
+        task = load_task("imagenet", root)
+    assert "5 of 50000" in task.part and all(path.is_file() for path in task.splits["test"].paths)
+
+
+def test_parts_of_other_datasets_are_refused(copied):
+    root = copied("dtd")
+    (root / "dtd" / MARKER).unlink()
+    with pytest.raises(ValueError, match="has 3 classes by .*, expected 47"):
+        load_task("dtd", root)
