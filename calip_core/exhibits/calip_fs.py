@@ -157,7 +157,7 @@ def gradients(norms: Mapping[str, Mapping[str, float]]) -> Table:
     return Table(
         frame,
         "Norm of the gradient of the loss with respect to each matrix, on the support set, before the first step.",
-        dict.fromkeys(frame.columns, "{:.1e}"),
+        dict.fromkeys(frame.columns, lambda norm: f"{norm:.1e}" if norm else "0"),
     )
 
 
@@ -173,7 +173,7 @@ def choices(scores: Mapping[str, pd.DataFrame], clip: float) -> Table:
     rows = {
         choice: {
             "accuracy (%)": over_draws(frame["CALIP-FS"].to_numpy()),
-            "against the first (points)": ""
+            "difference": ""
             if frame is next(iter(scores.values()))
             else over_draws(frame["CALIP-FS"].to_numpy() - first, difference=True),
             "class bias alone (%)": over_draws(frame["class bias alone"].to_numpy()),
@@ -182,7 +182,7 @@ def choices(scores: Mapping[str, pd.DataFrame], clip: float) -> Table:
     }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        f"One choice changed at a time; {_draws(len(first))}, differences draw by draw. Zero-shot CLIP: "
+        f"One choice changed at a time; {_draws(len(first))}, differences in points, draw by draw. Zero-shot CLIP: "
         f"{percent(clip)}. Nothing is chosen from this table: that would be choosing on test labels.",
     )
 

@@ -102,9 +102,9 @@ def by_shots(records: Sequence[Record]) -> Table:
     free = ", ".join(f"{name} {percent(share)}" for name, share in _reference_means(records).items())
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=[f"{n} shot{'s' * (n > 1)}" for n in shots]),
-        f"Accuracy in per cent over {count} draw{'s' * (count > 1)}, with half the 95 % t-interval if there are several. "
-        f"Without shots: {free}. Last row: the best mean and its lead in points over the next, clear if it exceeds half its "
-        "interval.",
+        f"Accuracy in per cent over {count} draw{'s' * (count > 1)}, with half the 95 % t-interval if there are "
+        f"several. Without shots: {free}. Last row: the best mean and its lead in points over the next, clear if it "
+        "exceeds half its interval.",
     )
 
 
