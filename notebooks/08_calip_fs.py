@@ -4,8 +4,8 @@
 # **Question.** The attention of [chapter 3](03_calip_attention) has no parameters. What do a few linear layers in it
 # learn from 1 to 16 labelled images per class?
 #
-# **Time**: about one minute on a laptop's processor with the miniatures. A large backbone has to encode several thousand
-# images first: take a GPU, or fewer `samples`. **You need**: chapters 3 and [4](04_when_it_pays).
+# **Time**: about one minute on a laptop's processor with the miniatures. A large backbone has to encode several
+# thousand images first: take a GPU, or fewer `samples`. **You need**: chapters 3 and [4](04_when_it_pays).
 
 # %% tags=["setup", "hide-input"]
 # Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
@@ -86,21 +86,22 @@ for record in records:
 display(show.accuracy_over_shots(records), show.in_short(records))
 
 # %% [markdown]
-# The layers start so that nothing changes, and only the one *behind* the attention can learn at first. From tokens that are
-# copies of one another, three of the seven layers never learn anything. So a gain need not come from a better attention:
-# part of it is a preference for some classes, whatever the image shows.
+# The layers start so that nothing changes, and only the one *behind* the attention can learn at first. From tokens
+# that are copies of one another, three of the seven layers never learn anything. So a gain need not come from a
+# better attention: part of it can be a mere preference for some classes, whatever the image shows. The sections below
+# measure how large.
 #
 # ## A matrix for every role
 #
-# A *shot* is a labelled image. A *support set* of $n$ shots holds $n$ images of each class. In chapter 3 every feature plays
-# three roles with one and the same vector:
+# A *shot* is a labelled image. A *support set* of $n$ shots holds $n$ images of each class. In chapter 3 every
+# feature plays three roles with one and the same vector:
 #
 # $$ F_t^a = \mathrm{softmax}_M\bigl(F_t F_s^\top / \alpha_t\bigr)\, F_s, \qquad
 #    F_s^a = \mathrm{softmax}_K\bigl(F_s F_t^\top / \alpha_s\bigr)\, F_t. $$ (eq-fs-roles)
 #
-# On the left, $F_t$ asks (the *query*), $F_s$ is compared with the question (the *key*), and $F_s$ is also what is handed
-# back (the *value*). On the right the two modalities change places. A few labelled images can show which directions
-# matter in which role. So CALIP-FS puts one linear layer in front of each role:
+# On the left, $F_t$ asks (the *query*), $F_s$ is compared with the question (the *key*), and $F_s$ is also what is
+# handed back (the *value*). On the right the two modalities change places. A few labelled images can show which
+# directions matter in which role. So CALIP-FS puts one linear layer in front of each role:
 
 # %%
 text = text_features(clip_model, task.classnames, task.templates)
@@ -109,7 +110,7 @@ m, c = test.spatial.shape[1:]
 show.diagram(tokens=m, classes=len(text), width=c)
 
 # %% [markdown]
-# ## The equations in ten lines
+# ## The equations and their code
 #
 # **Project** (rows 1 and 2 of the figure). Primes mark the matrices of the text:
 #
@@ -118,8 +119,8 @@ show.diagram(tokens=m, classes=len(text), width=c)
 #    Q_t &= F_t W_q'^\top, & K_t &= F_t W_k'^\top, & V_t &= F_t W_v'^\top.
 #    \end{aligned} $$ (eq-fs-roles-learnt)
 #
-# **Attend both ways** (rows 3 and 4), with a scale $c$ that is one over a temperature. One more matrix, $W_p$, follows in
-# both directions:
+# **Attend both ways** (rows 3 and 4), with a scale $c$ that is one over a temperature. One more matrix, $W_p$,
+# follows in both directions:
 #
 # $$ S_t = \mathrm{softmax}_M\bigl(c\, Q_t K_s^\top\bigr), \qquad F_t^a = S_t V_s W_p^\top, $$ (eq-fs-text)
 #
@@ -132,8 +133,8 @@ show.diagram(tokens=m, classes=len(text), width=c)
 #    \ell &= s\,\bigl(\beta_1 F_v F_t^\top + \beta_2 F_v F_t^{a\top} + \beta_3 F_v^a F_t^\top\bigr).
 #    \end{aligned} $$ (eq-fs-logits)
 #
-# The function returns the three terms. The keys of `w` are the names that the library uses: `s_` for the image's side,
-# `t_` for the text's, `post` for $W_p$.
+# The function returns the three terms. The keys of `w` are the names that the library uses: `s_` for the image's
+# side, `t_` for the text's, `post` for $W_p$.
 
 
 # %%
@@ -153,8 +154,8 @@ def terms(w, f_v, f_s, f_t, scale, c=2.0):
 
 
 # %% [markdown]
-# Two checks. With every matrix the identity and $c = 2$, this *is* CALIP with its temperature of one half. And a fitted head
-# of the library computes the same.
+# Two checks. With every matrix the identity and $c = 2$, this *is* CALIP with its temperature of one half. And a
+# fitted head of the library computes the same.
 
 # %%
 few = test[:5].to(torch.float32)
@@ -179,10 +180,10 @@ torch.testing.assert_close(mine, head.logits(few).to(mine), rtol=1e-3, atol=2e-3
 # %% [markdown]
 # ## What is known, and what the paper leaves open
 #
-# The authors have released no code for CALIP-FS, and we could read no more of the paper than its abstract and introduction.
-# The projections, the attention in both directions, the projection behind it, the pool and the blend are known through
-# `yuranusduke/CALIP`, the one public implementation, whose author is not one of the paper's. The rest is open. This library
-# makes each choice an option:
+# The authors have released no code for CALIP-FS, and we could read no more of the paper than its abstract and
+# introduction. The projections, the attention in both directions, the projection behind it, the pool and the blend
+# are known through `yuranusduke/CALIP`, the one public implementation, whose author is not one of the paper's. The
+# rest is open. This library makes each choice an option:
 #
 # | open | here | `yuranusduke/CALIP` |
 # |---|---|---|
@@ -198,8 +199,8 @@ torch.testing.assert_close(mine, head.logits(few).to(mine), rtol=1e-3, atol=2e-3
 #
 # ## What the matrices learn
 #
-# How far does training turn a matrix? Weight decay shrinks every matrix by a common factor, so take the distance to the
-# nearest multiple $aI$ of its start. For an identity, $a$ is the mean of the diagonal:
+# How far does training turn a matrix? Weight decay shrinks every matrix by a common factor, so take the distance to
+# the nearest multiple $aI$ of its start. For an identity, $a$ is the mean of the diagonal:
 
 # %%
 W_k = head.state_dict()["t_k"]
@@ -207,8 +208,8 @@ turned = (W_k - W_k.trace() / c * identity).norm() / identity.norm()
 torch.testing.assert_close(float(turned), head.moved()["t_k"], rtol=1e-3, atol=1e-6)
 
 # %% [markdown]
-# Fit the head on two kinds of tokens ([chapter 2](02_spatial_tokens)) and from two starts: zero-shot CLIP ($W_p = 0$) and CALIP
-# ($W_p = I$).
+# Fit the head on two kinds of tokens ([chapter 2](02_spatial_tokens)) and from two starts: zero-shot CLIP ($W_p = 0$)
+# and CALIP ($W_p = I$).
 
 # %%
 STARTS = {"CLIP": CalipFsConfig.ours(), "CALIP": CalipFsConfig.from_calip()}
@@ -232,13 +233,13 @@ show.moves(heads)
 # %% [markdown]
 # ## Why so little moves
 #
-# **A zero in the product.** Both attended terms are linear in $W_p$. As long as $W_p = 0$, no other matrix can change a logit,
-# so its gradient is exactly zero. $W_p$ has to grow first, and it ends far from an identity's size.
+# **A zero in the product.** Both attended terms are linear in $W_p$. As long as $W_p = 0$, no other matrix can change
+# a logit, so its gradient is exactly zero. $W_p$ has to grow first, and it ends far from an identity's size.
 #
-# **Copies.** If all tokens of an image are the same vector, then $S_t V_s$ is that vector's value, whatever the weights: $W_q'$ and $W_k$
-# get no gradient. It is also the same for every class, so $F_v F_t^{a\top}$ adds one number to all logits, which the
-# softmax of the loss ignores: $W_v$ gets none either. From exact copies these three of the seven matrices learn nothing;
-# from joint tokens, which are nearly copies, nearly nothing.
+# **Copies.** If all tokens of an image are the same vector, then $S_t V_s$ is that vector's value, whatever the
+# weights: $W_q'$ and $W_k$ get no gradient. It is also the same for every class, so $F_v F_t^{a\top}$ adds one number
+# to all logits, which the softmax of the loss ignores: $W_v$ gets none either. From exact copies these three of the
+# seven matrices learn nothing; from joint tokens, which are nearly copies, nearly nothing.
 #
 # Both can be read off the gradient before the first step:
 
@@ -266,14 +267,14 @@ show.gradients(
 # %% [markdown]
 # ## A class bias
 #
-# What, then, does $W_p$ learn? At $c = 2$ the weights $S_s$ are nearly uniform over the classes, so every token collects nearly
-# the mean class vector $\bar t$. With $W_v' \approx I$, mean plus maximum give
+# What, then, does $W_p$ learn? At $c = 2$ the weights $S_s$ are nearly uniform over the classes, so every token
+# collects nearly the mean class vector $\bar t$. With $W_v' \approx I$, mean plus maximum give
 #
 # $$ F_v^a F_t^\top \approx 2\, \bar t\, W_p^\top F_t^\top, $$ (eq-fs-bias)
 #
-# one number per class that does not depend on the image: a *class bias*, the prior in the visual term of
-# [chapter 3](03_calip_attention), now learnt. To measure it, replace what the attended terms add by its mean over the
-# support images:
+# one number per class that does not depend on the image: a *class bias*, the prior in the visual term of [chapter
+# 3](03_calip_attention), now learnt. To measure it, replace what the attended terms add by its mean over the support
+# images:
 
 
 # %%
@@ -318,9 +319,9 @@ show.choices(table, clip_top1)
 
 # %% [markdown]
 # Compare the columns of accuracies. Where they agree, the head has learnt a class bias and nothing else. Where the
-# first is larger, it also uses the image. A start with attention, a sharper scale or longer steps give the attention more
-# to do. But a row that changes the learning rate changes the recipe, not the method: a ranking of methods is also a
-# ranking of recipes.
+# first is larger, it also uses the image. A start with attention, a sharper scale or longer steps give the attention
+# more to do. But a row that changes the learning rate changes the recipe, not the method: a ranking of methods is
+# also a ranking of recipes.
 #
 # ## What we found
 #
@@ -332,9 +333,9 @@ show.choices(table, clip_top1)
 #
 # ## Exercises
 #
-# **Exercise 8.1 (class bias).** A softmax ignores a number that is added to all logits of an image. Given what a head adds
-# to CLIP's logits, `added` ($n \times K$), return its class bias ($K$): the mean over the images of what matters to the
-# softmax, so that it sums to zero.
+# **Exercise 8.1 (class bias).** A softmax ignores a number that is added to all logits of an image. Given what a head
+# adds to CLIP's logits, `added` ($n \times K$), return its class bias ($K$): the mean over the images of what matters
+# to the softmax, so that it sums to zero.
 
 
 # %% tags=["exercise"]
@@ -374,25 +375,25 @@ assert grade(class_bias, bias_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Value tokens differ from each other. From CALIP's start all seven gradients are now of similar size. From CLIP's start
-# six are still zero: that reason does not depend on the tokens. With `mini-rn` on `mini-pairs` the accuracy stays within
-# the spread of the draws: the class bias does most of the work, and it does not need tokens that differ.
+# Value tokens differ from each other. From CALIP's start all seven gradients are now of similar size. From CLIP's
+# start six are still zero: that reason does not depend on the tokens. With `mini-rn` on `mini-pairs` the accuracy
+# stays within the spread of the draws: the class bias does most of the work, and it does not need tokens that differ.
 # :::
 #
-# **Exercise 8.3 (open: the real CALIP-FS).** Does CALIP-FS learn more than a class bias with OpenAI's RN50, whose texts are
-# better and whose tokens are copies too?
+# **Exercise 8.3 (open: the real CALIP-FS).** Does CALIP-FS learn more than a class bias with OpenAI's RN50, whose
+# texts are better and whose tokens are copies too?
 #
 # :::{admonition} Hint
 # :class: dropdown
-# Run this chapter with `backbone="RN50"` and a dataset whose classes CLIP confuses, such as EuroSAT. Which two columns do you
-# compare, and over how many draws?
+# Run this chapter with `backbone="RN50"` and a dataset whose classes CLIP confuses, such as EuroSAT. Which two
+# columns do you compare, and over how many draws?
 # :::
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Nobody has published it. We found no accuracy of CALIP-FS in a source that we could read, and no ablation with the class bias
-# alone. The comparison of the two columns of the last table, over CoOp's three draws and with `tokens` set to `joint` and
-# to `value`, would answer it.
+# Nobody has published it. We found no accuracy of CALIP-FS in a source that we could read, and no ablation with the
+# class bias alone. The comparison of the two columns of the last table, over CoOp's three draws and with `tokens` set
+# to `joint` and to `value`, would answer it.
 # :::
 #
 # ## Further reading

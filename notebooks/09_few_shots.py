@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 9 Rivals with few shots
 #
-# **Question.** Someone gives you 1 to 16 labelled images per class. Which head gains most on top of a frozen CLIP, what does it cost, and
-# when does it fail?
+# **Question.** Someone gives you 1 to 16 labelled images per class. Which head gains most on top of a frozen CLIP,
+# what does it cost, and when does it fail?
 #
-# **Time**: one to two minutes on a laptop's processor with the miniatures. A large backbone has to encode several thousand images first:
-# take a GPU, or fewer `samples`. **You need**: chapters 3 and [8](08_calip_fs).
+# **Time**: one to two minutes on a laptop's processor with the miniatures. A large backbone has to encode several
+# thousand images first: take a GPU, or fewer `samples`. **You need**: chapters 3 and [8](08_calip_fs).
 
 # %% tags=["setup", "hide-input"]
 # Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
@@ -97,18 +97,19 @@ display(show.accuracy_over_shots(records), show.in_short(records))
 #
 # ## One game for all
 #
-# A *support set* of $n$ shots holds $n$ labelled images per class. A *head* is fitted on it, on top of frozen features. One draw of
-# images says little, above all at one shot, so everything is repeated on the support sets of CoOp's seeds 1, 2 and 3
-# {cite:p}`zhou2022coop`.
+# A *support set* of $n$ shots holds $n$ labelled images per class. A *head* is fitted on it, on top of frozen
+# features. One draw of images says little, above all at one shot, so everything is repeated on the support sets of
+# CoOp's seeds 1, 2 and 3 {cite:p}`zhou2022coop`.
 #
-# Some numbers of a head are set by hand: a weight, a sharpness, a penalty, the epochs. Here all heads play by one rule,
-# *fixed*: one value for all datasets, from the number of shots alone. So all heads have seen the same labels. Not
-# everybody plays like this. Tip-Adapter's code picks the epoch of its trained variant on the test images, and its ImageNet script searches two
-# weights there; PointCLIP validates on its test set.
+# Some numbers of a head are set by hand: a weight, a sharpness, a penalty, the epochs. Here all heads play by one
+# rule, *fixed*: one value for all datasets, from the number of shots alone. So all heads have seen the same labels.
+# Not everybody plays like this. Tip-Adapter's code picks the epoch of its trained variant on the test images, and its
+# ImageNet script searches two weights there; PointCLIP validates on its test set.
 #
-# The linear probe's penalty and CLAP's strength are this library's own values, set after looking at accuracies on
-# the miniatures: there they may flatter. The epochs (20 to 50) are also ours, and fewer than published. The recipes of CoOp, CLIP-Adapter and
-# Tip-Adapter crop and mirror the support images at random; here each image is encoded once, as it is.
+# The linear probe's penalty and CLAP's strength are this library's own values, set after looking at accuracies on the
+# miniatures: there they may flatter. The epochs (20 to 50) are also ours, and fewer than published. The recipes of
+# CoOp, CLIP-Adapter and Tip-Adapter crop and mirror the support images at random; here each image is encoded once, as
+# it is.
 
 # %%
 show.by_shots(records)
@@ -116,8 +117,9 @@ show.by_shots(records)
 # %% [markdown]
 # ## Three ideas
 #
-# For the equations, fit every head once. $F_{\text{sup}}$ ($S \times C$) are the pooled features of the $S$ support images, $L$
-# ($S \times K$) their one-hot labels. In [chapter 8](08_calip_fs), CALIP-FS is the fourth idea: attention.
+# For the equations, fit every head once. $F_{\text{sup}}$ ($S \times C$) are the pooled features of the $S$ support
+# images, $L$ ($S \times K$) their one-hot labels. In [chapter 8](08_calip_fs), CALIP-FS is the fourth idea:
+# attention.
 
 # %%
 text = text_features(clip_model, task.classnames, task.templates)
@@ -156,11 +158,12 @@ def agree(method, by_hand):
 # $$ \ell = F_v W^\top + w_0, \qquad
 #    \min_{W, w_0}\; \sum_{i \le S} \mathrm{CE}(\ell_i, y_i) + \tfrac{1}{2 c_r} \lVert W \rVert^2. $$ (eq-fs-probe)
 #
-# It starts from nothing, and one image says little about a class. CoOp's code chooses $c_r$ on validation images; fixed, it is 10.
+# It starts from nothing, and one image says little about a class. CoOp's code chooses $c_r$ on validation images;
+# fixed, it is 10.
 #
-# **CLAP** is a linear probe that starts at the texts and pays for leaving them {cite:p}`silva2024clap`. The price $\lambda_k$ of
-# class $k$ is the mean zero-shot probability of its own support images: where the text already knows the class, leaving it
-# costs more.
+# **CLAP** is a linear probe that starts at the texts and pays for leaving them {cite:p}`silva2024clap`. The price
+# $\lambda_k$ of class $k$ is the mean zero-shot probability of its own support images: where the text already knows
+# the class, leaving it costs more.
 #
 # $$ \begin{aligned}
 #    \ell_k &= s\, F_v\, w_k^\top / \lVert w_k \rVert, \\
@@ -182,29 +185,31 @@ torch.testing.assert_close(price, w["clap"]["prices"].to(price), rtol=1e-3, atol
 # %% [markdown]
 # ### Remember
 #
-# **Tip-Adapter** does not train. The support set is a memory: each image votes for its label, by its similarity to the
-# test image {cite:p}`zhang2022tip`:
+# **Tip-Adapter** does not train. The support set is a memory: each image votes for its label, by its similarity to
+# the test image {cite:p}`zhang2022tip`:
 #
 # $$ \ell = s\, F_v F_t^\top + a\, e^{-b\,(1 - F_v F_{\text{sup}}^\top)}\, L. $$ (eq-fs-tip)
 #
-# The code calls $a$ and $b$ `alpha` and `beta`. Fixed, they are the values of its ImageNet configuration. The memory grows with every image.
+# The code calls $a$ and $b$ `alpha` and `beta`. Fixed, they are the values of its ImageNet configuration. The memory
+# grows with every image.
 #
 # **Tip-Adapter-F** takes the same equation and trains the keys, from the support features on:
 #
 # $$ \hat F_{\text{sup}} = \arg\min_{F}\; \sum_{i \le S}
 #    \mathrm{CE}\bigl(s\, F_{v,i} F_t^\top + a\, e^{-b\,(1 - F_{v,i} F^\top)}\, L,\; y_i\bigr). $$ (eq-fs-tip-f)
 #
-# It has $C$ numbers per label to learn the support set by heart. Its published code keeps the epoch that is best on the test images
-# ("Sorry for this mistake", its author in issue 11); here it is the last.
+# It has $C$ numbers per label to learn the support set by heart. Its published code keeps the epoch that is best on
+# the test images ("Sorry for this mistake", its author in issue 11); here it is the last.
 #
-# **GDA** remembers only a mean $\mu_k$ per class and one covariance $\Sigma$ for all. For Gaussians, Bayes' rule *is* a linear classifier,
-# which is added to zero-shot CLIP with a weight $a$, again `alpha` in the code {cite:p}`wang2024gda`:
+# **GDA** remembers only a mean $\mu_k$ per class and one covariance $\Sigma$ for all. For Gaussians, Bayes' rule *is*
+# a linear classifier, which is added to zero-shot CLIP with a weight $a$, again `alpha` in the code
+# {cite:p}`wang2024gda`:
 #
 # $$ \ell_k = s\, F_v F_{t,k}^\top + a\, \bigl(F_v \Sigma^{-1} \mu_k^\top
 #    - \tfrac{1}{2}\, \mu_k \Sigma^{-1} \mu_k^\top\bigr). $$ (eq-fs-gda)
 #
-# $\Sigma$ is shrunk, because $S$ images cannot fill $C \times C$ numbers. At one shot a class has no spread, and the head stays zero-shot. Fixed, $a$ is the
-# median of the seven published values.
+# $\Sigma$ is shrunk, because $S$ images cannot fill $C \times C$ numbers. At one shot a class has no spread, and the
+# head stays zero-shot. Fixed, $a$ is the median of the seven published values.
 
 # %%
 for tip in ("tip_adapter", "tip_adapter_f"):
@@ -217,21 +222,21 @@ agree("gda", clip_logits + gda["alpha"] * (f_v @ gda["weight"].T + gda["bias"]))
 # %% [markdown]
 # ### Change what CLIP compares
 #
-# **CLIP-Adapter** bends the image feature a little and keeps most of it {cite:p}`gao2024clipadapter`. With unit length after the
-# mixture,
+# **CLIP-Adapter** bends the image feature a little and keeps most of it {cite:p}`gao2024clipadapter`. With unit
+# length after the mixture,
 #
 # $$ \ell = s\, \bigl(r\, g(F_v) + (1 - r)\, F_v\bigr) F_t^\top, \qquad
 #    g(x) = \mathrm{relu}\bigl(W_2\, \mathrm{relu}(W_1 x)\bigr). $$ (eq-fs-adapter)
 #
 # $g$ starts at random. With the published $r = 0.2$ it has little say unless it trains for long.
 #
-# **CoOp** keeps CLIP's classifier and learns the *prompt* {cite:p}`zhou2022coop`. Sixteen vectors stand where the words of a template stood,
-# and $T$ is the frozen text encoder:
+# **CoOp** keeps CLIP's classifier and learns the *prompt* {cite:p}`zhou2022coop`. Sixteen vectors stand where the
+# words of a template stood, and $T$ is the frozen text encoder:
 #
 # $$ \ell_k = s\, F_v\, T(v_1, \dots, v_{16}, \text{name}_k)^\top. $$ (eq-fs-coop)
 #
-# Few numbers are learned, but every step goes back through the text encoder with all classes. Its users report that published numbers cannot
-# be repeated exactly (CoOp's issues 24, 45, 55, 88).
+# Few numbers are learned, but every step goes back through the text encoder with all classes. Its users report that
+# published numbers cannot be repeated exactly (CoOp's issues 24, 45, 55, 88).
 
 # %%
 adapter, r = w["clip_adapter"], float(w["clip_adapter"]["ratio"])
@@ -246,13 +251,13 @@ agree("coop", s * f_v @ w["coop"]["text"].T)  # "text" is T of the learned promp
 display(show.ledger(records, fits), show.cost(records))
 
 # %% [markdown]
-# A head without training costs milliseconds. Whether a longer fit buys accuracy, the second figure shows: look for points
-# to the right that are not higher.
+# A head without training costs milliseconds. Whether a longer fit buys accuracy, the second figure shows: look for
+# points to the right that are not higher.
 #
 # ## Fixed or chosen?
 #
-# Four validation images per class are as many labels as a 4-shot support set has. Whoever has them could also train on
-# them. What does choosing on them buy?
+# Four validation images per class are as many labels as a 4-shot support set has. Whoever has them could also train
+# on them. What does choosing on them buy?
 
 # %%
 CHOOSERS = ["linear_probe", "tip_adapter", "tip_adapter_f", "gda", "clip_adapter"]
@@ -265,15 +270,15 @@ if len(task.splits["val"]):  # your own folders may have none
     display(show.choosing(records, chosen))
 
 # %% [markdown]
-# If a row changes by more than the heads differ in the first table, that table ranks fixed values as much as ideas. Say how the
-# hyperparameters were set, and give every head the same labels. What choosing on the *test* labels would add is the subject of
-# [chapter 5](05_blending).
+# If a row changes by more than the heads differ in the first table, that table ranks fixed values as much as ideas.
+# Say how the hyperparameters were set, and give every head the same labels. What choosing on the *test* labels would
+# add is the subject of [chapter 5](05_blending).
 #
 # ## When the test images change
 #
-# A head has only seen the support set's kind of picture. Zero-shot CLIP has seen no picture of the task at all. So fit on the images as they are,
-# and test on changed ones: with less detail (*coarse*), with noise (*noisy*), shrunk to a part of the frame
-# (*smaller*).
+# A head has only seen the support set's kind of picture. Zero-shot CLIP has seen no picture of the task at all. So
+# fit on the images as they are, and test on changed ones: with less detail (*coarse*), with noise (*noisy*), shrunk
+# to a part of the frame (*smaller*).
 
 # %%
 CHANGES = {"as they are": 0.0, "coarse": 0.6, "noisy": 0.1, "smaller": 0.3}
@@ -299,37 +304,38 @@ show.shift(leads)
 #
 # ## Published numbers
 #
-# Tip-Adapter's log holds one seed per number; CoOp's numbers are means over three. We found no
-# published number of CALIP-FS. What this machine has measured on the real datasets stands beside each number:
+# Tip-Adapter's log holds one seed per number; CoOp's numbers are means over three. We found no published number of
+# CALIP-FS. What this machine has measured on the real datasets stands beside each number:
 
 # %%
 show.published_accuracy(load())
 
 # %% [markdown]
-# A gain is the difference of two accuracies, so ask for both. Three published sources give three accuracies of the same
-# zero-shot CLIP:
+# A gain is the difference of two accuracies, so ask for both. Three published sources give three accuracies of the
+# same zero-shot CLIP:
 
 # %%
 show.published_gains()
 
 # %% [markdown]
-# For CALIP the choice of the baseline changes the gain by half; for heads with 16 shots it hardly matters.
-# [Chapter 6](06_benchmarks_2d) has the baselines dataset by dataset. To measure a row yourself, run this chapter with `backbone` set to
-# `RN50` and `dataset` to the dataset's name.
+# For CALIP the choice of the baseline changes the gain by half; for heads with 16 shots it hardly matters. [Chapter
+# 6](06_benchmarks_2d) has the baselines dataset by dataset. To measure a row yourself, run this chapter with
+# `backbone` set to `RN50` and `dataset` to the dataset's name.
 #
 # ## On point clouds
 #
-# For a head, the views of a cloud ([chapter 7](07_point_clouds)) are rows with the same label, so every head above runs on clouds without a
-# change. PointCLIP's **inter-view adapter** {cite:p}`zhang2022pointclip` also knows which rows belong together. It joins the features of all
-# $V$ views to one feature $h$ of the cloud and hands that back to each view $v$. With unit length after the mixture,
+# For a head, the views of a cloud ([chapter 7](07_point_clouds)) are rows with the same label, so every head above
+# runs on clouds without a change. PointCLIP's **inter-view adapter** {cite:p}`zhang2022pointclip` also knows which
+# rows belong together. It joins the features of all $V$ views to one feature $h$ of the cloud and hands that back to
+# each view $v$. With unit length after the mixture,
 #
 # $$ \begin{aligned}
 #    h &= \mathrm{relu}\bigl(U\, [F_{1}, \dots, F_{V}]\bigr), \\
 #    \ell_v &= s\, \bigl(r\, \mathrm{relu}(U_v\, h) + (1 - r)\, F_{v}\bigr) F_t^\top.
 #    \end{aligned} $$ (eq-fs-inter-view)
 #
-# The published code also has normalisation layers and dropout, and keeps the epoch that is best on the test set. Compare it with
-# another head in a terminal:
+# The published code has one more linear layer, biases, normalisation, dropout and a ratio per view that is learned,
+# and it keeps the epoch that is best on the test set. Compare it with another head in a terminal:
 #
 # ```bash
 # calip evaluate mini-solids mini-rn --method inter_view_adapter --shots 8
@@ -346,8 +352,8 @@ show.published_gains()
 #
 # ## Exercises
 #
-# **Exercise 9.1 (Tip-Adapter in one line).** Write its logits for unit-length features `f` ($n \times C$), `text` ($K \times C$),
-# `keys` ($S \times C$) and one-hot `values` ($S \times K$).
+# **Exercise 9.1 (Tip-Adapter in one line).** Write its logits for unit-length features `f` ($n \times C$), `text` ($K
+# \times C$), `keys` ($S \times C$) and one-hot `values` ($S \times K$).
 
 
 # %% tags=["exercise"]
@@ -383,24 +389,25 @@ def tip_logits(f, text, keys, values, scale, alpha, beta):
 assert grade(tip_logits, tip_cases) == "correct"
 
 # %% [markdown]
-# **Exercise 9.2 (predict: crops).** Most recipes show a head random crops of the support images. Which heads can profit, and which may
-# suffer? Then add `augmentations=5` to the call of `measured` for `tip_adapter` and `linear_probe`.
+# **Exercise 9.2 (predict: crops).** Most recipes show a head random crops of the support images. Which heads can
+# profit, and which may suffer? Then add `augmentations=5` to the call of `measured` for `tip_adapter` and
+# `linear_probe`.
 #
 # :::{admonition} Hint
 # :class: dropdown
-# Tip-Adapter takes the mean of an image's views as its key; the probe takes each view as an image of its own. What can
-# a crop cut off?
+# Tip-Adapter takes the mean of an image's views as its key; the probe takes each view as an image of its own. What
+# can a crop cut off?
 # :::
 #
 # :::{admonition} Solution
 # :class: dropdown
 # More views say more about a class only if they still show what names it. Where a class is a pair of objects, as in
-# `mini-pairs`, a crop can cut one of them off, and its label becomes wrong. The test images are not cropped, so a head that
-# learns from crops also meets another kind of picture at test time.
+# `mini-pairs`, a crop can cut one of them off, and its label becomes wrong. The test images are not cropped, so a
+# head that learns from crops also meets another kind of picture at test time.
 # :::
 #
-# **Exercise 9.3 (how many labels).** A head is fitted on `shots` images of each of `classes` classes. With `validation`
-# it chooses on $\min(\text{shots}, 4)$ further images per class. How many labels has it seen?
+# **Exercise 9.3 (how many labels).** A head is fitted on `shots` images of each of `classes` classes. With
+# `validation` it chooses on $\min(\text{shots}, 4)$ further images per class. How many labels has it seen?
 
 
 # %% tags=["exercise"]
@@ -431,8 +438,8 @@ def labels_seen(shots, classes, validation):
 assert grade(labels_seen, labels_cases) == "correct"
 
 # %% [markdown]
-# **Exercise 9.4 (open: the best use of a label).** You may have eight labelled images per class. Is it better to fit a head on all eight with
-# fixed values, or on four and choose on the other four?
+# **Exercise 9.4 (open: the best use of a label).** You may have eight labelled images per class. Is it better to fit
+# a head on all eight with fixed values, or on four and choose on the other four?
 #
 # :::{admonition} Hint
 # :class: dropdown
@@ -441,13 +448,14 @@ assert grade(labels_seen, labels_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Compare `measured(head, 8, seed)` with `measured(head, 4, seed, protocol="validation")`. The answer depends on how far the
-# fixed values are from good ones, which nobody knows beforehand for a new dataset. {cite:t}`silva2024clap` argue for methods
-# that need no validation set. An answer for all datasets would need many, each with several draws.
+# Compare `measured(head, 8, seed)` with `measured(head, 4, seed, protocol="validation")`. The answer depends on how
+# far the fixed values are from good ones, which nobody knows beforehand for a new dataset. {cite:t}`silva2024clap`
+# argue for methods that need no validation set. An answer for all datasets would need many, each with several draws.
 # :::
 #
 # ## Further reading
 #
 # - Few shots without a validation set: {cite:t}`silva2024clap`.
-# - Prompts that learn: {cite:t}`zhou2022coop`. Keys that remember: {cite:t}`zhang2022tip`. Gaussians: {cite:t}`wang2024gda`.
+# - Prompts that learn: {cite:t}`zhou2022coop`. Keys that remember: {cite:t}`zhang2022tip`. Gaussians:
+#   {cite:t}`wang2024gda`.
 # - CALIP and CALIP-FS: {cite:t}`guo2023calip`.

@@ -81,14 +81,13 @@ def in_short(records: Sequence[Record]) -> Text:
     fewest, most = min(next(iter(accuracy.values()))), max(next(iter(accuracy.values())))
     best = leader({title: by_shots[most] for title, by_shots in accuracy.items()})
     below = [title for title, by_shots in accuracy.items() if by_shots[fewest].mean() < clip]
-    lead = f"ahead of {best.runner_up} by {points(best.lead)} points" if best.runner_up else "the only head"
-    return Text(
-        f"**In short.** With {most} shots {best.name} classifies {percent(best.mean)} correctly "
-        f"({points(best.mean - clip)} points from zero-shot CLIP), {lead}, which the draws "
-        f"{'confirm' if best.clear else 'do not confirm'}. With {fewest}, "
-        + (f"{_listed(below)} {'fall' if len(below) > 1 else 'falls'}" if below else "no head falls")
-        + " below zero-shot CLIP, which has seen no label."
-    )
+    text = f"**In short.** With {_shots(most)} per class {_the(best.name)} comes first: {percent(best.mean)}, "
+    text += f"zero-shot CLIP {percent(clip)}."
+    if best.runner_up:
+        text += f" Its lead over {_the(best.runner_up)} is {100 * best.lead:.1f} points, "
+        text += f"{'more' if best.clear else 'no more'} than the draws explain."
+    falls = f"{_listed(below)} {'fall' if len(below) > 1 else 'falls'}" if below else "no head falls"
+    return Text(f"{text} With {_shots(fewest)}, {falls} below zero-shot CLIP, which has seen no label.")
 
 
 def by_shots(records: Sequence[Record]) -> Table:
@@ -101,7 +100,7 @@ def by_shots(records: Sequence[Record]) -> Table:
     count = len(next(iter(accuracy.values()))[shots[0]])
     free = ", ".join(f"{name} {percent(share)}" for name, share in _reference_means(records).items())
     return Table(
-        pd.DataFrame.from_dict(rows, orient="index", columns=[f"{n} shot{'s' * (n > 1)}" for n in shots]),
+        pd.DataFrame.from_dict(rows, orient="index", columns=[_shots(n) for n in shots]),
         f"Accuracy in per cent over {count} draw{'s' * (count > 1)}, with half the 95 % t-interval if there are "
         f"several. Without shots: {free}. Last row: the best mean and its lead in points over the next, clear if it "
         "exceeds half its interval.",
@@ -281,5 +280,14 @@ def _column(p: PublishedFewShot) -> str:
     return f"{_SHORT[p.method]} {p.shots}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(titles: Sequence[str]) -> str:
+    names = [_the(title) for title in titles]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _the(title: str) -> str:
+    return f"the {title}" if title == "linear probe" else title
+
+
+def _shots(count: int) -> str:
+    return f"{count} shot{'s' * (count > 1)}"
