@@ -5,6 +5,7 @@ of both modalities, scaled attention runs in both directions, a projection follo
 logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/CALIP). Everything else is an option here.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -323,6 +324,6 @@ class CalipFs(TrainedHead):
 
 def _turned(weight: Float[Tensor, "o i"], start: Float[Tensor, "o i"]) -> float:
     if not start.any():
-        return float(weight.norm()) / min(weight.shape) ** 0.5
+        return float(weight.norm()) / math.sqrt(min(weight.shape))
     factor = (weight * start).sum() / start.square().sum()
     return float((weight - factor * start).norm() / start.norm())
