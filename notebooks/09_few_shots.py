@@ -248,11 +248,10 @@ agree("coop", s * f_v @ w["coop"]["text"].T)  # "text" is T of the learned promp
 # ## What each learns, and what it costs
 
 # %%
-display(show.ledger(records, fits), show.cost(records))
+display(show.ledger(records, fits, n), show.cost(records))
 
 # %% [markdown]
-# A head without training costs milliseconds. Whether a longer fit buys accuracy, the second figure shows: look for
-# points to the right that are not higher.
+# Does a longer fit buy accuracy? Look for points of the figure that lie further to the right without lying higher.
 #
 # ## Fixed or chosen?
 #
@@ -300,7 +299,8 @@ for kind, strength in CHANGES.items():
 show.shift(leads)
 
 # %% [markdown]
-# A lead that shrinks from panel to panel was learned from the kind of picture, not from the classes.
+# A lead that shrinks was in part learned from the kind of picture, not from the classes. A lead that grows says that
+# zero-shot CLIP loses more than the head.
 #
 # ## Published numbers
 #
@@ -318,9 +318,9 @@ show.published_accuracy(load())
 show.published_gains()
 
 # %% [markdown]
-# For CALIP the choice of the baseline changes the gain by half; for heads with 16 shots it hardly matters. [Chapter
-# 6](06_benchmarks_2d) has the baselines dataset by dataset. To measure a row yourself, run this chapter with
-# `backbone` set to `RN50` and `dataset` to the dataset's name.
+# The choice of the baseline moves all columns by the same amount. For CALIP that is a large part of the gain; for
+# heads with 16 shots it hardly matters. The baselines stand dataset by dataset in [chapter 6](06_benchmarks_2d). To
+# measure a row yourself, run this chapter with `backbone` set to `RN50` and `dataset` to the dataset's name.
 #
 # ## On point clouds
 #
@@ -346,14 +346,14 @@ show.published_gains()
 #
 # - The heads differ in what they change: the borders, a memory, the features, the prompt, or the attention.
 # - A head that starts at the texts has less to lose with one image per class than one that forgets them.
-# - Training costs seconds, not training costs milliseconds. The longest fit is not always the best.
+# - A fit without training takes milliseconds. Training takes longer, and the longest fit need not be the best.
 # - The rank of a head is also the rank of its recipe: compare fixed values with fixed values, on the same draws.
 # - Where a lead is not clear over the draws, take what is simpler. Without labels, that is zero-shot CLIP or CALIP.
 #
 # ## Exercises
 #
-# **Exercise 9.1 (Tip-Adapter in one line).** Write its logits for unit-length features `f` ($n \times C$), `text` ($K
-# \times C$), `keys` ($S \times C$) and one-hot `values` ($S \times K$).
+# **Exercise 9.1 (Tip-Adapter in one line).** Write its logits for unit-length features `f` ($n \times C$),
+# `text` ($K \times C$), `keys` ($S \times C$) and one-hot `values` ($S \times K$).
 
 
 # %% tags=["exercise"]

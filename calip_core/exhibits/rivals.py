@@ -111,12 +111,13 @@ def _ahead(best: Leader) -> str:
     return f"{best.name} ({points(best.lead)}, {'clear' if best.clear else 'not clear'})"
 
 
-def ledger(records: Sequence[Record], heads: Mapping[str, Head]) -> Table:
+def ledger(records: Sequence[Record], heads: Mapping[str, Head], shots: int) -> Table:
     """What each head is, what it learns and keeps, and how long a fit takes.
 
     Args:
-        records: of the heads with shots; the largest number of shots counts.
+        records: of the heads at several numbers of shots.
         heads: method -> a head that was fitted with ``shots`` images per class.
+        shots: images per class.
     """
     frame = pd.DataFrame(
         {
@@ -124,42 +125,40 @@ def ledger(records: Sequence[Record], heads: Mapping[str, Head]) -> Table:
                 "idea": _IDEAS[method],
                 "numbers learned": sum(head.state_dict()[name].numel() for name in head.learned()),
                 "numbers kept": head.parameter_count(),
-                "fit (ms)": 1000 * _seconds(records, method),
+                "fit (ms)": 1000 * _seconds(records, method, shots),
             }
             for method, head in heads.items()
         }
     ).T
-    most = max(record.shots for record in records)
     return Table(
         frame,
-        "Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head holds beside the text features. "
-        f"Both on the support set of this section. Duration of a fit with {most} shots, features given.",
+        f"With {_shots(shots)}. Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head holds beside "
+        "the text features. The duration of a fit does not include the features.",
         {"numbers learned": "{:,}", "numbers kept": "{:,}", "fit (ms)": "{:,.1f}"},
     )
 
 
-def _seconds(records: Sequence[Record], method: str) -> float:
-    """Mean duration of a fit at the largest number of shots."""
-    own = [record for record in records if record.head.method == method]
-    most = max(record.shots for record in own)
-    return float(np.mean([record.head.fit_seconds for record in own if record.shots == most]))
+def _seconds(records: Sequence[Record], method: str, shots: int) -> float:
+    """Mean duration of a fit over the draws."""
+    own = [record for record in records if record.head.method == method and record.shots == shots]
+    return float(np.mean([record.head.fit_seconds for record in own]))
 
 
 def cost(records: Sequence[Record]) -> Plot:
     """Accuracy against the duration of a fit at the largest number of shots, one point per head."""
     accuracy, means = _measured(records), _reference_means(records)
     methods = {title: method for method, title in _TITLES.items()}
+    most = max(max(found) for found in accuracy.values())
     figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     told = []
     for (title, found), marker, colour in zip(accuracy.items(), _MARKERS, PALETTE, strict=False):
-        shares, seconds = found[max(found)], _seconds(records, methods[title])
+        shares, seconds = found[most], _seconds(records, methods[title], most)
         ax.vlines(seconds, 100 * shares.min(), 100 * shares.max(), color=colour, linewidth=1)
         ax.plot(seconds, 100 * shares.mean(), marker, color=colour, markersize=8, label=title)
         told.append(f"{title} {seconds:.3f} s and {percent(float(shares.mean()))}")
     draw_references(ax, means, label=True)
     ax.set(xscale="log", xlabel="seconds of one fit, features given", ylabel="accuracy (%)")
     figure.legend(loc="outside right center")
-    most = max(max(found) for found in accuracy.values())
     return Plot(
         figure,
         alt=f"Accuracy at {most} shots against the duration of one fit. {'; '.join(told)}.",
@@ -271,7 +270,7 @@ def published_gains() -> Table:
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
         "Published mean gain in points over zero-shot CLIP with RN50 on eleven datasets, one row per published "
-        "accuracy of that same zero-shot CLIP.",
+        "accuracy of that same zero-shot CLIP. CALIP takes no shots; the number after each other name is its shots.",
         dict.fromkeys(columns, lambda gain: points(gain, 2)),
     )
 
