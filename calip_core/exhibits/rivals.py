@@ -132,8 +132,8 @@ def ledger(records: Sequence[Record], heads: Mapping[str, Head], shots: int) -> 
     ).T
     return Table(
         frame,
-        f"With {_shots(shots)}. Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head holds beside "
-        "the text features. The duration of a fit does not include the features.",
+        f"With {_shots(shots)}. Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head holds "
+        "beside the text features. The duration of a fit does not include the features.",
         {"numbers learned": "{:,}", "numbers kept": "{:,}", "fit (ms)": "{:,.1f}"},
     )
 
