@@ -8,24 +8,39 @@
 # [3](03_calip_attention) and [4](04_when_it_pays).
 
 # %% tags=["setup", "hide-input"]
-# Nothing happens here where the library is installed. Elsewhere, as on Colab, it is
-# fetched first. (Kept by `make sync`.)
+# Where the library is missing, as on Colab, this fetches it. (Kept by `make sync`.)
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
+
+# On Colab, caches and results end with the runtime, unless Google Drive keeps them.
+_KEEP_ON_DRIVE = False  # @param {type:"boolean"}
+if _KEEP_ON_DRIVE:
+    from google.colab import drive
+
+    drive.mount("/content/drive")
+    os.environ["CALIP_CACHE"] = "/content/drive/MyDrive/calip/cache"
+    os.environ["CALIP_RESULTS"] = "/content/drive/MyDrive/calip/runs.jsonl"
 
 if importlib.util.find_spec("calip_core") is None:
     _clone = ".." if os.path.isdir("../calip_core") else "calip-book"
     if not os.path.isdir(_clone):
         _url = "https://github.com/calip-book/calip-book"
         _url = os.environ.get("CALIP_REPOSITORY", _url)
+        print(f"Fetching {_url}")
         _git = ["git", "clone", "--quiet", "--depth=1", _url, _clone]
         subprocess.run(_git, check=True)
-    _install = os.path.join(_clone, "book/tools/install_missing.py")
-    subprocess.run([sys.executable, _install], check=True)
+    _tool = runpy.run_path(os.path.join(_clone, "book/tools/install_missing.py"))
+    if _tool["main"]():
+        raise RuntimeError("a package that the book needs was not installed")
     sys.path.insert(0, os.path.abspath(_clone))
     importlib.invalidate_caches()
+
+from calip_core.teaching import show_runtime
+
+show_runtime()
 
 # %% tags=["parameters"]
 backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name like RN50, or a path

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from calip_core.evaluation.record import Record
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
-from calip_core.exhibits.heatmaps import HEAT_COLOURS, Heat, Picture, draw_heat, picture_seen
+from calip_core.exhibits.grid import HEAT_COLOURS, Heat, Picture, draw_heat, picture_seen
 from calip_core.exhibits.slider import Slider
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
 from calip_core.metrics import accuracy, correct_predictions, wilson_interval

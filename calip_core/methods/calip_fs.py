@@ -5,8 +5,9 @@ of both modalities, scaled attention runs in both directions, a projection follo
 logits are those of CALIP (arXiv 2209.14169, section 3.3, via yuranusduke/CALIP). Everything else is an option here.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -233,6 +234,20 @@ class CalipFs(TrainedHead):
         """The blend of the three terms."""
         return self._blend(self.terms(tokens))
 
+    @torch.no_grad()
+    def moved(self) -> dict[str, float]:
+        """How far training turned each matrix away from its start.
+
+        For a matrix W that started at W_0 this is min_a |W - a W_0| / |W_0| in Frobenius norms: the common factor a
+        takes out the shrinkage by weight decay. A matrix that started at zero is compared with the identity: |W| / |I|.
+
+        Raises:
+            RuntimeError: the head has not been fitted.
+        """
+        start = type(self)(**{option.name: getattr(self.options, option.name) for option in fields(self.options)})
+        start._start(self._fitted("text"))
+        return {name: _turned(self._fitted(name), start._fitted(name)) for name in self._layers()}
+
     def _choose_betas(self, tokens: TokenStream, labels: Labels) -> None:
         def parts(batch: ImageTokens) -> tuple[Tensor, ...]:
             terms = self.terms(batch)
@@ -305,3 +320,10 @@ class CalipFs(TrainedHead):
                 self._keep(name, start.to(text))
             if config.bias:
                 self._keep(f"{name}_bias", uniform((outputs,), bound if init == "random" else 0.0, generator, text))
+
+
+def _turned(weight: Float[Tensor, "o i"], start: Float[Tensor, "o i"]) -> float:
+    if not start.any():
+        return float(weight.norm()) / math.sqrt(min(weight.shape))
+    factor = (weight * start).sum() / start.square().sum()
+    return float((weight - factor * start).norm() / start.norm())

@@ -146,3 +146,27 @@ def test_from_parameter_free_attention_it_beats_zero_shot_too():
 def test_bad_configurations_are_named(options, said):
     with pytest.raises(ValueError, match=said):
         CalipFsConfig(**options)
+
+
+def test_an_untrained_head_has_moved_nowhere_and_shrinkage_is_no_move():
+    tokens, text = random_support()
+    head = CalipFs(training=STILL, config=CalipFsConfig.from_calip()).fit(tokens, LABELS, text)
+    assert max(head.moved().values()) < 1e-6
+    with torch.no_grad():
+        head.t_k *= 0.5
+        head.post[0, 0] += 1
+    moved = head.moved()
+    assert moved["t_k"] < 1e-6
+    factor = 1 + 1 / text.shape[1]  # the best multiple of the identity
+    turned = head.post.detach() - factor * torch.eye(text.shape[1])
+    assert moved["post"] == pytest.approx(float(turned.norm() / text.shape[1] ** 0.5))
+
+
+def test_a_matrix_that_started_at_zero_is_compared_with_the_identity_and_a_random_one_with_its_start():
+    tokens, text = random_support()
+    head = CalipFs(training=SHORT, logit_scale=7.0).fit(tokens, LABELS, text)
+    assert head.moved()["post"] == pytest.approx(float(head.post.detach().norm()) / text.shape[1] ** 0.5)
+    config = CalipFsConfig(hidden=(5,), bias=True, pre_init="random", post_init="random")
+    still = CalipFs(training=STILL, config=config, seed=3).fit(tokens, LABELS, text).moved()
+    assert set(still) == {"s_hidden0", "s_q", "s_k", "s_v", "t_hidden0", "t_q", "t_k", "t_v", "post"}
+    assert max(still.values()) < 1e-6

@@ -80,16 +80,18 @@ def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
     assert record.data.images == 20 and record.data.projection == "pointclip, 1024 points"
 
 
-def test_chapter_7_measures_what_it_was_asked(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("chapter", "heads"), [("08_calip_fs", 2), ("09_few_shots", 9)])
+def test_chapters_of_few_shots_measure_what_they_were_asked(chapter, heads, tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
-    asked = {"dataset": "digits", "backbone": "mini-vit"}
-    run("09_few_shots", tmp_path, most_shots=2, draws=1, epochs=2, samples=60, **asked)
+    asked = {"dataset": "digits", "backbone": "mini-vit", "tokens": "value"}
+    run(chapter, tmp_path, most_shots=1, draws=1, samples=60, **asked)
     records = load(tmp_path / "runs.jsonl")
     assert {(record.data.task, record.encoder.backbone, record.seed, record.data.limit) for record in records} == {
         ("digits", "mini-vit", 1, 60)
     }
-    assert {record.shots for record in records} == {0, 1, 2}
-    assert len({record.head.method for record in records}) == 10
+    assert {record.encoder.tokens for record in records} == {"value"}
+    assert {record.shots for record in records} == {0, 1}
+    assert len({record.head.method for record in records}) == heads
 
 
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)

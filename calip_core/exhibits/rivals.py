@@ -1,0 +1,292 @@
+"""The exhibits of chapter 9: all few-shot heads on the same images, their costs, and the published numbers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from calip_core.analysis.leader import Leader, leader
+from calip_core.evaluation.record import Record
+from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, over_draws, references
+from calip_core.exhibits.exhibit import Plot, Table, Text, percent, points, restacked
+from calip_core.exhibits.results import mean_over_seeds
+from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
+from calip_core.methods.base import Head
+from calip_core.metrics import mean_interval
+from calip_core.published import PublishedFewShot, published, published_few_shot
+
+_TITLES = {
+    "linear_probe": "linear probe", "clap": "CLAP", "tip_adapter": "Tip-Adapter", "tip_adapter_f": "Tip-Adapter-F",
+    "gda": "GDA", "clip_adapter": "CLIP-Adapter", "coop": "CoOp", "calip_fs": "CALIP-FS",
+}  # fmt: skip
+_IDEAS = {
+    "linear_probe": "borders", "clap": "borders from texts", "tip_adapter": "memory", "tip_adapter_f": "learned memory",
+    "gda": "one Gaussian per class", "clip_adapter": "bent features", "coop": "prompt", "calip_fs": "attention",
+}  # fmt: skip
+_SHORT = {"tip_adapter": "Tip", "tip_adapter_f": "Tip-F", "clip_adapter": "CA", "coop": "CoOp"}
+_MARKERS = "oDs^vPX*"
+
+
+def _measured(records: Sequence[Record]) -> dict[str, dict[int, Shares]]:
+    """Title -> shots -> accuracies over the draws, of the heads that take shots."""
+    return {title: draws(records, method) for method, title in _TITLES.items() if draws(records, method)}
+
+
+def _reference_means(records: Sequence[Record]) -> dict[str, float]:
+    return {name: float(shares.mean()) for name, shares in references(records).items()}
+
+
+def accuracy_over_shots(records: Sequence[Record]) -> Plot:
+    """One panel per head: accuracy over shots, with the means of the other heads in grey.
+
+    Args:
+        records: of all heads at all shots and draws, and of ``calip``.
+    """
+    accuracy, means = _measured(records), _reference_means(records)
+
+    def draw(columns: int) -> Figure:
+        figure, axes = panels(len(accuracy), columns, height=2.0, layout="constrained", sharex=True, sharey=True)
+        for ax, (title, by_shots) in zip(axes, accuracy.items(), strict=True):
+            for other in accuracy.values():
+                shares = [100 * shares.mean() for shares in other.values()]
+                ax.plot(list(other), shares, color=MUTED, linewidth=0.8, alpha=0.4)
+            draw_curve(ax, by_shots)
+            draw_references(ax, means, label=ax is axes[0])
+            ax.set_title(title, fontsize=10)
+        for ax in axes[-columns:]:  # the lowest panel of each column, even if the last row is not full
+            ax.tick_params(labelbottom=True)
+        figure.legend(loc="outside upper center", ncols=2)
+        figure.supxlabel("shots: labelled images per class", fontsize=11)
+        figure.supylabel("accuracy (%)", fontsize=11)
+        return figure
+
+    told = "; ".join(
+        f"{title} " + ", ".join(f"{percent(float(shares.mean()))} at {shots}" for shots, shares in by_shots.items())
+        for title, by_shots in accuracy.items()
+    )
+    lines = ", ".join(f"{name} {percent(share)}" for name, share in means.items())
+    return restacked(
+        draw, columns=4, narrow=2, alt=f"Accuracy over shots, one panel per head. {lines}. {told}.",
+        caption="Orange: draws of the support set. Blue: their mean, with a 95 % t-interval if there are several. "
+        "Grey: the other heads' means. Hyperparameters are fixed beforehand for all heads.",
+    )  # fmt: skip
+
+
+def in_short(records: Sequence[Record]) -> Text:
+    """Which head leads with the most shots, and which fall below zero-shot CLIP with the fewest."""
+    accuracy, clip = _measured(records), _reference_means(records)["zero-shot CLIP"]
+    fewest, most = min(next(iter(accuracy.values()))), max(next(iter(accuracy.values())))
+    best = leader({title: by_shots[most] for title, by_shots in accuracy.items()})
+    below = [title for title, by_shots in accuracy.items() if by_shots[fewest].mean() < clip]
+    text = f"**In short.** With {_shots(most)} per class {_the(best.name)} comes first: {percent(best.mean)}, "
+    text += f"zero-shot CLIP {percent(clip)}."
+    if best.runner_up:
+        text += f" Its lead over {_the(best.runner_up)} is {100 * best.lead:.1f} points, "
+        text += f"{'more' if best.clear else 'no more'} than the draws explain."
+    falls = f"{_listed(below)} {'fall' if len(below) > 1 else 'falls'}" if below else "no head falls"
+    return Text(f"{text} With {_shots(fewest)}, {falls} below zero-shot CLIP, which has seen no label.")
+
+
+def by_shots(records: Sequence[Record]) -> Table:
+    """Accuracy of every head at every number of shots, and the leader of each."""
+    accuracy = _measured(records)
+    shots = list(next(iter(accuracy.values())))
+    rows = {title: [over_draws(found[n]) for n in shots] for title, found in accuracy.items()}
+    leaders = [leader({title: found[n] for title, found in accuracy.items()}) for n in shots]
+    rows["ahead"] = [_ahead(best) for best in leaders]
+    count = len(next(iter(accuracy.values()))[shots[0]])
+    free = ", ".join(f"{name} {percent(share)}" for name, share in _reference_means(records).items())
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index", columns=[_shots(n) for n in shots]),
+        f"Accuracy in per cent over {count} draw{'s' * (count > 1)}, with half the 95 % t-interval if there are "
+        f"several. Without shots: {free}. Last row: the best mean and its lead in points over the next, clear if it "
+        "exceeds half its interval.",
+    )
+
+
+def _ahead(best: Leader) -> str:
+    return f"{best.name} ({points(best.lead)}, {'clear' if best.clear else 'not clear'})"
+
+
+def ledger(records: Sequence[Record], heads: Mapping[str, Head], shots: int) -> Table:
+    """What each head is, what it learns and keeps, and how long a fit takes.
+
+    Args:
+        records: of the heads at several numbers of shots.
+        heads: method -> a head that was fitted with ``shots`` images per class.
+        shots: images per class.
+    """
+    frame = pd.DataFrame(
+        {
+            _TITLES[method]: {
+                "idea": _IDEAS[method],
+                "numbers learned": sum(head.state_dict()[name].numel() for name in head.learned()),
+                "numbers kept": head.parameter_count(),
+                "fit (ms)": 1000 * _seconds(records, method, shots),
+            }
+            for method, head in heads.items()
+        }
+    ).T
+    return Table(
+        frame,
+        f"With {_shots(shots)}. Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head holds "
+        "beside the text features. The duration of a fit does not include the features.",
+        {"numbers learned": "{:,}", "numbers kept": "{:,}", "fit (ms)": "{:,.1f}"},
+    )
+
+
+def _seconds(records: Sequence[Record], method: str, shots: int) -> float:
+    """Mean duration of a fit over the draws."""
+    own = [record for record in records if record.head.method == method and record.shots == shots]
+    return float(np.mean([record.head.fit_seconds for record in own]))
+
+
+def cost(records: Sequence[Record]) -> Plot:
+    """Accuracy against the duration of a fit at the largest number of shots, one point per head."""
+    accuracy, means = _measured(records), _reference_means(records)
+    methods = {title: method for method, title in _TITLES.items()}
+    most = max(max(found) for found in accuracy.values())
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    told = []
+    for (title, found), marker, colour in zip(accuracy.items(), _MARKERS, PALETTE, strict=False):
+        shares, seconds = found[most], _seconds(records, methods[title], most)
+        ax.vlines(seconds, 100 * shares.min(), 100 * shares.max(), color=colour, linewidth=1)
+        ax.plot(seconds, 100 * shares.mean(), marker, color=colour, markersize=8, label=title)
+        told.append(f"{title} {seconds:.3f} s and {percent(float(shares.mean()))}")
+    draw_references(ax, means, label=True)
+    ax.set(xscale="log", xlabel="seconds of one fit, features given", ylabel="accuracy (%)")
+    figure.legend(loc="outside right center")
+    return Plot(
+        figure,
+        alt=f"Accuracy at {most} shots against the duration of one fit. {'; '.join(told)}.",
+        caption=f"At {most} shots. Bars: from the worst draw to the best. The time axis is logarithmic.",
+    )
+
+
+def choosing(fixed: Sequence[Record], chosen: Sequence[Record]) -> Table:
+    """Fixed hyperparameters beside those chosen on further labelled images.
+
+    Args:
+        fixed: records of the heads with protocol "fixed".
+        chosen: records of some of these heads with protocol "validation", with the same seeds and one number of shots.
+    """
+    shots = chosen[0].shots
+    rows = {}
+    for method, title in _TITLES.items():
+        found = draws(chosen, method)
+        if found:
+            before, after = draws(fixed, method)[shots], found[shots]
+            rows[title] = {
+                "chosen": ", ".join(next(r.choice.values for r in chosen if r.head.method == method)),
+                "fixed (%)": over_draws(before),
+                "on validation (%)": over_draws(after),
+                "difference (points)": over_draws(after - before, difference=True),
+            }
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"{shots} shots. Validation adds {min(shots, 4)} labelled images per class, on which the values are chosen.",
+    )
+
+
+def shift(leads: Mapping[str, Mapping[str, Float[np.ndarray, "draws"]]]) -> Plot:
+    """One panel per kind of test images, one row per head: its lead over zero-shot CLIP on the same images.
+
+    Args:
+        leads: kind of images -> method -> differences of accuracy from -1 to 1, one per draw. All kinds have the same
+            methods.
+    """
+    methods = list(next(iter(leads.values())))
+    rows = np.arange(len(methods))[::-1]
+
+    def draw(columns: int) -> Figure:
+        height = 1.1 + 0.26 * len(methods)
+        figure, axes = panels(len(leads), columns, height=height, layout="constrained", sharex=True, sharey=True)
+        for ax, (kind, by_method) in zip(axes, leads.items(), strict=True):
+            for row, method in zip(rows, methods, strict=True):
+                own = 100 * by_method[method]
+                mean, half = mean_interval(own)
+                ax.plot(own, np.full(len(own), row + 0.25), ".", color=PALETTE[1], markersize=5)
+                ax.errorbar(mean, row, xerr=None if np.isnan(half) else half, fmt="|", color=PALETTE[0], capsize=2)
+            ax.axvline(0, color="black", linestyle="--", linewidth=1)
+            ax.set_title(kind, fontsize=10)
+            ax.set_yticks(rows, [_TITLES[method] for method in methods])
+        figure.supxlabel("lead over zero-shot CLIP (points)", fontsize=11)
+        return figure
+
+    told = "; ".join(
+        f"{kind}: " + ", ".join(f"{_TITLES[method]} {points(float(own.mean()))}" for method, own in by_method.items())
+        for kind, by_method in leads.items()
+    )
+    return restacked(
+        draw, columns=4, narrow=2,
+        alt=f"Lead over zero-shot CLIP in points, one panel per kind of test images. {told}.",
+        caption="Orange: draws. Blue: their mean, with a 95 % t-interval if there are several. Dashed: zero-shot CLIP "
+        "on the same images.",
+    )  # fmt: skip
+
+
+def published_accuracy(records: Iterable[Record]) -> Table:
+    """Published few-shot accuracies, and beside each the mean of the records of real data, if there are any."""
+    own = [record for record in records if record.choice.protocol != "oracle"]
+    cells: dict[str, dict[str, str]] = {}
+    notes: dict[str, None] = {}
+    for p in published_few_shot():
+        cell = f"{100 * p.top1:.2f}"
+        if here := mean_over_seeds(own, p.dataset, p.backbone, p.method, p.shots):
+            mean, note = here.split(" ", 1)
+            cell += f"; here {mean}"
+            notes[note.strip("()")] = None
+        cells.setdefault(p.dataset, {})[_column(p)] = cell
+    sources = "; ".join(dict.fromkeys(p.source for p in published_few_shot()))
+    measured = f" Measured here with: {' or '.join(notes)}." if notes else " Nothing of this was measured here."
+    return Table(
+        pd.DataFrame.from_dict(cells, orient="index"),
+        "Published accuracy (%) with RN50; the number after each name is the shots. Tip: Tip-Adapter; CA: "
+        f"CLIP-Adapter. Sources: {sources}.{measured}",
+    )
+
+
+def published_gains() -> Table:
+    """Mean published gains over each published accuracy of zero-shot CLIP: how much a gain depends on the baseline."""
+    columns: dict[str, dict[str, float]] = {"CALIP": {}}
+    baselines: dict[str, dict[str, float]] = {}
+    for p in published():
+        if p.backbone == "RN50" and p.method == "calip":
+            columns["CALIP"].setdefault(p.dataset, p.top1)  # two logs differ on one dataset: the first counts
+        elif p.backbone == "RN50" and p.method == "zero_shot":
+            baselines.setdefault(p.source.partition(" (")[0], {})[p.dataset] = p.top1
+    for few in published_few_shot():
+        if few.shots == max(p.shots for p in published_few_shot()):
+            columns.setdefault(_column(few), {})[few.dataset] = few.top1
+    rows = {
+        source.split("/")[-1]: {
+            column: float(np.mean([top1[name] - clip[name] for name in clip])) for column, top1 in columns.items()
+        }
+        for source, clip in baselines.items()
+    }
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        "Published mean gain in points over zero-shot CLIP with RN50 on eleven datasets, one row per published "
+        "accuracy of that same zero-shot CLIP. CALIP takes no shots; the number after each other name is its shots.",
+        dict.fromkeys(columns, lambda gain: points(gain, 2)),
+    )
+
+
+def _column(p: PublishedFewShot) -> str:
+    return f"{_SHORT[p.method]} {p.shots}"
+
+
+def _listed(titles: Sequence[str]) -> str:
+    names = [_the(title) for title in titles]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _the(title: str) -> str:
+    return f"the {title}" if title == "linear probe" else title
+
+
+def _shots(count: int) -> str:
+    return f"{count} shot{'s' * (count > 1)}"
