@@ -313,8 +313,12 @@ attention.parts(summands, labels, about)
 # $\bar t = \operatorname{mean}_k F_{t,k}$ for the mean class vector, and $\bar A_k = \operatorname{mean}_m A_{mk}$ for
 # CLIP's answer averaged over the grid. Then
 #
-# $$ \operatorname{mean}_m (F_s^a)_m\, F_{t,k}^\top \approx \underbrace{\bar t\, F_{t,k}^\top}_{\text{prior}}
-#    + \frac{1}{\alpha_s K} \sum_j \big(\bar A_j - \operatorname{mean}_j \bar A_j\big)\, G_{jk}. $$ (eq-visual-first-order)
+# $$
+# \begin{aligned}
+# \operatorname{mean}_m (F_s^a)_m\, F_{t,k}^\top \approx{}& \underbrace{\bar t\, F_{t,k}^\top}_{\text{prior}} \\
+#    &+ \frac{1}{\alpha_s K} \sum_j \big(\bar A_j - \operatorname{mean}_j \bar A_j\big)\, G_{jk}.
+# \end{aligned}
+# $$ (eq-visual-first-order)
 #
 # The first summand is a **prior**: it favours the classes whose names resemble all the others, and no image has a say in
 # it. The second is CLIP's own question put to the mean token, **smeared** by $G$: each class also gets the scores of
