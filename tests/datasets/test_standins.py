@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from calip_core.datasets.standins.own_folder import NAMES, write_own_folder
 from scipy.io import loadmat
 from torchvision.datasets import DTD, FGVCAircraft, Food101, StanfordCars
 
 from calip_core.datasets import disk_datasets, load_card, load_task
 from calip_core.datasets.standins import CLASSES, write_standin
+from calip_core.datasets.standins.own_folder import NAMES, write_own_folder
 from calip_core.datasets.standins.pictures import Pictures
 
 
