@@ -257,7 +257,8 @@ show.training_gains(gains, sweep, tokens)
 show.training_table(gains)
 
 # %% [markdown]
-# The two ways to a worse pool are not the same experiment. $\lambda$ spoils only the pool and keeps good tokens. A network in
+# With at most 2,000 test images and so many tests, only gains of about a point or more can be clear. And the two ways to a
+# worse pool are not the same experiment. $\lambda$ spoils only the pool and keeps good tokens. A network in
 # training has young tokens as well, and what no place knows no attention can collect.
 #
 # To repeat it (about an hour, then some minutes):
@@ -331,17 +332,20 @@ assert grade(object_weight, weight_cases) == "correct"
 
 # %% [markdown]
 # **Exercise 4.2 (predict: distractors).** Set `distractors=0.1` in the cell of the map: a tenth of each image now shows an
-# object of another class. Which side of the island is lost first, small $\rho$ or large? Predict, then run.
+# object of another class. Where does the island shrink, at small $\rho$ or at large? Does it grow anywhere? Predict, then
+# run.
 #
 # :::{admonition} Hint
 # :class: dropdown
-# Compare the object's share with the distractor's. Whose votes does the visual term count?
+# Which of the two terms pays at small $\rho$, and whose votes does it count? Which pays at large $\rho$, and what is its
+# query?
 # :::
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Small $\rho$. Where the distractor is larger than the object, nothing in the image says which of the two is meant, and
-# sharper attention only finds the wrong one more surely. Where the object is larger, the query $F_v$ leans towards it.
+# It shrinks at small $\rho$, where the visual term makes the gain: places vote for the distractor as firmly as for the
+# object. It *grows* at larger $\rho$. There the distractor costs CLIP some accuracy, and the query $F_v$ leans towards the
+# larger of the two, so the text term can win it back.
 # :::
 #
 # **Exercise 4.3 (open: a test without labels).** Could you tell before any labelled image whether a network and a dataset
