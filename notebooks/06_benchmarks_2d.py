@@ -254,8 +254,8 @@ results.newest(load(), record.data.task, record.encoder.backbone)
 #
 # - One call measures every dataset, and its record says what the number depends on.
 # - The published gains of CALIP are small, and the choice of the baseline matters as much as CALIP does.
-# - On the miniatures, the stars say where CALIP gains and where it loses. A gain without a protocol, a sample size and a
-#   paired test cannot be judged.
+# - On the miniatures only the stars are verdicts; a row without one shows neither a gain nor a loss. A gain without a
+#   protocol, a sample size and a paired test cannot be judged.
 #
 # ## Exercises
 #

@@ -374,5 +374,5 @@ def costs(seconds: Mapping[str, float], images: int, where: str) -> Table:
     """
     frame = pd.DataFrame({"ms per image": {step: 1000 * value / images for step, value in seconds.items()}})
     *before, added = seconds.values()
-    caption = f"{where}, {images:,} images. The last step adds {percent(added / sum(before))} to the others."
+    caption = f"{where}, {images:,} images. The last step adds {percent(added / sum(before), 2)} to the others."
     return Table(frame, caption, {"ms per image": "{:.3f}"})

@@ -138,4 +138,4 @@ def test_what_chapter_6_says_of_the_ledger_holds():
 def test_costs_name_what_the_last_step_adds():
     table = benchmarks.costs({"encoding": 2.0, "attention": 0.5}, 100, "mini-rn, a processor")
     assert list(table.frame["ms per image"]) == [20.0, 5.0]
-    assert table.caption == "mini-rn, a processor, 100 images. The last step adds 25.0 % to the others."
+    assert table.caption == "mini-rn, a processor, 100 images. The last step adds 25.00 % to the others."
