@@ -465,7 +465,7 @@ prose(
 
 # %% tags=["hide-input"]
 from calip_core import FeatureStore, calip_logits, encode_split, zero_shot_classifier
-from calip_core.exhibits.heatmaps import HeatRow, heat_map_table, picture_seen
+from calip_core.exhibits.grid import HeatRow, heat_map_table, picture_seen
 
 text = zero_shot_classifier(told_model, told_task.classnames, told_task.templates)
 # The features that the record was made from are on disk: nothing is encoded again.
@@ -513,7 +513,6 @@ if illustrated:
                 for i in illustrated
             ],
             ["true class", "wrong answer"],
-            ["row", "row"],
         ),
         alt=f"{len(won[:2])} images that CALIP wins and {len(gone[:2])} that it loses, "
         "each with the heat-maps of its true class and of the wrong answer.",

@@ -418,7 +418,7 @@ view_hits = view_hits.reshape(-1, test.views)
 view_accuracy = view_hits.mean(axis=0)
 
 # %% tags=["hide-input"]
-from calip_core.exhibits.heatmaps import HeatRow, heat_map_table
+from calip_core.exhibits.grid import HeatRow, heat_map_table
 
 fused_hits = metrics.correct_predictions(fused.clip, cloud_labels)
 answers = fused.clip.argmax(dim=1).cpu().numpy()
@@ -454,7 +454,6 @@ show(
     heat_map_table(
         heat_rows,
         [task.classnames[pair[0]], task.classnames[pair[1]]],
-        ["row", "row"],
     ),
     alt=f"Heat-maps over {len(heat_rows)} views of a cloud of class "
     f"{task.classnames[pair[0]]}, for that class and for "

@@ -41,6 +41,8 @@ EQUATIONS = {
     "attention.parameter_free_attention": ["eq-affinity", "eq-text-attends", "eq-image-attends"],
     "backbones.dense.DenseViT": ["eq-vit-tokens"],
     "backbones.dense.attention_pool_outputs": ["eq-attention-pool"],
+    "backbones.dense.attention_pool_values": ["eq-head-by-head", "eq-value-tokens"],
+    "backbones.dense.attention_values": ["eq-vit-value-tokens"],
     "blend.landscape.beta_landscape": ["eq-two-weights"],
     "blend.polygon.winning_polygon": ["eq-half-planes"],
     "blend.view_weights.fuse": ["eq-views"],

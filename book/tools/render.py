@@ -14,7 +14,8 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from book.tools.api import api_pages
-from book.tools.chapters import chapter_sources
+from book.tools.chapters import ROOT, chapter_sources
+from book.tools.hero import hero
 from book.tools.page import FIGURES, chapter_page
 from book.tools.speed import speed_page
 from book.tools.status import status_page
@@ -46,12 +47,14 @@ def gather(build: Path = BUILD) -> Path:
         pages[f"notebooks/{name}.ipynb"] = page.encode()
         figures |= shown
         records.append(json.loads(_executed(build / "executed" / f"{name}.json")))
+    pages["contributing.md"] = (ROOT / "CONTRIBUTING.md").read_bytes()
     pages["status.md"] = status_page(records).encode()
     try:
         pages["speed.md"] = speed_page().encode()
     except ValueError as error:
         raise RenderError(str(error)) from error
     pages |= api_pages()
+    pages["hero.html"] = hero(_executed(build / "executed/00_start.ipynb").decode()).encode()
     source = build / "source"
     _mirror(source, pages)
     _mirror(build / "static", _scripts() | figures)

@@ -1,163 +1,214 @@
-"""The figures of chapter 1: similarities, accuracies with their intervals, calibration, failures."""
+"""The exhibits of chapter 1: answers and their probabilities, similarities, templates, calibration, shifts."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from textwrap import shorten, wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float, Int
+import pandas as pd
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike
 from PIL import Image
+from torch import Tensor
 
-from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, SEQUENTIAL, WIDTH, panels
-from calip_core.metrics import Interval, ReliabilityBins, wilson_interval
+from calip_core import metrics
+from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
+from calip_core.exhibits.style import BAD, GOOD, MUTED, SEQUENTIAL, WIDTH, panels
 
 THUMBNAIL = 96
 """Pixels along the longer side of thumbnails in a figure."""
 
+PHONE = 3.7
+"""Width of a figure for a phone, in inches."""
 
-def similarity_matrix(
-    similarities: Float[np.ndarray, "t n"], captions: Sequence[str], pictures: Sequence[Image.Image], label: str
-) -> Figure:
-    """Matrix of captions (rows) against pictures (columns), with matching pairs framed.
+
+def answers(
+    pictures: Sequence[Image.Image],
+    logits: Float[Tensor, "n k"],
+    labels: ArrayLike,
+    classnames: Sequence[str],
+    about: str,
+) -> Plot:
+    """Pictures with their likeliest classes and the probabilities of these; the frame says whether the answer is right.
 
     Args:
-        similarities: one number per cell; row i matches column i.
+        pictures: one per row of the logits.
+        logits: of these pictures.
+        labels: their classes.
+        classnames: one per class.
+        about: what was measured, for the caption.
+    """
+    probabilities, likely = logits.double().softmax(dim=1).topk(min(3, len(classnames)), dim=1)
+    right = metrics.correct_predictions(logits, labels).tolist()
+    truths = [classnames[k] for k in np.asarray(labels)]
+    ranked = [
+        [f"{shorten(classnames[k], 22, placeholder=' …')} {percent(p, 0)}" for k, p in zip(ks, ps, strict=True)]
+        for ks, ps in zip(likely.tolist(), probabilities.tolist(), strict=True)
+    ]
+    titles = ["\n".join(lines) for lines in ranked]
+    return restacked(
+        lambda columns: picture_grid(pictures, titles, right, columns, width=WIDTH if columns > 2 else PHONE),
+        columns=4,
+        narrow=2,
+        alt="Images with their likeliest classes: "
+        + "; ".join(f"{truth}: {', '.join(lines)}" for truth, lines in zip(truths, ranked, strict=True))
+        + f". {sum(right)} of {len(right)} answers are right.",
+        caption="The three likeliest classes of each image, with their probabilities. Blue frame: right; vermilion: "
+        f"wrong. {about}.",
+    )
+
+
+def accuracies(logits: Float[Tensor, "n k"], labels: ArrayLike, about: str) -> Table:
+    """Accuracy within one and within three answers, with Wilson intervals, beside a guess."""
+    classes = logits.shape[1]
+    rows = {}
+    for name, within in ((f"top {within}", within) for within in sorted({1, min(3, classes)})):
+        hits = metrics.correct_predictions(logits, labels, within)
+        found = metrics.wilson_interval(int(hits.sum()), len(hits))
+        rows[name] = {
+            "accuracy": percent(hits.mean()),
+            "95 % interval": interval(found.low, found.high),
+            "a guess": percent(within / classes),
+        }
+    return Table(pd.DataFrame.from_dict(rows, orient="index"), f"Zero-shot accuracy: {about}.")
+
+
+def similarity_matrix(
+    similarities: Float[Tensor, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image], name: str
+) -> Plot:
+    """Cosines of captions (rows) with pictures (columns); matching pairs are framed.
+
+    Args:
+        similarities: row i belongs to column i.
         captions: labels of the rows.
         pictures: drawn above the columns.
-        label: label of the colour bar.
+        name: of the backbone.
     """
-    rows, columns = similarities.shape
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * rows + 1.7))
-    shown = ax.imshow(similarities, cmap=SEQUENTIAL, aspect="auto")
-    middle = (similarities.max() + similarities.min()) / 2
-    for (row, column), value in np.ndenumerate(similarities):
-        ink = "black" if value > middle else "white"
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    for i in range(min(rows, columns)):
-        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BAD, linewidth=2, clip_on=False))
-    ax.set_yticks(range(rows), ["\n".join(wrap(caption, 34)) for caption in captions], fontsize=8)
-    ax.set_xticks([])
-    ax.set_xlabel("pictures")
-    ax.xaxis.set_label_position("bottom")
-    for column, picture in enumerate(pictures):
-        _place_picture(ax, picture, column, width_points=72 * WIDTH * 0.56 / columns)
-    figure.colorbar(shown, ax=ax, label=label, fraction=0.04, pad=0.02)
-    return figure
+    values = similarities.double().cpu().numpy()
+    own = float(values.diagonal().mean())
+    other = float(values[~np.eye(len(values), dtype=bool)].mean())
+    found = int((values.argmax(axis=0) == np.arange(len(values))).sum())
+    return Plot(
+        _draw_similarities(values, captions, pictures),
+        alt=f"A matrix of {len(values)} captions by {len(values)} pictures. Cosines on the framed diagonal, where "
+        f"caption and picture belong together, average {own:.2f}; the others average {other:.2f}. For {found} of the "
+        "pictures the largest cosine of their column is the framed one.",
+        caption=f"Captions and new pictures in the joint space of {name}. Framed cosines average {own:.2f}, the others "
+        f"{other:.2f}; {found} of {len(values)} pictures find their own caption (a guess: 1).",
+    )
 
 
-def learning_curve(steps: Sequence[int], losses: Mapping[str, Sequence[float]], guess: float) -> Figure:
-    """Contrastive loss against training steps; ``guess`` is the loss of random guessing."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
-    for name, values in losses.items():
-        ax.plot(steps, values, label=name)
-    ax.axhline(guess, color=MUTED, linestyle="--", label="guessing: log N")
-    ax.set(xlabel="training step", ylabel="contrastive loss (nats)", ylim=(0, None))
-    ax.legend()
-    return figure
+def learning_curve(losses: Mapping[int, float], batch: int) -> Plot:
+    """Contrastive loss on held-out pictures against training steps (keys), beside the loss of a guess, log(batch)."""
+    steps, values, guess = list(losses), list(losses.values()), float(np.log(batch))
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    ax.plot(steps, values, color=GOOD)
+    ax.axhline(guess, color=MUTED, linestyle="--")
+    ax.annotate("a guess", (steps[-1], guess), ha="right", va="bottom", fontsize=10, color=MUTED)
+    ax.set(xlabel="training step", ylabel="loss (nats)", ylim=(0, 1.15 * max(guess, *values)))
+    return Plot(
+        figure,
+        alt=f"Contrastive loss on pictures held out against training steps. It falls from {values[0]:.2f} to "
+        f"{values[-1]:.2f} nats in {steps[-1]} steps; a guess has {guess:.2f}.",
+        caption=f"A toy CLIP learns from batches of {batch} pictures with captions. On pictures held out it narrows "
+        f"{batch} captions down to about {np.exp(values[-1]):.0f} (e to the loss).",
+    )
 
 
-def class_accuracies(
-    names: Sequence[str], correct: Int[np.ndarray, " k"], totals: Int[np.ndarray, " k"], most: int = 24
-) -> Figure:
-    """Accuracy per class with 95 % Wilson intervals: the ``most`` worst classes, worst first.
+def templates(hits: Mapping[str, Bool[np.ndarray, " n"]], picked: str, about: str) -> Table:
+    """Accuracy of each template, and its paired difference from the ensemble.
 
-    Classes without images are omitted.
+    Args:
+        hits: template -> which images it gets right; the last entry is the ensemble.
+        picked: the template chosen without test labels, marked with an arrow.
+        about: what was measured, for the caption.
     """
-    present = np.flatnonzero(totals)
-    shares = correct[present] / totals[present]
-    order = present[np.argsort(shares, kind="stable")][:most]
-    overall = correct.sum() / totals.sum()
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.26 * len(order) + 1.1))
-    for place, k in enumerate(order):
-        share, interval = correct[k] / totals[k], wilson_interval(int(correct[k]), int(totals[k]))
-        colour = BAD if interval.high < overall else GOOD
-        ax.plot([interval.low, interval.high], [place, place], color=colour, linewidth=2.5, solid_capstyle="butt")
-        ax.plot(share, place, marker="D" if colour == BAD else "o", color=colour, markersize=7)
-    ax.axvline(overall, color=MUTED, linestyle="--", label="all classes together")
-    ax.set_yticks(range(len(order)), [f"{shorten(names[k], 40, placeholder=' …')} ({totals[k]})" for k in order])
-    ax.invert_yaxis()
-    _percent(ax, "x")
-    ax.set(xlim=(-0.02, 1.02), xlabel="accuracy (with 95 % Wilson interval)", ylabel="class (images)")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    return figure
+    *singles, last = hits
+    together = hits[last]
+    rows = {}
+    for name in singles:
+        test = metrics.mcnemar(hits[name], together)
+        found = metrics.paired_interval(test.only_a, test.only_b, len(together))
+        gain = (test.only_a - test.only_b) / len(together)
+        rows[f"“{name}”" + " ←" * (name == picked)] = {
+            "accuracy": percent(hits[name].mean()),
+            "less ensemble, points": f"{points(gain)} {interval(found.low, found.high)}",
+            "only it : only ensemble": f"{test.only_a} : {test.only_b}",
+            "p": f"{test.p_value:.2g}",
+        }
+    rows[f"ensemble of all {len(singles)}"] = {"accuracy": percent(together.mean())}
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"{about}. Differences on the same images with 95 % intervals, and McNemar's p. Arrow: chosen without test "
+        "labels.",
+    )
 
 
-def template_comparison(
-    templates: Sequence[str], gains: Sequence[float], intervals: Sequence[Interval], rival: str
-) -> Figure:
-    """Paired difference in accuracy between each template and ``rival``, in points, with its interval."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(templates) + 1.1))
-    for place, (gain, interval) in enumerate(zip(gains, intervals, strict=True)):
-        undecided = 0.0 in interval
-        colour = MUTED if undecided else (GOOD if gain > 0 else BAD)
-        ax.plot([100 * interval.low, 100 * interval.high], [place, place], color=colour, linewidth=2.5)
-        ax.plot(100 * gain, place, "o", color=colour, markersize=7, fillstyle="none" if undecided else "full")
-    ax.axvline(0, color=MUTED, linestyle="--")
-    ax.set_yticks(range(len(templates)), [f"“{shorten(t, 46, placeholder=' …')}”" for t in templates])
-    ax.invert_yaxis()
-    ax.set_xlabel(f"accuracy less that of {rival} (points, 95 % bootstrap interval)")
-    return figure
+def reliability(scales: Mapping[str, float], cosines: Float[Tensor, "n k"], labels: ArrayLike) -> Plot:
+    """Accuracy against confidence at several logit scales; scales with the same value share a panel.
+
+    Args:
+        scales: name -> logit scale.
+        cosines: of images with classes.
+        labels: one per image.
+    """
+    named: dict[float, str] = {}
+    for name, scale in scales.items():
+        named.setdefault(scale, name)
+    bins = {f"{name}, s = {scale:.1f}": metrics.reliability(scale * cosines, labels) for scale, name in named.items()}
+    errors = [(name, 100 * part.expected_calibration_error) for name, part in bins.items()]
+    return restacked(
+        partial(_draw_reliability, bins),
+        columns=2,
+        alt="Accuracy against confidence. "
+        + " ".join(f"With the scale {name}, the expected calibration error is {e:.1f} points." for name, e in errors),
+        caption="Reliability diagrams. Above the diagonal the classifier is too modest, below it too sure. Large dots "
+        "hold many images.",
+    )
 
 
-def ensemble_sizes(accuracies: Mapping[int, Sequence[float]]) -> Figure:
-    """Accuracy of random ensembles against the number of templates: every draw, and the mean."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    for size, values in accuracies.items():
-        offsets = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [0.0]
-        ax.plot(size + np.asarray(offsets), values, ".", color=PALETTE[9], markersize=6, alpha=0.8)
-    ax.plot(list(accuracies), [np.mean(v) for v in accuracies.values()], "o-", color=GOOD, label="mean of the draws")
-    _percent(ax, "y")
-    ax.set(xlabel="templates in the ensemble", ylabel="accuracy", xticks=list(accuracies))
-    ax.legend(loc="lower right")
-    return figure
+def shift_curves(
+    strengths: Sequence[float], hits: Mapping[str, Sequence[int]], total: int, guess: float, name: str
+) -> Plot:
+    """Accuracy on the same images under growing shifts, with 95 % Wilson intervals.
 
-
-def reliability_diagrams(curves: Mapping[str, ReliabilityBins]) -> Figure:
-    """Accuracy per bin of confidence, one panel per classifier; a dot's area shows its share of the images."""
-    figure, axes = panels(len(curves), 2, height=3.7, sharex=True, sharey=True)
-    for ax, (title, bins) in zip(axes, curves.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--", label="perfectly calibrated")
-        filled = bins.counts > 0
-        x, y = bins.confidence[filled], bins.accuracy[filled]
-        ax.vlines(x, np.minimum(x, y), np.maximum(x, y), color=BAD, linewidth=1.5, label="gap")
-        ax.scatter(x, y, s=12 + 400 * bins.counts[filled] / bins.counts.sum(), color=GOOD, alpha=0.85, zorder=3)
-        ax.set_title(f"{title}\nECE {100 * bins.expected_calibration_error:.1f} points")
-        ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence (largest probability)")
-        ax.set_aspect("equal")
-        _percent(ax, "x")
-        _percent(ax, "y")
-    axes[0].set_ylabel("accuracy")
-    axes[0].legend(loc="upper left")
-    return figure
-
-
-def scale_sweep(
-    scales: Float[np.ndarray, " g"], curves: Mapping[str, Sequence[float]], marks: Mapping[str, float]
-) -> Figure:
-    """Fractions from 0 to 1 against the logit scale, with named scales marked."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
-    for (name, values), line in zip(curves.items(), ("-", "--", "-."), strict=False):
-        ax.plot(scales, values, line, label=name)
-    for name, scale in marks.items():
-        ax.axvline(scale, color=MUTED, linewidth=1)
-        ax.annotate(name, (scale, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=9, color=MUTED)
-    _percent(ax, "y")
-    ax.set(xscale="log", ylim=(0, 1.02), xlabel="logit scale s (log axis)", ylabel="share")
-    ax.legend()
-    return figure
+    Args:
+        strengths: from 0, unchanged.
+        hits: shift -> correct answers at each strength.
+        total: images at each point.
+        guess: accuracy of a guess.
+        name: of the backbone.
+    """
+    ends = ", ".join(f"{shift} {percent(counts[-1] / total)}" for shift, counts in hits.items())
+    start = percent(next(iter(hits.values()))[0] / total)
+    return restacked(
+        partial(_draw_shifts, strengths, hits, total, guess),
+        columns=4,
+        narrow=2,
+        alt=f"Accuracy against the strength of {len(hits)} shifts. From {start} without a shift to, at strength "
+        f"{strengths[-1]:g}: {ends}.",
+        caption=f"{name}: zero-shot accuracy on the same {total} images under four shifts, with 95 % intervals. "
+        "Dashed: a guess. Strengths of different shifts cannot be compared.",
+    )
 
 
 def picture_grid(
-    pictures: Sequence[Image.Image], titles: Sequence[str], right: Sequence[bool] | None = None, columns: int = 4
+    pictures: Sequence[Image.Image],
+    titles: Sequence[str],
+    right: Sequence[bool] | None = None,
+    columns: int = 4,
+    width: float = WIDTH,
 ) -> Figure:
     """Pictures with a few lines of text under each; if ``right`` is given, each has a blue or vermilion frame."""
     lines = max(title.count("\n") + 1 for title in titles)
-    figure, axes = panels(len(pictures), columns, height=1.75 + 0.19 * lines)
+    side = width / min(columns, len(pictures))
+    figure, axes = panels(len(pictures), columns, width=width, height=min(1.75, side) + 0.19 * lines)
     for place, (ax, picture, title) in enumerate(zip(axes, pictures, titles, strict=True)):
         ax.imshow(_thumbnail(picture, 2 * THUMBNAIL))
         ax.set(xticks=[], yticks=[])
@@ -168,37 +219,52 @@ def picture_grid(
     return figure
 
 
-def shift_curves(strengths: Sequence[float], hits: Mapping[str, Sequence[int]], total: int, guess: float) -> Figure:
-    """Accuracy on the same ``total`` images under increasing shifts, with Wilson intervals and chance level."""
-    figure, axes = panels(len(hits), 4, height=2.9, sharey=True)
+def _draw_similarities(
+    values: Float[np.ndarray, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image]
+) -> Figure:
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(values) + 1.3))
+    shown = ax.imshow(values, cmap=SEQUENTIAL, aspect="auto")
+    for i in range(len(values)):
+        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BAD, linewidth=2.5, clip_on=False))
+    ax.set_yticks(range(len(values)), ["\n".join(wrap(caption, 36)) for caption in captions], fontsize=9)
+    ax.set_xticks([])
+    ax.set_xlabel("pictures")
+    for column, picture in enumerate(pictures):
+        _place_picture(ax, picture, column, width_points=72 * WIDTH * 0.56 / len(values))
+    figure.colorbar(shown, ax=ax, label="cosine", fraction=0.04, pad=0.02)
+    return figure
+
+
+def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
+    width = WIDTH if columns > 1 else PHONE
+    figure, axes = panels(len(curves), columns, width=width, height=2.9, sharex=True, sharey=True)
+    for ax, (title, bins) in zip(axes, curves.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--")
+        filled = bins.counts > 0
+        x, y = bins.confidence[filled], bins.accuracy[filled]
+        ax.vlines(x, np.minimum(x, y), np.maximum(x, y), color=BAD, linewidth=1.5)
+        ax.scatter(x, y, s=12 + 400 * bins.counts[filled] / bins.counts.sum(), color=GOOD, alpha=0.85, zorder=3)
+        ax.set_title(f"{title}\nECE {100 * bins.expected_calibration_error:.1f} points")
+        ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence")
+        ax.set_aspect("equal")
+        _percent(ax, "x")
+        _percent(ax, "y")
+    axes[0].set_ylabel("accuracy")
+    return figure
+
+
+def _draw_shifts(
+    strengths: Sequence[float], hits: Mapping[str, Sequence[int]], total: int, guess: float, columns: int
+) -> Figure:
+    figure, axes = panels(len(hits), columns, width=WIDTH if columns > 2 else PHONE, height=2.5, sharey=True)
     for ax, (name, counts) in zip(axes, hits.items(), strict=True):
-        intervals = [wilson_interval(count, total) for count in counts]
+        intervals = [metrics.wilson_interval(count, total) for count in counts]
         ax.fill_between(strengths, [i.low for i in intervals], [i.high for i in intervals], color=GOOD, alpha=0.25)
         ax.plot(strengths, [count / total for count in counts], "o-", color=GOOD)
         ax.axhline(guess, color=MUTED, linestyle="--")
         ax.set(title=name, xlabel="strength", ylim=(0, 1.02), xticks=list(strengths))
         _percent(ax, "y")
     axes[0].set_ylabel("accuracy")
-    axes[0].annotate("guess", (strengths[-1], guess), ha="right", va="bottom", fontsize=9, color=MUTED)
-    return figure
-
-
-def confusion_matrix(counts: Int[np.ndarray, "k k"], names: Sequence[str]) -> Figure:
-    """Counts of predicted classes (columns) per true class (rows); correct answers on the diagonal stay blank."""
-    wrong = counts.astype(float)
-    np.fill_diagonal(wrong, np.nan)
-    side = 0.42 * len(names) + 2.4
-    figure, ax = plt.subplots(figsize=(min(WIDTH, side + 0.6), min(WIDTH, side)))
-    ax.imshow(wrong, cmap="Purples", vmin=0)
-    ceiling = np.nanmax(wrong) if len(names) > 1 else 0
-    for (row, column), value in np.ndenumerate(wrong):
-        if value > 0:
-            ink = "white" if value > 0.6 * ceiling else "black"
-            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=9, color=ink)
-    short = [shorten(name, 24, placeholder=" …") for name in names]
-    ax.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), short)
-    ax.set(xlabel="answer", ylabel="truth")
     return figure
 
 
@@ -222,4 +288,4 @@ def _place_picture(ax: Axes, picture: Image.Image, column: int, width_points: fl
 
 def _percent(ax: Axes, which: str) -> None:
     axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))

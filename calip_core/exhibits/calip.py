@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from calip_core.exhibits.heatmaps import HEAT_COLOURS, Picture, draw_heat, token_grid
+from calip_core.exhibits.grid import HEAT_COLOURS, Picture, draw_heat, token_grid
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH
 from calip_core.metrics import Interval
 

@@ -1,4 +1,4 @@
-"""The figures of chapter 1 show the numbers they are given, for any number of classes."""
+"""Chapter 1's exhibits show the numbers they are given, for any number of classes."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from calip_core import metrics
-from calip_core.exhibits import BAD, MUTED, baseline
+from calip_core.exhibits import baseline
+
+NAMES = ["red ring", "blue star", "green drop"]
 
 
 @pytest.fixture(autouse=True)
@@ -19,75 +21,79 @@ def closed() -> Iterator[None]:
     plt.close("all")
 
 
-def drawn(figure: Figure) -> Figure:
-    figure.canvas.draw()
-    return figure
-
-
-def words(figure: Figure) -> list[str]:
-    """All visible texts of the first axes: tick labels and what is written inside."""
-    ax = figure.axes[0]
-    return [text.get_text() for text in (*ax.texts, *ax.get_xticklabels(), *ax.get_yticklabels())]
-
-
 def pictures(count: int) -> list[Image.Image]:
     return [Image.new("RGB", (8 + 40 * i, 8), (10 * i, 0, 0)) for i in range(count)]
 
 
-def test_similarity_matrix_writes_every_cosine_and_frames_the_own_pairs() -> None:
-    values = np.array([[0.9, -0.1], [0.2, 0.8], [0.3, 0.4]])
-    figure = drawn(baseline.similarity_matrix(values, ["one", "two", "three"], pictures(2), "cosine"))
-    assert {"0.90", "-0.10", "0.20", "0.80", "one", "three"} <= set(words(figure))
-    assert [frame.get_xy() for frame in figure.axes[0].patches] == [(-0.5, -0.5), (0.5, 0.5)]
+def test_answers_rank_the_classes_and_frame_right_and_wrong_apart() -> None:
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]))
+    plot = baseline.answers(pictures(2), logits, [0, 1], NAMES, "two images")
+    assert "red ring: red ring 70 %, blue star 20 %, green drop 10 %" in plot.alt
+    assert "blue star: green drop 60 %" in plot.alt and "1 of 2 answers are right" in plot.alt
+    assert plot.caption.endswith("two images.")
+    assert len({ax.spines["left"].get_edgecolor() for ax in plot.figure.axes}) == 2
 
 
-def test_class_accuracies_puts_the_worst_first_and_leaves_out_the_empty() -> None:
-    correct, totals = np.array([9, 1, 0, 10]), np.array([10, 10, 0, 10])
-    figure = drawn(baseline.class_accuracies(["a", "b", "empty", "d"], correct, totals))
-    labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    assert labels == ["b (10)", "a (10)", "d (10)"]
-    assert figure.axes[0].lines[0].get_color() == BAD, "1 of 10 lies clearly below 20 of 30"
+def test_answers_of_two_classes_show_two() -> None:
+    plot = baseline.answers(pictures(1), torch.zeros(1, 2), [0], NAMES[:2], "one image")
+    assert plot.figure.axes[0].get_xlabel() == "red ring 50 %\nblue star 50 %"
 
 
-def test_class_accuracies_draws_at_most_the_worst() -> None:
-    figure = baseline.class_accuracies([str(i) for i in range(50)], np.arange(50), np.full(50, 50), most=5)
-    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [f"{i} (50)" for i in range(5)]
+def test_accuracies_have_intervals_and_the_share_of_a_guess() -> None:
+    frame = baseline.accuracies(torch.eye(4), [0, 1, 2, 0], "digits").frame
+    assert frame["accuracy"].tolist() == ["75.0 %", "100.0 %"]
+    assert frame["a guess"].tolist() == ["25.0 %", "75.0 %"]
+    wilson = metrics.wilson_interval(3, 4)
+    assert frame["95 % interval"].iloc[0] == f"[{100 * wilson.low:.1f}, {100 * wilson.high:.1f}]"
 
 
-def test_confusion_matrix_leaves_right_answers_blank() -> None:
-    figure = drawn(baseline.confusion_matrix(np.array([[7, 2], [0, 5]]), ["a", "b"]))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["2"]
+def test_accuracies_of_a_single_class_have_one_row() -> None:
+    assert baseline.accuracies(torch.zeros(2, 1), [0, 0], "one class").frame.index.tolist() == ["top 1"]
 
 
-def test_confusion_matrix_without_a_mistake_is_still_a_figure() -> None:
-    assert not drawn(baseline.confusion_matrix(np.diag([3, 4]), ["a", "b"])).axes[0].texts
+def test_similarity_matrix_frames_and_averages_the_own_pairs() -> None:
+    plot = baseline.similarity_matrix(torch.tensor([[0.9, 0.1], [0.2, 0.05]]), ["one", "two"], pictures(2), "mini-rn")
+    ax = plot.figure.axes[0]
+    assert [frame.get_xy() for frame in ax.patches if isinstance(frame, Rectangle)] == [(-0.5, -0.5), (0.5, 0.5)]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["one", "two"]
+    assert "Framed cosines average 0.47, the others 0.15; 1 of 2 pictures" in plot.caption
 
 
-def test_template_comparison_greys_what_is_undecided() -> None:
-    intervals = [metrics.Interval(-0.2, -0.1), metrics.Interval(-0.1, 0.1)]
-    lines = drawn(baseline.template_comparison(["{}", "a {}."], [-0.15, 0.0], intervals, "x")).axes[0].lines
-    assert [lines[0].get_color(), lines[2].get_color()] == [BAD, MUTED]
-    assert np.allclose(lines[0].get_xdata(), [-20, -10]), "in points"
+def test_learning_curve_compares_with_a_guess() -> None:
+    plot = baseline.learning_curve({1: 3.0, 8: float(np.log(5))}, batch=64)
+    assert "from 3.00 to 1.61 nats in 8 steps; a guess has 4.16" in plot.alt
+    assert "64 captions down to about 5" in plot.caption
+    assert plot.figure.axes[0].lines[0].get_ydata() == pytest.approx([3.0, np.log(5)])
 
 
-def test_reliability_diagrams_name_their_errors() -> None:
-    logits, labels = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]]), [0, 1, 1]
-    bins = metrics.reliability(logits, labels)
-    figure = drawn(baseline.reliability_diagrams({"one": bins, "two": bins}))
-    assert len(figure.axes) == 2
-    assert f"{100 * bins.expected_calibration_error:.1f} points" in figure.axes[0].get_title()
+def test_templates_are_compared_with_the_ensemble_on_the_same_images() -> None:
+    numbers = np.arange(10)
+    hits = {"{}": numbers < 6, "a {}.": numbers < 9, "ensemble": numbers < 10}
+    table = baseline.templates(hits, "a {}.", "ten images")
+    assert table.frame.index.tolist() == ["“{}”", "“a {}.” ←", "ensemble of all 2"]
+    first = table.frame.iloc[0]
+    assert first["only it : only ensemble"] == "0 : 4" and first["less ensemble, points"].startswith("−40.0 [−")
+    assert table.frame["accuracy"].tolist() == ["60.0 %", "90.0 %", "100.0 %"]
+    assert table.caption.startswith("ten images")
 
 
-def test_other_curves_draw() -> None:
-    drawn(baseline.learning_curve([1, 2], {"loss": [2.0, 1.0]}, 1.5))
-    drawn(baseline.ensemble_sizes({1: [0.2, 0.4], 2: [0.3]}))
-    drawn(baseline.scale_sweep(np.array([1.0, 10.0]), {"accuracy": [0.5, 0.5]}, {"training": 3.0}))
-    figure = drawn(baseline.shift_curves([0.0, 0.5], {"noisy": [9, 5], "coarse": [9, 9]}, 10, 0.1))
-    assert np.allclose(figure.axes[0].lines[0].get_ydata(), [0.9, 0.5])
+def test_reliability_names_its_errors_and_shares_a_panel_at_the_same_scale() -> None:
+    cosines, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), [0, 1, 1]
+    error = 100 * metrics.reliability(2 * cosines, labels).expected_calibration_error
+    plot = baseline.reliability({"as trained": 2.0, "fitted": 3.0}, cosines, labels)
+    assert len(plot.figure.axes) == 2
+    assert f"as trained, s = 2.0, the expected calibration error is {error:.1f} points" in plot.alt
+    assert f"{error:.1f} points" in plot.figure.axes[0].get_title()
+    assert len(baseline.reliability({"as trained": 2.0, "fitted": 2.0}, cosines, labels).figure.axes) == 1
 
 
-def test_picture_grid_frames_right_and_wrong_apart() -> None:
-    figure = drawn(baseline.picture_grid(pictures(3), ["a", "b", "c\nd"], [True, False, True]))
-    colours = {ax.spines["left"].get_edgecolor() for ax in figure.axes}
-    assert len(figure.axes) == 3
-    assert len(colours) == 2
+def test_shift_curves_draw_shares() -> None:
+    plot = baseline.shift_curves([0.0, 0.5], {"noisy": [9, 5], "coarse": [9, 8]}, 10, 0.1, "mini-rn")
+    assert np.allclose(plot.figure.axes[0].lines[0].get_ydata(), [0.9, 0.5])
+    assert "From 90.0 % without a shift to, at strength 0.5: noisy 50.0 %, coarse 80.0 %" in plot.alt
+
+
+def test_picture_grid_without_verdicts_has_no_frames() -> None:
+    figure = baseline.picture_grid(pictures(3), ["a", "b", "c\nd"])
+    assert [ax.get_xlabel() for ax in figure.axes] == ["a", "b", "c\nd"]
+    assert not any(ax.spines["left"].get_visible() for ax in figure.axes)

@@ -1,0 +1,416 @@
+"""The exhibits of chapter 2: heat-maps over an image, the pool as an attention, and what spatial tokens are worth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, interpolate
+from torchvision.transforms import Compose
+from torchvision.transforms import Normalize as Standardise
+
+from calip_core.analysis.token_geometry import mean_token_cosines, off_diagonal_mean, variance_shares
+from calip_core.backbones.names import OPEN_CLIP, available_backbones
+from calip_core.exhibits.exhibit import Plot, Table, interval, percent, restacked
+from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
+from calip_core.metrics import correct_predictions, wilson_interval
+from calip_core.tokens import ImageTokens
+
+# Designed for colour-blind readers; its uniform lightness stays legible over a grey image.
+HEAT_COLOURS = "cividis"
+_OPACITY = 0.55  # of a heat-map over its image
+_FINE_GRID = 7  # rows or columns from which numbers would cover the image, and more
+_PHONE_WIDTH = 4.2  # inches
+_MOST_HEADS = 8
+Picture = Float[np.ndarray, "h w 3"]
+Heat = Float[np.ndarray, "gh gw"]
+Hits = Bool[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """One image and the heat-maps drawn over it, in the order of the columns.
+
+    Attributes:
+        image: red, green and blue in [0, 1].
+        heats: one map per column, with one number per token.
+        title: label at the left of the row.
+        outline: mask of the object, drawn as an outline if given.
+    """
+
+    image: Picture
+    heats: Sequence[Heat]
+    title: str = ""
+    outline: Bool[np.ndarray, "h w"] | None = None
+
+
+def short_name(backbone: str) -> str:
+    """The name of a backbone for a label: of a checkpoint's path only the file name."""
+    if backbone in available_backbones() or backbone.startswith(OPEN_CLIP):
+        return backbone
+    return Path(backbone).name
+
+
+def upsample(heat: Heat, size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """Interpolate a map of tokens bilinearly to ``size`` pixels, with each token's value at the centre of its cell."""
+    values = torch.from_numpy(np.ascontiguousarray(heat)).double()[None, None]
+    return interpolate(values, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+def draw_heat(ax: Axes, image: Picture, heat: Heat, limits: tuple[float, float]) -> None:
+    """Overlay a heat-map on the image in grey, and mark the centre of the hottest token's cell with a cross."""
+    height, width = image.shape[:2]
+    ax.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(upsample(heat, (height, width)), cmap=HEAT_COLOURS, vmin=limits[0], vmax=limits[1], alpha=_OPACITY)
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    x, y = (column + 0.5) * width / heat.shape[1] - 0.5, (row + 0.5) * height / heat.shape[0] - 0.5
+    ax.plot(x, y, marker="P", markersize=9, color="white", markeredgecolor="black")
+
+
+def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], *, width: float = WIDTH) -> Figure:
+    """One image per row, one heat-map per column; the maps of a row share one colour scale, drawn beside them.
+
+    Rows do not share scales: tokens differ more between images than within one, so a common scale would hide the
+    structure of each.
+
+    Args:
+        rows: images with their maps.
+        columns: titles of the maps.
+        width: of the figure, in inches.
+
+    Raises:
+        ValueError: the number of maps in a row differs from the number of columns.
+    """
+    for row in rows:
+        if len(row.heats) != len(columns):
+            raise ValueError(f"{len(row.heats)} maps for {len(columns)} columns: give as many")
+    side = min(1.75, (width - 0.9) / (len(columns) + 1))
+    figure, axes = plt.subplots(
+        len(rows), len(columns) + 1, squeeze=False, layout="constrained",
+        figsize=(side * (len(columns) + 1) + 0.9, side * len(rows) + 0.4),
+    )  # fmt: skip
+    for row, line in zip(rows, axes, strict=True):
+        limits = min(float(heat.min()) for heat in row.heats), max(float(heat.max()) for heat in row.heats)
+        line[0].imshow(row.image)
+        line[0].set_ylabel("\n".join(wrap(row.title, 18)), fontsize=9)
+        for ax, heat in zip(line[1:], row.heats, strict=True):
+            draw_heat(ax, row.image, heat, limits)
+        for ax in line:
+            _finish(ax, row)
+        bar = _colour_bar(figure, list(line), limits, aspect=12, fraction=0.05, pad=0.01)
+        bar.ax.yaxis.set_major_locator(MaxNLocator(4))
+        bar.ax.tick_params(labelsize=9)
+    for ax, title in zip(axes[0], ["image", *columns], strict=True):
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+def token_maps(
+    pictures: Sequence[Picture],
+    heats: Mapping[str, Float[Tensor, "n m"]],
+    grid: tuple[int, int],
+    titles: Sequence[str],
+    *,
+    backbone: str,
+    outlines: Bool[np.ndarray, "n h w"] | None = None,
+) -> Plot:
+    """Heat-maps of several kinds of tokens over the same images.
+
+    Args:
+        pictures: the images as the backbone sees them (``picture_seen``).
+        heats: kind of tokens -> for each image, the cosine of each token with the text of the image's class.
+        grid: rows and columns of the tokens.
+        titles: names of the images' classes.
+        backbone: its name.
+        outlines: masks of the objects, drawn as outlines.
+    """
+    rows = [
+        HeatRow(
+            picture,
+            [heat[i].unflatten(0, grid).double().cpu().numpy() for heat in heats.values()],
+            titles[i],
+            None if outlines is None else outlines[i],
+        )
+        for i, picture in enumerate(pictures)
+    ]
+    columns = [kind.replace("_", "-") for kind in heats]
+    spans = {kind: float((heat.amax(dim=1) - heat.amin(dim=1)).mean()) for kind, heat in heats.items()}
+    within = ", ".join(f"{span:.3f} ({kind})" for kind, span in spans.items())
+    name = short_name(backbone)
+    return Plot(
+        heat_map_table(rows, columns),
+        narrow=heat_map_table(rows, columns, width=_PHONE_WIDTH),
+        alt=f"Images with heat-maps of their class ({', '.join(titles)}) from the {' and '.join(columns)} tokens of "
+        f"{name}, a grid of {grid[0]} by {grid[1]}. Within an image, the cosines span on average {within}.",
+        caption=f"Cosine of each token of {name} with the text of the image's class. The maps of a row share one "
+        f"colour scale; a cross marks the hottest token. Within an image, the cosines span on average {within}.",
+    )
+
+
+def pool_attention(weights: Float[Tensor, "n heads q m"], *, backbone: str) -> Plot:
+    """Where each query of CLIP's attention pool looks, on average over images and heads.
+
+    Args:
+        weights: softmax weights of every query over all tokens; query and token 0 are the mean of all places.
+        backbone: its name.
+    """
+    looks = weights.mean(dim=(0, 1)).double().cpu().numpy()
+    # Compared head by head: heads with equal averages need not be equal
+    shared = torch.minimum(weights[:, :, :1], weights[:, :, 1:]).sum(dim=-1).mean().item()
+    name, places = short_name(backbone), looks.shape[0] - 1
+    figure, ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+    image = ax.imshow(looks, cmap=HEAT_COLOURS, vmin=0)
+    ax.set(xlabel="attended token $j$ (0: the mean)", ylabel="asking token $i$ (0: the mean)")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.colorbar(image, ax=ax, label="mean weight $a_{ij}$")
+    return Plot(
+        figure,
+        alt=f"Matrix of the pool's attention weights with {places + 1} rows that look alike: a query of a place shares "
+        f"{percent(shared, 0)} of its attention with the query of the mean.",
+        caption=f"Attention weights of {name}'s pool, mean over {len(weights)} images and {weights.shape[1]} heads. "
+        f"Row $i$ shows where token $i$ looks. On average a place spends {percent(shared, 0)} of its attention as "
+        "the mean token does, head by head; with 100 % all joint tokens would equal the pooled vector.",
+    )
+
+
+def head_maps(picture: Picture, weights: Float[Tensor, "heads m"], grid: tuple[int, int], *, backbone: str) -> Plot:
+    """Where each head of the pooled query looks in one image, on one colour scale; eight heads at most.
+
+    Args:
+        picture: the image as the backbone sees it.
+        weights: softmax weights of the pooled query over the places, one row per head.
+        grid: rows and columns of the places.
+        backbone: its name.
+    """
+    shown = weights[:_MOST_HEADS].unflatten(1, grid).double().cpu().numpy()
+    limits = 0.0, float(shown.max())
+    favourites = len({int(head.argmax()) for head in weights})
+
+    def draw(columns: int) -> Figure:
+        width = min(WIDTH, 1.85 * columns)
+        figure, axes = panels(len(shown), columns, width=width, height=width / columns + 0.15, layout="constrained")
+        for number, (ax, heat) in enumerate(zip(axes, shown, strict=True), 1):
+            draw_heat(ax, picture, heat, limits)
+            ax.set(xticks=[], yticks=[])
+            ax.set_title(f"head {number}", fontsize=10)
+            ax.spines[:].set_visible(False)
+        bar = _colour_bar(figure, axes, limits, shrink=0.8, aspect=30)
+        bar.set_label("weight", fontsize=10)
+        return figure
+
+    return restacked(
+        draw, columns=4, narrow=2,
+        alt=f"Attention of {len(shown)} heads over one image. The {len(weights)} heads have {favourites} different "
+        "favourite places.",
+        caption=f"Where the pooled query of {short_name(backbone)} looks in one image: {len(shown)} of its "
+        f"{len(weights)} heads, on one colour scale. All heads together have {favourites} different favourite places.",
+    )  # fmt: skip
+
+
+def pool_table(
+    outputs: Mapping[str, Float[Tensor, "n c"]],
+    text: Float[Tensor, "k c"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    backbone: str,
+) -> Table:
+    """How near other ways to pool come to CLIP's: cosine with its output, and zero-shot accuracy.
+
+    Args:
+        outputs: way to pool -> one vector per image; the first is CLIP's own.
+        text: class vectors.
+        labels: class numbers.
+        backbone: its name.
+    """
+    own = next(iter(outputs.values()))
+    rows = {}
+    for way, output in outputs.items():
+        hits = correct_predictions(output @ text.T, labels)
+        cosine = float(cosine_similarity(output, own).mean())
+        rows[way] = [f"{cosine:.3f}", *_share(hits)]
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index", columns=["cosine with the pool", "accuracy", "95 % interval"]),
+        caption=f"The pool of {short_name(backbone)} beside simpler ones on {len(labels)} images. Zero-shot "
+        "accuracy in %.",
+    )
+
+
+def token_table(tokens: Mapping[tuple[str, str], ImageTokens], *, task: str) -> Table:
+    """How alike the tokens of one image are, and where their variance lies.
+
+    Args:
+        tokens: (backbone, kind of tokens) -> the tokens of the same images.
+        task: title of the task.
+    """
+    rows = {}
+    for (backbone, kind), found in tokens.items():
+        pooled = float((found.spatial @ found.pooled.unsqueeze(2)).mean())
+        within = off_diagonal_mean(mean_token_cosines(found.spatial))
+        shares = variance_shares(found.spatial)
+        rows[f"{short_name(backbone)}, {kind}"] = [pooled, within, shares.image, shares.place, shares.rest]
+    columns = ["cosine with pooled", "cosine with each other", "image", "place", "own"]
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index", columns=columns),
+        caption=f"Spatial tokens on {len(next(iter(tokens.values())))} images of {task}: mean cosines, and the shares "
+        "of the tokens' variance.",
+        formats=dict.fromkeys(columns[:2], "{:.3f}") | dict.fromkeys(columns[2:], percent),
+    )
+
+
+def pointing_game(hits: Mapping[str, Mapping[str, Hits]], on_object: Mapping[str, Bool[np.ndarray, "n m"]]) -> Plot:
+    """Fractions of scenes whose hottest token lies on the object, beside two players that never look.
+
+    Args:
+        hits: backbone -> kind of tokens -> whether each scene was hit.
+        on_object: backbone -> which tokens of each scene count as hits.
+    """
+    groups = {}
+    for backbone, kinds in hits.items():
+        cells = on_object[backbone]
+        seen = [Estimate(f"{kind} tokens", int(hit.sum()), len(hit)) for kind, hit in kinds.items()]
+        fixed = Estimate("best fixed cell", int(cells.sum(axis=0).max()), len(cells))
+        groups[short_name(backbone)] = [
+            *seen,
+            fixed,
+            Estimate("random cell", float(cells.mean() * len(cells)), len(cells)),
+        ]
+    scenes = len(next(iter(on_object.values())))
+    summary = "; ".join(
+        f"{name}: " + ", ".join(f"{e.label} {percent(e.share, 0)}" for e in estimates)
+        for name, estimates in groups.items()
+    )
+    return restacked(
+        lambda columns: _estimates_chart(groups, columns), columns=2,
+        alt=f"Fractions of {scenes} scenes in which the hottest token lies on the object. {summary}.",
+        caption=f"The pointing game on {scenes} scenes, with 95 % intervals. {summary}. The best fixed cell is chosen "
+        "with hindsight on these scenes.",
+    )  # fmt: skip
+
+
+def path_table(
+    paths: Mapping[str, tuple[Float[Tensor, "n m c"], Hits]], pooled: Float[Tensor, "n c"], *, backbone: str
+) -> Table:
+    """Ways through a transformer's last block: cosine with the pooled vector, and the pointing game.
+
+    Args:
+        paths: way -> tokens of unit length, and whether the hottest one lies on the object.
+        pooled: pooled vectors of the same images.
+        backbone: its name.
+    """
+    rows = {
+        way: [f"{float((tokens @ pooled.unsqueeze(2)).mean()):.3f}", *_share(hit)]
+        for way, (tokens, hit) in paths.items()
+    }
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index", columns=["cosine with pooled", "on the object", "95 % interval"]),
+        caption=f"Tokens of {short_name(backbone)} by their way through the last block, on {len(pooled)} scenes.",
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A count of successes, drawn as a fraction with its 95 % interval.
+
+    Attributes:
+        label: what was counted.
+        hits: successes.
+        total: trials.
+    """
+
+    label: str
+    hits: float
+    total: int
+
+    @property
+    def share(self) -> float:
+        """The fraction of successes."""
+        return self.hits / self.total
+
+
+def token_grid(ax: Axes, image: Picture, grid: tuple[int, int]) -> None:
+    """The image with the lines of its token grid, and a number in each cell of a grid coarser than 7 x 7."""
+    height, width = image.shape[:2]
+    ax.imshow(image)
+    rows, columns = grid
+    ax.set_xticks(np.arange(1, columns) * width / columns - 0.5)
+    ax.set_yticks(np.arange(1, rows) * height / rows - 0.5)
+    ax.grid(color="white", linewidth=1.2)
+    ax.tick_params(length=0, labelbottom=False, labelleft=False)
+    if max(grid) >= _FINE_GRID:
+        return
+    for token in range(rows * columns):
+        row, column = divmod(token, columns)
+        x, y = (column + 0.08) * width / columns, (row + 0.08) * height / rows
+        box = {"facecolor": "black", "alpha": 0.6, "pad": 1.0, "linewidth": 0}
+        ax.text(x, y, str(token), color="white", fontsize=9, va="top", bbox=box)
+
+
+def picture_seen(image: Image.Image, preprocess: Compose) -> Picture:
+    """The image as a backbone sees it: cropped and resized, but not standardised.
+
+    Args:
+        image: the original.
+        preprocess: the backbone's chain of transforms, ``backbone.preprocess``.
+    """
+    for step in preprocess.transforms:
+        if not isinstance(step, Standardise):
+            image = step(image)
+    return np.asarray(torch.as_tensor(image).permute(1, 2, 0), dtype=float)
+
+
+def _estimates_chart(groups: Mapping[str, Sequence[Estimate]], columns: int) -> Figure:
+    """One panel per group; fractions that come from no map are grey diamonds."""
+    height = 0.36 * max(map(len, groups.values())) + 1.1
+    figure, axes = panels(
+        len(groups), columns, width=min(WIDTH, 3.7 * columns + 0.5), height=height, layout="constrained", sharey=True
+    )
+    for ax, (title, estimates) in zip(axes, groups.items(), strict=True):
+        for row, estimate in enumerate(estimates):
+            _draw_estimate(ax, row, estimate)
+        ax.set_yticks(range(len(estimates)), [estimate.label for estimate in estimates])
+        ax.set(title=title, xlabel="hottest token on the object (%)", xlim=(0, 100))
+        ax.set_ylim(len(estimates) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def _draw_estimate(ax: Axes, row: int, estimate: Estimate) -> None:
+    if not estimate.label.endswith("tokens"):
+        ax.plot(100 * estimate.share, row, "D", color=MUTED, markersize=6, fillstyle="none")
+        return
+    found = wilson_interval(int(estimate.hits), estimate.total)
+    ax.plot([100 * found.low, 100 * found.high], [row, row], color=PALETTE[0], linewidth=2.5, solid_capstyle="butt")
+    ax.plot(100 * estimate.share, row, "o", color=PALETTE[0], markersize=6)
+
+
+def _colour_bar(figure: Figure, axes: list[Axes], limits: tuple[float, float], **options: Any) -> Colorbar:
+    """An opaque bar for heat-maps that are drawn with less opacity."""
+    return figure.colorbar(ScalarMappable(Normalize(*limits), HEAT_COLOURS), ax=axes, **options)
+
+
+def _share(hits: Hits) -> tuple[str, str]:
+    found = wilson_interval(int(hits.sum()), len(hits))
+    return percent(float(hits.mean())), interval(found.low, found.high)
+
+
+def _finish(ax: Axes, row: HeatRow) -> None:
+    if row.outline is not None:
+        ax.contour(row.outline, levels=[0.5], colors="white", linewidths=1.0)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)

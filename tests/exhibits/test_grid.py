@@ -1,0 +1,149 @@
+"""Heat-maps show the numbers they were given, where they belong; captions and tables hold what was computed."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+from torchvision import transforms
+
+from calip_core.exhibits import grid
+from calip_core.exhibits.grid import Estimate, HeatRow, draw_heat, heat_map_table, picture_seen, token_grid, upsample
+from calip_core.tokens import ImageTokens
+
+GREY = np.full((8, 8, 3), 0.5)
+HEAT = np.array([[0.0, 1.0], [0.2, 0.4]])
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_a_tokens_value_stands_at_the_centre_of_its_cell() -> None:
+    np.testing.assert_allclose(upsample(HEAT, (6, 6))[1::3, 1::3], HEAT)
+
+
+def test_interpolation_stays_between_the_tokens() -> None:
+    fine = upsample(HEAT, (32, 48))
+    assert fine.shape == (32, 48)
+    assert 0 <= fine.min() < fine.max() <= 1
+
+
+def test_the_cross_marks_the_hottest_cell() -> None:
+    _, ax = plt.subplots()
+    draw_heat(ax, GREY, HEAT, (0.0, 1.0))
+    assert ax.lines[0].get_xydata().tolist() == [[5.5, 1.5]]
+
+
+def test_the_maps_of_a_row_share_one_scale_and_rows_do_not() -> None:
+    rows = [HeatRow(GREY, [HEAT, HEAT - 5]), HeatRow(GREY, [3 * HEAT, HEAT], "second", GREY[..., 0] > 1)]
+    figure = heat_map_table(rows, ["a", "b"])
+    limits = [[ax.images[1].get_clim() for ax in figure.axes[start + 1 : start + 3]] for start in (0, 3)]
+    assert limits == [[(-5, 1)] * 2, [(0, 3)] * 2]
+    assert figure.axes[3].get_ylabel() == "second"
+
+
+def test_every_row_needs_one_map_per_column() -> None:
+    with pytest.raises(ValueError, match="1 maps for 2 columns"):
+        heat_map_table([HeatRow(GREY, [HEAT])], ["a", "b"])
+
+
+def test_only_a_coarse_grid_numbers_its_tokens() -> None:
+    _, (coarse, fine) = plt.subplots(1, 2)
+    token_grid(coarse, GREY, (2, 3))
+    token_grid(fine, GREY, (7, 7))
+    assert [text.get_text() for text in coarse.texts] == list("012345")
+    assert not fine.texts
+
+
+def test_the_picture_is_cropped_as_for_the_backbone_but_keeps_its_colours() -> None:
+    wide = Image.fromarray(np.full((10, 20, 3), (255, 0, 51), dtype=np.uint8))
+    chain = transforms.Compose(
+        [transforms.CenterCrop(10), transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.1, 0.1, 0.1))]
+    )
+    seen = picture_seen(wide, chain)
+    assert seen.shape == (10, 10, 3)
+    np.testing.assert_allclose(seen[0, 0], [1, 0, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "label"),
+    [
+        ("ViT-B/32", "ViT-B/32"),
+        ("open_clip:ViT-B-32/laion", "open_clip:ViT-B-32/laion"),
+        ("/a/long/way/my.pt", "my.pt"),
+    ],
+)
+def test_a_path_is_labelled_by_its_file(backbone: str, label: str) -> None:
+    assert grid.short_name(backbone) == label
+
+
+def test_token_maps_state_the_span_of_the_cosines() -> None:
+    heat = torch.tensor([[0.0, 0.5, 0.25, 0.25]])
+    outline = np.zeros((1, 8, 8), bool)
+    outline[0, 2:4] = True
+    shown = grid.token_maps(
+        [GREY], {"joint": heat / 10, "value": heat}, (2, 2), ["a cat"], backbone="/x/y.pt", outlines=outline
+    )
+    assert "0.050 (joint), 0.500 (value)" in shown.alt
+    assert "of y.pt" in shown.caption
+    assert shown.figure.axes[1].images[1].get_clim() == (0, 0.5)
+
+
+def test_queries_that_look_at_the_same_places_share_all_their_attention() -> None:
+    weights = torch.tensor([0.5, 0.25, 0.25]).expand(4, 2, 3, 3)
+    assert "100 % of its attention" in grid.pool_attention(weights, backbone="mini-rn").alt
+    apart = torch.eye(3).expand(4, 2, 3, 3)
+    shown = grid.pool_attention(apart, backbone="mini-rn")
+    assert "0 % of its attention" in shown.caption
+    np.testing.assert_array_equal(shown.figure.axes[0].images[0].get_array(), np.eye(3))
+
+
+def test_head_maps_share_a_scale_and_count_favourites() -> None:
+    weights = torch.eye(4).repeat(3, 1)[:10] * 0.8  # ten heads, four favourites
+    shown = grid.head_maps(GREY, weights, (2, 2), backbone="mini-rn")
+    assert "4 different favourite places" in shown.alt
+    assert "8 of its 10 heads" in shown.caption
+    assert len({ax.images[1].get_clim() for ax in shown.figure.axes[:8]}) == 1
+
+
+def test_the_table_of_pools_holds_cosines_and_accuracies() -> None:
+    own = torch.eye(2)
+    table = grid.pool_table({"own": own, "swapped": own.flip(0)}, torch.eye(2), np.array([0, 1]), backbone="mini-rn")
+    assert table.frame["cosine with the pool"].tolist() == ["1.000", "0.000"]
+    assert table.frame["accuracy"].tolist() == ["100.0 %", "0.0 %"]
+    assert "2 images" in table.caption
+
+
+def test_copies_have_no_variance_of_their_own() -> None:
+    pooled = normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    copies = ImageTokens(pooled, pooled[:, None].expand(5, 4, 8).clone(), (2, 2))
+    table = grid.token_table({("/a/b.pt", "joint"): copies}, task="shapes")
+    row = table.frame.loc["b.pt, joint"]
+    assert row["cosine with pooled"] == pytest.approx(1)
+    assert row["own"] == pytest.approx(0, abs=1e-6)
+    assert row["image"] == pytest.approx(1)
+    assert "5 images of shapes" in table.caption
+
+
+def test_the_pointing_game_draws_intervals_and_two_players_that_never_look() -> None:
+    cells = np.array([[True, False], [True, False], [False, True], [True, True]])
+    hits = {"value": np.array([True, True, False, False])}
+    shown = grid.pointing_game({"mini-rn": hits}, {"mini-rn": cells})
+    assert "value tokens 50 %, best fixed cell 75 %, random cell 62 %" in shown.alt
+    interval, dot, fixed, chance = (line.get_xdata() for line in shown.figure.axes[0].lines)
+    assert interval[0] < 50 < interval[1]
+    assert [dot[0], fixed[0], chance[0]] == [50, 75, 62.5]
+
+
+def test_paths_through_the_last_block_are_measured() -> None:
+    pooled = torch.eye(2)
+    table = grid.path_table({"values": (pooled[:, None].clone(), np.array([True, False]))}, pooled, backbone="mini-vit")
+    assert table.frame.loc["values"].tolist()[:2] == ["1.000", "50.0 %"]
+
+
+def test_an_estimate_is_a_share() -> None:
+    assert Estimate("a", 3, 4).share == 0.75
