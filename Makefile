@@ -25,11 +25,12 @@ test: $(FOR_TESTS)  ## install, then all tests: derived files, lint, types, the 
 	$(MAKE) lint book
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=term --nbmake -n 2 --dist loadfile notebooks tests
 
-lint: $(FOR_TESTS)  ## ruff, a strict type check, and the layers of the library
+lint: $(FOR_TESTS)  ## ruff, a strict type check, the layers of the library, and the house style of the prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python -m book.tools.language >/dev/null
 
 fuzz: $(FOR_TESTS)  ## feed 10,000 mutated files to every reader (the tests feed 1,000)
 	$(BIN)/python -m tests.fuzz

@@ -14,7 +14,11 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from book.tools.api import api_pages
+<<<<<<< HEAD
 from book.tools.chapters import chapter_sources
+=======
+from book.tools.chapters import ROOT, chapter_sources
+>>>>>>> infra
 from book.tools.hero import hero
 from book.tools.page import FIGURES, chapter_page
 from book.tools.speed import speed_page
@@ -47,6 +51,7 @@ def gather(build: Path = BUILD) -> Path:
         pages[f"notebooks/{name}.ipynb"] = page.encode()
         figures |= shown
         records.append(json.loads(_executed(build / "executed" / f"{name}.json")))
+    pages["contributing.md"] = (ROOT / "CONTRIBUTING.md").read_bytes()
     pages["status.md"] = status_page(records).encode()
     try:
         pages["speed.md"] = speed_page().encode()

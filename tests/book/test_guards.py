@@ -44,10 +44,12 @@ def tiny_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         copy = shutil.copytree if (render.BOOK / name).is_dir() else shutil.copy
         copy(render.BOOK / name, book / name)
     shutil.copy(render.BOOK.parent / "pyproject.toml", tmp_path)
-    others = ("notation", "bibliography", "status", "speed")
+    others = ("notation", "bibliography", "contributing", "status", "speed")
     (book / "index.md").write_text("# A tiny book\n\n```{toctree}\n" + "\n".join(others) + "\n```\n")
     for name in ("notation", "bibliography"):
         (book / f"{name}.md").write_text(f"# {name}\n\nSee [the first page](index.md).\n")
+    (tmp_path / "build" / "executed").mkdir(parents=True)
+    (tmp_path / "build" / "executed" / "00_start.ipynb").write_text("{}")  # which has no figure for the landing page
     monkeypatch.setattr(render, "BOOK", book)
     monkeypatch.setattr(render, "chapter_sources", list)
     monkeypatch.setattr(render, "status_page", lambda records: "# Status\n")
