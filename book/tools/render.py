@@ -14,11 +14,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from book.tools.api import api_pages
-<<<<<<< HEAD
-from book.tools.chapters import chapter_sources
-=======
 from book.tools.chapters import ROOT, chapter_sources
->>>>>>> infra
 from book.tools.hero import hero
 from book.tools.page import FIGURES, chapter_page
 from book.tools.speed import speed_page
