@@ -49,13 +49,11 @@ class HeatRow:
         image: red, green and blue in [0, 1].
         heats: one map per column, with one number per token.
         title: label at the left of the row.
-        outline: mask of the object, drawn as an outline if given.
     """
 
     image: Picture
     heats: Sequence[Heat]
     title: str = ""
-    outline: Bool[np.ndarray, "h w"] | None = None
 
 
 def short_name(backbone: str) -> str:
@@ -110,7 +108,8 @@ def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], *, width: fl
         for ax, heat in zip(line[1:], row.heats, strict=True):
             draw_heat(ax, row.image, heat, limits)
         for ax in line:
-            _finish(ax, row)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
         bar = _colour_bar(figure, list(line), limits, aspect=12, fraction=0.05, pad=0.01)
         bar.ax.yaxis.set_major_locator(MaxNLocator(4))
         bar.ax.tick_params(labelsize=9)
@@ -404,10 +403,3 @@ def _colour_bar(figure: Figure, axes: list[Axes], limits: tuple[float, float], *
 def _share(hits: Hits) -> tuple[str, str]:
     found = wilson_interval(int(hits.sum()), len(hits))
     return percent(float(hits.mean())), interval(found.low, found.high)
-
-
-def _finish(ax: Axes, row: HeatRow) -> None:
-    if row.outline is not None:
-        ax.contour(row.outline, levels=[0.5], colors="white", linewidths=1.0)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)

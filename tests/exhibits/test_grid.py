@@ -39,7 +39,7 @@ def test_the_cross_marks_the_hottest_cell() -> None:
 
 
 def test_the_maps_of_a_row_share_one_scale_and_rows_do_not() -> None:
-    rows = [HeatRow(GREY, [HEAT, HEAT - 5]), HeatRow(GREY, [3 * HEAT, HEAT], "second", GREY[..., 0] > 1)]
+    rows = [HeatRow(GREY, [HEAT, HEAT - 5]), HeatRow(GREY, [3 * HEAT, HEAT], "second")]
     figure = heat_map_table(rows, ["a", "b"])
     limits = [[ax.images[1].get_clim() for ax in figure.axes[start + 1 : start + 3]] for start in (0, 3)]
     assert limits == [[(-5, 1)] * 2, [(0, 3)] * 2]
