@@ -2,7 +2,7 @@
 
 from calip_core.evaluation.seeds import Seed
 from calip_core.teaching.exercises import grade
-from calip_core.teaching.output import interactive, percent, prose, show, table
+from calip_core.teaching.output import prose
 from calip_core.teaching.parameters import (
     AtLeast,
     BackboneName,
@@ -32,10 +32,6 @@ __all__ = [
     "TaskName",
     "check_parameters",
     "grade",
-    "interactive",
-    "percent",
     "prose",
-    "show",
     "show_runtime",
-    "table",
 ]
