@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 
 from calip_core.datasets.cards import Card, Place, load_card
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.readers.coop import list_dataset
 from calip_core.datasets.readers.disk import MARKER, Found, Listing, Standin
 from calip_core.datasets.standins.cloud_formats import CLOUD_CLASSES, CLOUD_WRITERS
 from calip_core.datasets.standins.formats import IMAGE_CLASSES, WRITERS
 from calip_core.datasets.standins.pictures import Pictures
 from calip_core.datasets.standins.solids import Solids
-from calip_core.datasets.checks import SPLITS
 
 __all__ = ["CLASSES", "write_standin"]
 

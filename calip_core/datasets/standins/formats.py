@@ -16,8 +16,8 @@ from scipy.io import savemat
 
 from calip_core.datasets.readers.flowers import CLASSNAMES as FLOWERS
 from calip_core.datasets.readers.imagenet import CURATED
-from calip_core.datasets.standins.pictures import Pictures
 from calip_core.datasets.readers.ucf101 import words
+from calip_core.datasets.standins.pictures import Pictures
 
 Writer = Callable[[Path, Sequence[str], int, Pictures], None]
 TEST = 0.3
