@@ -152,12 +152,12 @@ training.towers(counts, f"mini-{arch}")
 # $$
 # \begin{aligned}
 # \mathcal{L}_{\text{contrast}} = -\frac{1}{2N} \sum_{i} \biggl[
-#   &\sum_j \frac{Y_{ij}}{\sum_{j'} Y_{ij'}} \log \frac{\exp G_{ij}}{\sum_{j'} \exp G_{ij'}} \\
-#   {}+{} &\sum_j \frac{Y_{ji}}{\sum_{j'} Y_{j'i}} \log \frac{\exp G_{ji}}{\sum_{j'} \exp G_{j'i}} \biggr],
+#   &\sum_j \frac{Y_{ij}}{\sum_{j'} Y_{ij'}} \log \frac{\exp B_{ij}}{\sum_{j'} \exp B_{ij'}} \\
+#   {}+{} &\sum_j \frac{Y_{ji}}{\sum_{j'} Y_{j'i}} \log \frac{\exp B_{ji}}{\sum_{j'} \exp B_{j'i}} \biggr],
 # \end{aligned}
 # $$ (eq-true-captions)
 #
-# where $G_{ij}$ is the scaled cosine of picture $i$ and caption $j$, as in chapter 1.
+# where $B_{ij}$ is the scaled cosine of picture $i$ and caption $j$, as in chapter 1.
 
 
 # %%

@@ -25,7 +25,7 @@ BOOK = Path(__file__).resolve().parents[1]
 BUILD = BOOK / "_build"
 HTML = BUILD / "html"
 _UNUSED = ("**/*.map", "locales")  # of the theme's files: for its developers, and for other languages
-_PAGES = ("index.md", "notation.md", "bibliography.md", "references.bib", "_static/idea.svg")
+_PAGES = ("index.md", "notation.md", "bibliography.md", "references.bib")
 
 
 class RenderError(RuntimeError):
