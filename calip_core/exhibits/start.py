@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked, signed
-from calip_core.exhibits.heatmaps import Heat, Picture, draw_heat
+from calip_core.exhibits.grid import Heat, Picture, draw_heat
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
 from calip_core.metrics import correct_predictions, mcnemar, paired_interval, wilson_interval
 from calip_core.tokens import CalipLogits, ImageTokens
