@@ -13,7 +13,8 @@ _NOT_RUN = """\
   other names are tested with random weights in the same file format, not with the published ones.
 - **The datasets of the literature.** None was available. Their loaders are tested on small stand-ins in the original
   formats; downloads have been tested only against a local server.
-- **Colab itself.** The set-up cell is tested in a fresh environment that contains little more than torch.
+- **Colab itself.** The set-up cell is tested in a fresh environment that contains little more than torch. Keeping
+  caches and results on Google Drive has not been tried.
 - **Published numbers** are never mixed with measured ones. Each appears with its source.
 """
 

@@ -1,0 +1,33 @@
+"""What the book's settings mend in Sphinx's HTML."""
+
+import runpy
+from typing import Any
+
+import pytest
+from docutils import nodes
+from docutils.utils import new_document
+
+from book.tools.chapters import ROOT
+
+
+@pytest.fixture(scope="module")
+def conf() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "book" / "conf.py"))
+
+
+def test_admonitions_that_fold_become_details_and_others_stay(conf: dict[str, Any]) -> None:
+    document = new_document("page")
+    for kind in ("dropdown", "tip"):
+        document += nodes.admonition("", nodes.title("", "A & B"), nodes.paragraph("", "Think."), classes=[kind])
+    conf["_unfolding"](None, document)
+    opening, text, closing, other = document.children
+    assert opening.astext() == '<details class="calip-dropdown"><summary>A &amp; B</summary>'
+    assert (text.astext(), closing.astext()) == ("Think.", "</details>")
+    assert isinstance(other, nodes.admonition)
+
+
+def test_parameters_on_lines_of_their_own_are_no_list_of_definitions(conf: dict[str, Any]) -> None:
+    context = {"body": '<dl><dt class="sig sig-object">f(<dl>\n<dd>a</dd>\n</dl>\n)</dt><dd>text</dd></dl>'}
+    conf["_plain_lines"](None, "", "", context, None)
+    signature = 'f(<span class="calip-lines">\n<span>a</span>\n</span>\n)'
+    assert context["body"] == f'<dl><dt class="sig sig-object">{signature}</dt><dd>text</dd></dl>'
