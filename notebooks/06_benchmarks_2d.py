@@ -54,14 +54,8 @@ samples: int = 1000  # at most so many test and validation images; 0: all of the
 import time
 from itertools import product
 
-from calip_core import (
-    calip_logits,
-    encode_split,
-    exhibits,
-    load_backbone,
-    load_task,
-    zero_shot_classifier,
-)
+from calip_core import calip_logits, encode_split, exhibits, load_backbone
+from calip_core import load_task, zero_shot_classifier
 from calip_core.analysis.speed import paired_seconds
 from calip_core.blend import protocols
 from calip_core.evaluation.evaluate import evaluate

@@ -342,14 +342,14 @@ assert grade(truth_table, truth_cases) == "correct"
 #
 # :::{admonition} Hint
 # :class: dropdown
-# What can be told from a few pixels anywhere, without finding the object first?
+# Which answers can a few pixels give, without finding the object first?
 # :::
 #
 # :::{admonition} Solution
 # :class: dropdown
-# A fair guess: what can be read off any patch of the object comes first (textures, and the colour half of the held-out
-# pairs); what needs the outline of one object among distractors comes later (shapes and solids). The table shows whether
-# your run agrees. The two architectures may differ.
+# A fair guess: first what any patch of the object shows, which is its texture, and its colour for the held-out pairs.
+# Later what needs the outline of one object among distractors: shapes and solids. The table shows whether your run
+# agrees. The two architectures may differ.
 # :::
 #
 # **Exercise A.3 (open: is the spread term needed?).** The text above tells an anecdote. How would you find out whether it
@@ -362,9 +362,9 @@ assert grade(truth_table, truth_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Nobody has measured it for this world. Remove the spread term from `Trainer._loss`, train several seeds with and without
-# it on the same number of pictures (`--samples`, not `--minutes`: the clock would mix speed and learning), and compare the
-# accuracies on digits and the cosines between their text vectors. The second says whether the explanation holds, the
+# Nobody has measured it for this world. Remove the spread term from `Trainer._loss`. Train several seeds with and without
+# it on the same number of pictures (`--samples`, not `--minutes`: the clock would mix speed and learning). Compare the
+# accuracies on digits, and the cosines between their text vectors. The second says whether the explanation holds, the
 # first whether it matters.
 # :::
 #

@@ -169,7 +169,7 @@ def lead_curves(shares: Sequence[float], model: TokenModel) -> Plot:
         + ", ".join(peaks) + ".",
         caption=rf"The closed form for $a = {gap:g}$ and classes with a cosine of $\kappa = {model.common:g}$. "
         "Left: at low temperatures both classes look at the object alone, at high temperatures both look everywhere. "
-        "Right: their difference times what the pool knows of the object, on average over backgrounds.",
+        "Right: their difference times the pool's cosine with the object, averaged over backgrounds.",
     )  # fmt: skip
 
 
