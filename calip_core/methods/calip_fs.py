@@ -238,8 +238,9 @@ class CalipFs(TrainedHead):
     def moved(self) -> dict[str, float]:
         """How far training turned each matrix away from its start.
 
-        For a matrix W that started at W_0 this is min_a |W - a W_0| / |W_0| in Frobenius norms: the common factor a
-        takes out the shrinkage by weight decay. A matrix that started at zero is compared with the identity: |W| / |I|.
+        For a matrix W that started at W_0 this is the minimum over a of norm(W - a W_0) / norm(W_0), in Frobenius
+        norms. The factor a takes out the shrinkage by weight decay. For a matrix that started at zero it is
+        norm(W) / norm(identity).
 
         Raises:
             RuntimeError: the head has not been fitted.
