@@ -24,6 +24,7 @@ _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
 _BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) ")
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
 _EMPTY_CORNER = "<th >&nbsp;</th>"
+_LARGE = 120_000  # bytes of one figure; the whole book has a budget of 25 MB
 _PHONE = "(max-width: 600px)"
 
 Bundle = dict[str, Any]
@@ -230,16 +231,24 @@ def _minus(value: float, decimals: int) -> str:
 
 
 def _rendered(figure: Figure) -> tuple[str, int]:
-    """The figure as a data URL, and its width in CSS pixels. Lossless WebP has about two thirds of PNG's bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="webp", dpi=_DPI, bbox_inches="tight", facecolor="white",
-        pil_kwargs={"lossless": True, "quality": 80, "method": 4},
-    )  # fmt: skip
+    """The figure as a data URL, and its width in CSS pixels.
+
+    Lines and text are kept without loss. A figure that is large all the same holds pictures, which bear a little loss.
+    """
+    content = _webp(figure, lossless=True, quality=80)
+    if len(content) > _LARGE:
+        content = _webp(figure, quality=90)
     plt.close(figure)
-    with Image.open(buffer) as image:
+    with Image.open(io.BytesIO(content)) as image:
         width = round(image.width / 2)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", width
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}", width
+
+
+def _webp(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    options = {"method": 4, **options}
+    figure.savefig(buffer, format="webp", dpi=_DPI, bbox_inches="tight", facecolor="white", pil_kwargs=options)
+    return buffer.getvalue()
 
 
 def _check_alt(alt: str) -> None:

@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
@@ -73,6 +74,13 @@ def test_a_plot_has_its_description_and_caption_and_is_closed() -> None:
     assert width_of(image["src"]) == pytest.approx(2 * int(image["width"]), abs=1)
     assert r'<span class="math notranslate nohighlight">\(x &lt; y\)</span> rises.</figcaption>' in html
     assert attributes(html, "figure") == [{"class": "calip-figure"}]
+
+
+def test_pictures_are_compressed_and_lines_are_kept_without_loss() -> None:
+    figure, axes = plt.subplots(figsize=(6, 4))
+    axes.imshow(np.random.default_rng(0).random((600, 900, 3)))
+    large, small = (len(attributes(html_of(Plot(f, alt=ALT)), "img")[0]["src"]) for f in (figure, line()))
+    assert small < 30_000 < large < 4 / 3 * 600_000  # without loss: over 1 MB
 
 
 def test_a_plot_says_its_description_where_no_figure_is_shown() -> None:
