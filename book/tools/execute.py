@@ -145,7 +145,8 @@ def _run(source: Path, output: Path) -> None:
             kernel_name="python3",
             progress_bar=False,
             execution_timeout=_CELL_SECONDS,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # else each warns that its sockets are not encrypted
+            # Else each kernel warns that its sockets are not encrypted, and calls the end of a run an error.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except (PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise ChapterFailed(_explain(source.stem, output, error)) from error
@@ -204,7 +205,7 @@ def run_side_by_side(
     try:
         while waiting or running:
             while waiting and len(running) < at_a_time:
-                source = waiting.pop()  # the last ones take longest, and what takes longest goes first
+                source = waiting.pop()  # the last third holds the longest, and the short ones then fill the gaps
                 process = get_context("spawn").Process(target=_run_in_process, args=(source, wanted[source], *options))
                 process.start()
                 running[process.sentinel] = source.stem, time.perf_counter(), process
