@@ -132,10 +132,10 @@ grid.token_maps(
 )
 
 # %% [markdown]
-# **In short.** The last layer of CLIP's ResNets is an attention that pools the grid. If every place asks the pool's
-# question, nearly every place gets the same answer: in the miniature ResNet, *joint* tokens, which CALIP uses, are copies of
+# **In short.** The last layer of CLIP's ResNets is an attention that pools the grid. If every place asks a question of its
+# own, nearly every place gets the same answer: in the miniature ResNet, *joint* tokens, which CALIP uses, are copies of
 # the pooled vector. If every place speaks for itself, the tokens differ, and the hottest one usually lies on the object:
-# *value* tokens.
+# these are *value* tokens.
 #
 # ## The pool is an attention
 #

@@ -293,9 +293,9 @@ def training_table(gains: pd.DataFrame) -> Table:
         }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        "CALIP against CLIP at the checkpoints of one training run, joint tokens, in points. Validation: weights chosen "
-        "on validation images; fixed: the paper's pair. Gains and losses: checkpoints at which McNemar's p is below "
-        f"{_LEVEL:g} divided by the {tests} checkpoints and tasks.",
+        "CALIP against CLIP at the checkpoints of one training run, joint tokens, in points. Validation: weights "
+        "chosen on validation images; fixed: the paper's pair. Gains and losses: checkpoints at which McNemar's p is "
+        f"below {_LEVEL:g} divided by the {tests} checkpoints and tasks.",
     )
 
 
