@@ -175,7 +175,7 @@ baseline.similarity_matrix(cosines, captions, pictures, clip_model.name)
 # teacher: nobody tells the network what a colour is.
 
 # %%
-torch.manual_seed(seed)
+# Draw the pictures, and turn the words of their captions into numbers.
 batch, steps, held_out = 64, 128, 256
 many = sample_scenes(steps * batch + held_out, seed=seed + 2, pairs="seen")
 pixels = torch.from_numpy(render_scenes(many, resolution=32)).permute(0, 3, 1, 2)
@@ -188,6 +188,8 @@ number = {word: i for i, word in enumerate(vocabulary, start=1)}  # 0: no word
 rows = [torch.tensor([number[word] for word in line]) for line in lines]
 words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
+# %%
+torch.manual_seed(seed)
 look = nn.Sequential(
     nn.Conv2d(3, 24, 3, 2, 1), nn.ReLU(),
     nn.Conv2d(24, 48, 3, 2, 1), nn.ReLU(),
