@@ -104,17 +104,17 @@ start.one_image(picture, views, logits, text, task.classnames, truth, shown)
 #
 # - **CLIP**: the pooled vector against the class name;
 # - **text attended**: the pooled vector against what the class name found in the image;
-# - **image attended**: what the places found among the class names, against the class name.
+# - **visual attended**: what the places found among the class names, against the class name.
 #
 # The code above computes all three, with two kinds of spatial tokens. CALIP's own are the **joint** tokens. In the
 # ResNet `mini-rn` they are nearly copies of the pooled vector: their map is flat, and the text-attended logits hardly
 # differ between classes. **Value** tokens hold what each place alone would contribute to the pool, and their map has
-# structure. Turn the knob: set `example` to 1, 2, 3 and see how often the cross lies on the object.
+# structure. Turn the knob: set `example` to 1, 2, 3 and see how often the cross lies on or near the object.
 #
-# ## Do more logits give better answers?
+# ## Do three logits give better answers than one?
 #
 # The final score is a weighted sum. We take the weights that the literature reports for ImageNet with RN50
-# {cite:p}`udandarao2023susx`, so nothing is tuned on these images:
+# {cite:p}`udandarao2023susx`, so nothing is tuned on our images:
 
 # %%
 BETA2, BETA3 = 1.12, 0.02
@@ -150,10 +150,12 @@ for spoil in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9):
 start.window(clip_hits, calip_hits, about)
 
 # %% [markdown]
-# That is the story of this book. A perfect pool leaves a second attention nothing to add. A broken pool drags it down,
-# because the pooled vector is part of every term but one. In between, tokens that differ from one another win back part
-# of what the pool lost, and copies do not. ($\lambda$ is an intervention, not a network that somebody trained.
-# [Chapter 4](04_when_it_pays) also follows a network while it learns.)
+# That is the story of this book. A nearly perfect pool leaves a second attention nothing to add. A broken pool drags it
+# down, because the text-attended term uses the pooled vector too. In between, value tokens win back part of what the
+# pool lost. With these weights, copies do not.
+#
+# ($\lambda$ is an intervention, not a network that somebody trained. [Chapter 4](04_when_it_pays) also follows a real
+# network while it learns, and finds no clear gain there.)
 #
 # ## The chapters
 #
@@ -178,10 +180,9 @@ start.window(clip_hits, calip_hits, about)
 # ## Two worlds, one code path
 #
 # The backbone above, unless you chose another, is a *miniature*: a real CLIP in OpenAI's architecture, small enough to
-# ship with this book. Thanks to it, every figure here was computed on a processor, without a download. Set `backbone`
-# to `RN50` and the same cells download OpenAI's weights, verify them, and run. The built book has not been run with them;
-# published numbers have their source beside them. Each page opens on Colab, and each chapter runs again with other
-# parameters from the command line:
+# ship with this book. So every figure here was computed on a processor, without a download. Set `backbone` to `RN50`, and
+# the same cells download OpenAI's weights, verify them, and run. We have not run the book with them. Each page opens on
+# Colab, and each chapter runs again with other parameters from the command line:
 #
 # ```bash
 # papermill notebooks/00_start.ipynb out.ipynb -p dataset mini-shapes -p example 3
@@ -191,7 +192,7 @@ start.window(clip_hits, calip_hits, about)
 #
 # - CLIP's pool is already an attention, and a trained one.
 # - A second attention needs tokens that differ from the pooled vector. CALIP's joint tokens hardly do, value tokens do.
-# - Even then it pays only in a window. The other chapters say where the window is, and measure without fooling ourselves.
+# - Even then it pays only in a window: here, with a pool that is about half spoiled.
 
 # %% [markdown]
 # ## Exercises
@@ -236,14 +237,14 @@ assert grade(blend_logits, blend_cases) == "correct"
 #
 # :::{admonition} Hint
 # :class: dropdown
-# β₂ weighs the text-attended term against CLIP's own. Which of the two is right more often at λ = 0, and which at λ = 0.45?
+# β₂ weighs the text-attended term against CLIP's own. Which of the two is right more often at λ = 0, and which in the middle, at λ = 0.45?
 # :::
 #
 # :::{admonition} Solution
 # :class: dropdown
 # At λ = 0, CLIP is right far more often than the text-attended term alone, so more weight for that term costs accuracy.
 # In the middle of the window CLIP is weaker and the same weight wins more. Near λ = 1 every term holds a broken vector,
-# and more weight loses more. With joint tokens nothing changes at all.
+# and more weight loses more. With joint tokens hardly anything changes.
 # :::
 #
 # **Exercise 0.3 (open: real weights).** Does CALIP gain more from value tokens than from joint tokens with OpenAI's RN50 on

@@ -109,7 +109,8 @@ baseline.answers(shown, logits[four], labels[four], task.classnames, about)
 # *zero-shot* classification: no labelled image of the task is used.
 
 # %% [markdown]
-# The library has a name for the text side. This cell stops the chapter if it differed from the equation, and then measures:
+# In the library the text side is `zero_shot_classifier`. This cell stops if it differs from the equation, and then
+# measures the accuracy:
 
 # %%
 head_text = zero_shot_classifier(clip_model, task.classnames, task.templates[:1])
@@ -118,8 +119,8 @@ torch.testing.assert_close(head_text, F_t, rtol=0, atol=0.01)
 baseline.accuracies(logits, labels, about)
 
 # %% [markdown]
-# The interval says how well these images can measure an accuracy. Differences between methods on the *same* images can be
-# detected far more precisely, with paired tests ([appendix D](D_statistics)).
+# The interval says how precisely these images measure an accuracy. Paired tests on the *same* images detect much smaller
+# differences between methods ([appendix D](D_statistics)).
 #
 # ## How the two encoders learn to agree
 #
@@ -169,12 +170,12 @@ baseline.similarity_matrix(cosines, captions, pictures, clip_model.name)
 # %% [markdown]
 # ### A CLIP from nothing, on one screen
 #
-# The principle needs neither a big network nor the web. Below, three convolutions look at pictures of 32 by 32
+# This needs neither a big network nor the web. Below, three convolutions look at pictures of 32 by 32
 # pixels, and the text encoder is an average of word vectors. All weights start at random. The captions are the only
 # teacher: nobody tells the network what a colour is.
 
 # %%
-torch.manual_seed(seed)
+# Draw the pictures, and turn the words of their captions into numbers.
 batch, steps, held_out = 64, 128, 256
 many = sample_scenes(steps * batch + held_out, seed=seed + 2, pairs="seen")
 pixels = torch.from_numpy(render_scenes(many, resolution=32)).permute(0, 3, 1, 2)
@@ -187,6 +188,8 @@ number = {word: i for i, word in enumerate(vocabulary, start=1)}  # 0: no word
 rows = [torch.tensor([number[word] for word in line]) for line in lines]
 words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
+# %%
+torch.manual_seed(seed)
 look = nn.Sequential(
     nn.Conv2d(3, 24, 3, 2, 1), nn.ReLU(),
     nn.Conv2d(24, 48, 3, 2, 1), nn.ReLU(),
@@ -222,10 +225,9 @@ for step in range(1, steps + 1):
 baseline.learning_curve(curve, batch)
 
 # %% [markdown]
-# The loss cannot reach zero: many captions, such as *a star*, fit several pictures of a batch. The real recipe meets the
-# same difficulty on a larger scale. CLIP used 32,768 pairs per batch, out of 400 million from the web
-# ({cite:t}`radford2021clip`, sections 2.2 and 2.5), since every other caption in the batch is a wrong answer to learn from.
-# [Appendix A](A_train_miniature) trains OpenAI's architecture in the same way.
+# The loss cannot reach zero: many captions, such as *a star*, fit several pictures of a batch. CLIP used 32,768 pairs per
+# batch, out of 400 million from the web ({cite:t}`radford2021clip`, sections 2.2 and 2.5). Every other caption in the
+# batch is a wrong answer to learn from. [Appendix A](A_train_miniature) trains OpenAI's architecture in the same way.
 #
 # ## One class, many sentences
 #
@@ -254,9 +256,9 @@ hits = {
 }
 
 # %% [markdown]
-# Which template would you use? The best line of the next table was found by looking at test labels: among many
-# templates, one is always lucky. An honest choice takes the template that does best on *validation* images, and looks
-# once at the test images.
+# Which template would you use? To take the best line of the next table is to look at test labels: among many templates,
+# one is always lucky. An honest choice takes the template that does best on *validation* images, and looks once at the
+# test images.
 
 # %%
 val, picked = (
@@ -270,19 +272,19 @@ if len(val):
 baseline.templates(hits, picked, about)
 
 # %% [markdown]
-# An ensemble is an insurance first: nobody has to choose, and a bad template costs little. How much the template matters
-# depends on the backbone, so run this with yours. A word that training never met moves a vector in a way that nobody
-# can predict.
+# An ensemble is an insurance: nobody has to choose, and a bad template costs little. How much the template matters
+# depends on the backbone, so run this with yours. From chapter 2 on, the classifier is the ensemble of the task's own
+# templates, so CLIP's accuracy there differs a little from the first table's.
 #
 # ## Can the probabilities be trusted?
 #
 # The softmax of a row of logits looks like probabilities, and the largest is the classifier's *confidence*. A classifier
-# is *calibrated* if it is right 80 % of the time when it says 80 %. The *expected calibration error* (ECE) is the mean
-# gap between confidence and accuracy over bins of confidence {cite:p}`guo2017calibration`.
+# is *calibrated* if it is right 80 % of the time when its confidence is 80 %. The *expected calibration error* (ECE) is
+# the mean gap between confidence and accuracy over bins of confidence {cite:p}`guo2017calibration`.
 #
-# Cosines differ little between classes, so the confidence comes from the scale $s$: near $s = 0$ all classes
-# are equally likely, and with a huge $s$ the winner takes all. **The scale changes the probabilities, and never the answer.**
-# The next cell checks that. Then it fits the scale on validation images, which is called *temperature scaling*.
+# A cosine is at most 1, so the confidence comes from the scale $s$: near $s = 0$ all classes are equally likely, and with
+# a huge $s$ the winner takes all. **The scale changes the probabilities, but never the
+# answer.** The next cell checks that. Then it fits the scale on validation images, which is called *temperature scaling*.
 
 # %%
 raw = (F_v @ F_t.T).double()
@@ -296,24 +298,12 @@ if len(val):
 baseline.reliability({"as trained": s, "fitted on validation": fitted}, raw, labels)
 
 # %% [markdown]
-# All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either. That ends when
-# a term without $s$ joins the sum, such as the cache of Tip-Adapter in [chapter 9](09_few_shots): then the scale is a weight.
+# All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either.
 #
 # ## Where it fails
 #
-# Mistakes that the model is *sure* of teach the most.
-
-# %%
-confidence = logits.double().softmax(dim=1).amax(dim=1).cpu().numpy()
-wrong = ~metrics.correct_predictions(logits, labels)
-worst = np.flatnonzero(wrong)[np.argsort(-confidence[wrong], kind="stable")][:4]
-worst = worst if len(worst) else np.argsort(confidence, kind="stable")[:4]
-hard_pictures = [test[chosen[i]][0] for i in worst]
-baseline.answers(hard_pictures, logits[worst], labels[worst], task.classnames, about)
-
-# %% [markdown]
-# Mistakes can also be provoked. *Smaller* shrinks the picture onto a plain ground, *mixed* replaces cells of a 4 × 4 grid
-# by those of another image, *noisy* adds Gaussian noise, and *coarse* removes detail. Turn the knob:
+# We can provoke mistakes. *Smaller* shrinks the picture onto a plain ground, *mixed* replaces cells of a 4 × 4 grid by
+# those of another image, *noisy* adds Gaussian noise, and *coarse* removes detail. The knob is `strengths`:
 
 # %%
 strengths, few = (0.0, 0.3, 0.6), min(samples, 200)
@@ -328,17 +318,15 @@ baseline.shift_curves(strengths, counts, len(right), 1 / len(F_t), clip_model.na
 
 # %% [markdown]
 # The pooled vector has to sum up the whole image. If the object is small or partly covered, most of what it sums up is
-# something else. Does the grid that CLIP pools over still hold the object? [Chapter 2](02_spatial_tokens) looks.
-# Whether CALIP makes use of it is another question: [chapter 4](04_when_it_pays) answers it with a pool that is spoiled
-# step by step.
+# something else. What do the places of the image hold by themselves? [Chapter 2](02_spatial_tokens) looks.
 #
 # ## What we found
 #
 # - A zero-shot classifier is one matrix of text vectors, equation {eq}`eq-zero-shot`. CALIP keeps this term and adds two.
-# - The two encoders agree because a contrastive loss made matching pairs win within their batch.
+# - The two encoders agree because a contrastive loss trained each picture to find its caption among those of a batch.
 # - A template is chosen on validation images, never on test images; an ensemble needs no choice.
-# - The logit scale changes the confidence, and never the answer.
-# - CLIP gets worse as the object gets smaller or is covered.
+# - The logit scale changes the confidence, but never the answer.
+# - CLIP gets worse as the object gets smaller, is covered, or drowns in noise.
 
 # %% [markdown]
 # ## Exercises
@@ -388,8 +376,7 @@ assert grade(ensemble_text, ensemble_cases) == "correct"
 # :::{admonition} Solution
 # :class: dropdown
 # A few of the twenty answers are right, and the mean confidence is several times the accuracy: the model is wrong and
-# sure. Nothing in its output warns the user. With `RN50` in place of the miniature, the same cells show what a CLIP
-# knows that was trained on photographs.
+# sure. Nothing in its output warns the user. Set `backbone` to `RN50` to see a CLIP that was trained on photographs.
 # :::
 #
 # **Exercise 1.3 (open: sentences for places).** Templates describe whole images: "a photo of a star.". CALIP also compares

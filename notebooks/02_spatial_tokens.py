@@ -59,7 +59,7 @@ from tqdm.auto import tqdm
 from calip_core import exhibits, load_backbone, load_task, world, zero_shot_classifier
 from calip_core.analysis.localization import pointing_hits, points_on_object
 from calip_core.analysis.pool import one_head_pool
-from calip_core.backbones.dense import attention_values, run_and_watch
+from calip_core.backbones.dense import run_and_watch
 from calip_core.datasets.task import Split
 from calip_core.exhibits import grid
 from calip_core.features import choose_images, encode_split
@@ -132,10 +132,10 @@ grid.token_maps(
 )
 
 # %% [markdown]
-# **In short.** The last layer of CLIP's ResNets is an attention that pools the grid. If every place asks the pool's
-# question, nearly every place gets the same answer: in the miniature ResNet, *joint* tokens, which CALIP uses, are copies of
+# **In short.** The last layer of CLIP's ResNets is an attention that pools the grid. If every place asks a question of its
+# own, nearly every place gets the same answer: in the miniature ResNet, *joint* tokens, which CALIP uses, are copies of
 # the pooled vector. If every place speaks for itself, the tokens differ, and the hottest one usually lies on the object:
-# *value* tokens.
+# these are *value* tokens.
 #
 # ## The pool is an attention
 #
@@ -180,7 +180,7 @@ def attention_pool(pool, places, sharpness=1.0):
 
 # %% [markdown]
 # We feed it the feature maps of up to 100 images. (If the chapter's backbone is a transformer, `mini-rn` steps in here.)
-# The answers must equal those of the library.
+# The code stops if its answers differ from the library's.
 
 # %%
 is_resnet = hasattr(encoder.model.visual, "attnpool")
@@ -278,6 +278,28 @@ grid.pool_table(
 # of 1; how far depends on the images (try `dataset = "digits"`). A value token says what *all* heads see at a place, while
 # the pool takes there what *some* heads see.
 #
+# ## Transformers: the pooled vector is token 0
+#
+# A vision transformer {cite:p}`dosovitskiy2021vit` carries a **class token** $t_0$ beside the $M$ patch tokens through
+# all layers. At the end CLIP applies a layer norm and a projection $P$ to $t_0$ alone; CALIP applies them to every token:
+#
+# $$
+# F_v \propto \operatorname{LN}(t_0)\, P, \qquad
+# F_{s,m} \propto \operatorname{LN}(t_m)\, P, \quad m = 1, \dots, M
+# $$ (eq-vit-tokens)
+#
+# where $\propto$ means "made unit length". No pool mixes the places at the end, so these joint tokens are no copies. Yet
+# in the last block the class token collects from the patches for the last time, as the pool does in a ResNet. So let
+# every token of that block attend to itself alone. With its input $t'_m$, its first layer norm $\operatorname{LN}_1$,
+# and the value and output matrices of its attention (biases omitted), the value tokens are
+#
+# $$
+# F^{\text{val}}_{s,m} \propto \operatorname{LN}\bigl(P_o P_v \operatorname{LN}_1(t'_m)\bigr)\, P.
+# $$ (eq-vit-value-tokens)
+#
+# This leaves out the residual $t'_m$ and the block's MLP, which MaskCLIP keeps. What is left is the patch's own
+# contribution, as in the ResNet.
+#
 # ## Does the hottest token lie on the object?
 #
 # Pretty maps convince too easily. The **pointing game** {cite:p}`zhang2018excitation` asks for a number: in how many
@@ -294,85 +316,26 @@ scene_split = Split(lambda i: Image.fromarray(drawn[i]), scenes.shape)
 templates = load_task("mini-shapes").templates
 pixels = round(tolerance * masks.shape[1])
 
-hits, on_object, seen, shapes = {}, {}, {}, {}
+hits, on_object = {}, {}
 for name, networks in both.items():
     own_grid = networks["joint"].grid
-    shapes[name] = zero_shot_classifier(networks["joint"], world.SHAPES, templates)
+    shapes = zero_shot_classifier(networks["joint"], world.SHAPES, templates)
     on_object[name] = points_on_object(masks, own_grid, pixels)
     hits[name] = {}
     for kind, network in networks.items():
-        seen[name, kind], _ = encode_split(network, scene_split)
-        warm = heat(seen[name, kind].spatial, shapes[name], scenes.shape)
+        found, _ = encode_split(network, scene_split)
+        warm = heat(found.spatial, shapes, scenes.shape)
         hits[name][kind] = pointing_hits(warm, on_object[name])
 
 grid.pointing_game(hits, on_object)
 
 # %% [markdown]
 # Two players that never look set the scale: a random cell, and the one cell that is most often right. The joint tokens of
-# the miniature ResNet lose to that fixed cell. What little differs between copies does not follow the object. The value
-# tokens beat it, also with a tolerance of 0 or 1/8. Nobody trained either of them for this.
+# `mini-rn` lose to that fixed cell: what little differs between copies does not follow the object. Its value tokens beat
+# the cell, also with a tolerance of 0 or 1/8. In `mini-vit` the order is the same, although its joint tokens are no
+# copies: tokens that differ need not point at the object. Nobody trained any of them for this.
 
 # %% [markdown]
-# ## Transformers: the pooled vector is token 0
-#
-# A vision transformer {cite:p}`dosovitskiy2021vit` carries a **class token** $t_0$ beside the $M$ patch tokens through
-# all layers. Each block adds an attention and an MLP to its input. At the end CLIP applies a layer norm and a projection
-# $P$ to $t_0$ alone; CALIP applies them to every token:
-#
-# $$
-# F_v \propto \operatorname{LN}(t_0)\, P, \qquad
-# F_{s,m} \propto \operatorname{LN}(t_m)\, P, \quad m = 1, \dots, M
-# $$ (eq-vit-tokens)
-#
-# where $\propto$ means "made unit length". No pool mixes the places at the end, so the joint tokens of the miniature
-# transformer are no copies. Yet in its last block the class token collects from the patches for the last time, as the pool
-# does in a ResNet. So let every token of that block attend to itself alone. With its input $t'_m$, its first layer norm
-# $\operatorname{LN}_1$, and the value and output matrices of its attention (biases omitted), the value tokens are
-#
-# $$
-# F^{\text{val}}_{s,m} \propto \operatorname{LN}\bigl(P_o P_v \operatorname{LN}_1(t'_m)\bigr)\, P.
-# $$ (eq-vit-value-tokens)
-#
-# This leaves out the residual, $t'_m$, and the MLP. MaskCLIP keeps both. Which is better? The code tries all four ways.
-# (An open_clip backbone has another layout; `mini-vit` steps in for it.)
-
-# %%
-plain_clip = not is_resnet and not backbone.startswith("open_clip:")
-vit = encoder if plain_clip else load_backbone("mini-vit", precision="fp32")
-visual, block = vit.model.visual, vit.model.visual.transformer.resblocks[-1]
-
-
-def last_block(x, residual, mlp):
-    """Tokens of which each attended to itself alone in the last block: n, M, c."""
-    out = attention_values(block.attn, block.ln_1(x))
-    out = x + out if residual else out
-    out = out + block.mlp(block.ln_2(out)) if mlp else out
-    return normalize(visual.ln_post(out) @ visual.proj, dim=-1)
-
-
-pictures = torch.stack([vit.preprocess(Image.fromarray(image)) for image in drawn])
-runs = [
-    run_and_watch(visual, images.to(vit.device), block)
-    for images in tqdm(pictures.split(20), "last block", leave=False)
-]
-pooled = normalize(torch.cat([run[0] for run in runs]), dim=-1)
-x = torch.cat([run[1][1:].transpose(0, 1) for run in runs])  # n, M, d: the patches
-names = zero_shot_classifier(vit, world.SHAPES, templates)
-near_object = points_on_object(masks, vit.grid, pixels)
-paths = {}
-for residual, mlp in ((False, False), (True, False), (False, True), (True, True)):
-    spatial = last_block(x, residual, mlp)
-    hit = pointing_hits(heat(spatial, names, scenes.shape), near_object)
-    paths["values" + " + residual" * residual + " + MLP" * mlp] = spatial, hit
-if (vit.name, "value") in seen:
-    theirs = seen[vit.name, "value"].spatial
-    torch.testing.assert_close(paths["values"][0], theirs, **near)
-grid.path_table(paths, pooled, backbone=vit.name)
-
-# %% [markdown]
-# The first row is what `tokens="value"` gives, the last one is MaskCLIP's way. The residual carries what a patch
-# collected in the earlier blocks, and with it more of the image as a whole.
-#
 # ## How much do tokens differ?
 #
 # A softmax over tokens can only choose if there is something to choose from. The table shows mean cosines, and splits the
@@ -399,7 +362,8 @@ grid.token_table(features, task=task.title)
 # - Value tokens are free as well and live in the same space. They differ from place to place, and the hottest one
 #   usually lies on the object.
 # - The pooled vector is no weighted mean of value tokens, because the heads of the pool look at different places.
-# - The joint tokens of a transformer are no copies. There, value tokens are one choice among several.
+# - The joint tokens of the miniature transformer are no copies, but its value tokens point at
+#   the object far more often.
 #
 # CALIP uses joint tokens. [Chapter 3](03_calip_attention) derives its attention for tokens of any kind, and
 # [chapter 4](04_when_it_pays) measures for which of them it pays.
@@ -418,9 +382,9 @@ def one_head_mean(weights, values): ...
 # %% tags=["exercise-check"]
 agreeing = torch.tensor([[0.25, 0.75], [0.25, 0.75]])
 opposed = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-told = torch.tensor([[4.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+given = torch.tensor([[4.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
 one_head_cases = [
-    ((agreeing, told), torch.tensor([1.0, 3.0, 1.0])),
+    ((agreeing, given), torch.tensor([1.0, 3.0, 1.0])),
     ((opposed, torch.eye(2)), torch.tensor([0.5, 0.5])),
 ]
 grade(one_head_mean, one_head_cases)
@@ -469,7 +433,7 @@ torch.testing.assert_close(ours, one_head[0], **near)  # the library's
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Known: the issue cited above shows queries of a real pool that attend to the same places, and MaskCLIP segments images
+# Known: the issue cited above shows queries of a real pool that look at the same places, and MaskCLIP segments images
 # with value tokens of the real weights. Not known to us: the numbers of the last table. One command finds them, with
 # heat-maps of the photographs (it downloads the weights, and takes a few minutes on a processor):
 #

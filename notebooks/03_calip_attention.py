@@ -117,9 +117,9 @@ attention.affinities(picture, maps, names, truth)
 
 # %% [markdown]
 # **In short.** CALIP's attention is kernel smoothing: a weighted mean whose weights come from cosines and a temperature.
-# To first order, its text term is an echo of CLIP's answer, as strong as the tokens differ, plus a remainder. Its visual
-# term is a preference for some classes, the same for every image, plus CLIP's answer averaged over the grid and smeared
-# over similar classes.
+# At the published temperatures it hardly chooses. Then the text term is an echo of CLIP's answer, as strong as the tokens
+# differ, plus a remainder. The visual term is CLIP's answer averaged over the grid and smeared over similar classes, plus
+# a preference for some classes that is the same for every image.
 #
 # ## The affinity
 #
@@ -161,19 +161,18 @@ prose(
 #
 # Take the tokens as data points, and also as their values; take the class vector as the query. For unit vectors
 # $\lVert x - x_m \rVert^2 = 2 - 2\, x \cdot x_m$, and the constant cancels. What remains is {eq}`eq-text-attends` with
-# $\alpha_t = h^2$. So the temperature is a *bandwidth*, squared: a small one looks at the nearest token alone, a large
-# one at all tokens alike. Attention without parameters *is* kernel smoothing.
+# $\alpha_t = h^2$. So the temperature is the *bandwidth* $h$, squared: a small one looks at the nearest token alone, a
+# large one at all tokens alike. Attention without parameters *is* kernel smoothing.
 
 # %%
 look_at_tokens = (A / alpha).softmax(dim=0)  # M x K, columns sum to 1
 F_t_a = look_at_tokens.T @ F_s
 
+# Kernel smoothing has the same weights: the chapter would stop here if they differed
 kernel = torch.exp(-torch.cdist(F_s, F_t).square() / (2 * alpha))
 torch.testing.assert_close(kernel / kernel.sum(dim=0), look_at_tokens)
 
 # %% [markdown]
-# The last line compares the two, and would stop the chapter if they differed.
-#
 # ## The image looks at the text
 #
 # The other direction exchanges the roles. Each token is a query, and the class vectors are the data points:
@@ -185,8 +184,8 @@ torch.testing.assert_close(kernel / kernel.sum(dim=0), look_at_tokens)
 #
 # $$ F_v^a = \operatorname{mean}_M F_s^a + \max\nolimits_M F_s^a \in \mathbb{R}^{C}. $$ (eq-pool)
 #
-# It uses $\alpha_t = \alpha_s = \tfrac12$: it multiplies $A$ by 2. (CLIP Surgery {cite:p}`li2023clipsurgery` weighs classes by a
-# softmax of twice the cosine, too: the same factor.)
+# It uses $\alpha_t = \alpha_s = \tfrac12$: it multiplies $A$ by 2. (CLIP Surgery {cite:p}`li2023clipsurgery` also weighs
+# classes by a softmax of twice the cosine.)
 
 # %%
 look_at_classes = (A / alpha).softmax(dim=1)  # M x K, rows sum to 1
@@ -209,7 +208,7 @@ torch.testing.assert_close(found, (F_t_a[None], F_s_a[None]))
 #
 # $$ F_v F_t^{a\top} = \left(F_v F_s^\top\right) \operatorname{softmax}_M(A/\alpha_t). $$ (eq-identity)
 #
-# `calip_logits` uses this identity. It saves one of three large products, and the memory for its result.
+# `calip_logits` uses this identity, and saves the memory for $F_t^a$.
 
 # %%
 logits = calip_logits(features, text, CalipConfig(alpha, alpha), logit_scale=scale)
@@ -228,9 +227,9 @@ beta2, beta3 = 1.12, 0.02  # the paper's for ImageNet with RN50, as SuS-X report
 attention.terms(logits, labels, (beta2, beta3), f"{about}, {len(labels)} test images")
 
 # %% [markdown]
-# Read the last column. The spread of a term times its weight is what it can move. Where that is a few per cent of
-# CLIP's, the term decides only between classes that CLIP ranks nearly equal. ([Appendix D](D_statistics) explains the
-# interval; the weights are those that SuS-X {cite:p}`udandarao2023susx` reports.)
+# Read the last column: the spread of a term times its weight, divided by CLIP's spread. Where that is a few per cent,
+# the term decides only between classes that CLIP ranks nearly equal. ([Appendix D](D_statistics) explains the interval;
+# the weights are those that SuS-X {cite:p}`udandarao2023susx` reports.)
 #
 # The rest of this chapter asks what the two terms *can* say.
 #
@@ -276,7 +275,7 @@ attention.expansion(text_pairs, labels, "text-attended")
 # What the expansion leaves out is of second order in $A/\alpha_t$. So its share of the term grows like $1/\alpha_t$: a
 # quarter of the temperature, about four times the error.
 #
-# The covariance has two parts. Split each token into its share along $F_v$ and the rest, $F_{s,m} = q_m F_v + u_m$ with
+# The covariance has two parts. Split each token into its part along $F_v$ and the rest, $F_{s,m} = q_m F_v + u_m$ with
 # $u_m \perp F_v$. Then
 #
 # $$ \operatorname{Cov}_m(q, A_k) = \operatorname{Var}_m(q)\; F_v F_{t,k}^\top
@@ -296,8 +295,8 @@ attention.parts(summands, labels, about)
 
 # %% [markdown]
 # With joint tokens on `mini-rn`, the $q_m$ hardly differ, so the echo is faint. The leaning is larger and nearly noise. It
-# puts the true class neither first nor last, because the leanings of the wrong classes are larger. That is how a
-# term can score *below chance* without voting against the truth.
+# rarely puts the true class first *or* last, because the wrong classes lean more, to both sides. That is how a term can
+# score *below chance* without voting against the truth.
 #
 # Set `tokens` to `"value"` and run the chapter again. Now the $q_m$ differ, and the echo outgrows the leaning. The term
 # alone becomes a classifier, but most of what it says is CLIP's answer once more.
@@ -342,7 +341,8 @@ attention.expansion(visual_pairs, labels, "visual-attended")
 
 # %% [markdown]
 # The second column leaves out what all images share, the prior above all. There a quarter of the temperature again makes
-# about four times the error.
+# about four times the error. At $\alpha = 0.5$ this expansion is only rough, because the cosines of a token
+# differ more from class to class than those of a class from token to token.
 #
 # ## Without the prior
 #
@@ -378,15 +378,13 @@ attention.prior(alone, blended)
 
 # %% [markdown]
 # On `mini-rn`, much of what the term says alone is its prior. Without it the term classifies far better, at both
-# temperatures. Which form helps more depends on the tokens: the constant assumes that the tokens favour no class on
-# average, and the mean assumes nothing. But the blend hardly changes. What is left of the term is CLIP's own answer,
-# smeared, so it adds little to CLIP. And the published $\beta_3$ are so small that the prior does hardly any harm.
+# temperatures. Yet the blend hardly changes. What is left of the term is CLIP's own answer, smeared, so it adds little to
+# CLIP. And the published $\beta_3$ are so small that the prior does hardly any harm.
 #
 # ## The temperature
 #
 # Both expansions hold far above the spread of the affinities. There, the temperature only scales what the image adds to a
-# term. Attention begins to *choose* where the temperature comes down to that spread. Move the slider, with the mouse or
-# with the arrow keys:
+# term. Attention begins to *choose* where the temperature comes down to that spread. Move the slider:
 
 # %%
 first_answer = {kind: heats[0] for kind, heats in maps.items()}
@@ -417,8 +415,8 @@ attention.temperatures(
 )
 
 # %% [markdown]
-# At the published temperatures, both softmaxes are nearly even: CALIP works in the range where the expansions hold. The
-# best temperature in the right panel is read off the test images, so it describes and is no way to choose one.
+# At the published temperatures both softmaxes are nearly even, the one over tokens more than the one over classes: CALIP
+# hardly chooses. (The best temperature of the right panel is read off the test images. It must not be used to choose one.)
 #
 # ## What we found
 #
@@ -429,7 +427,7 @@ attention.temperatures(
 # - To first order, the visual term is a prior that no image changes, plus CLIP's answer smeared over similar classes. The prior
 #   can be removed without labels. That improves the term alone but hardly changes the blend.
 # - Far above the spread of the affinities, a temperature acts like a weight. When the attention pays is the question of
-#   [chapter 4](04_when_it_pays). [Appendix C](C_versions) compares the five published settings.
+#   [chapter 4](04_when_it_pays). [Appendix C](C_versions) compares the published versions.
 #
 # ## Exercises
 #

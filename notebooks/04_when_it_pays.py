@@ -87,15 +87,14 @@ show.pool_curves(sweep, tokens)
 #
 # The figure spoils the pool on purpose. On the left CLIP is good and there is little to repair. On the right the pool no
 # longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This chapter takes the three
-# conditions one by one, derives them in a model that fits on a page, and then looks for the same window in a network that
-# nobody spoiled.
+# conditions one by one, derives them in a model that fits on a page, and then looks for the same window along the
+# training of a network that nobody spoiled. There we find none.
 #
 # ## Condition 1: tokens that differ
 #
 # [Chapter 2](02_spatial_tokens) found two kinds of spatial tokens. *Joint* tokens, CALIP's own, are the pool's output for
-# every query. In a ResNet they are nearly copies of the pooled vector. *Value* tokens are what each place would
-# contribute if the pool looked at that place alone. Chapter 2 shows their heat-maps and plays the pointing game with both.
-# Here is what the two kinds know on each task.
+# every query. In the miniature ResNet they are nearly copies of the pooled vector. *Value* tokens are what each place
+# would contribute if the pool looked at that place alone. Here is what the two kinds know on each task.
 
 # %%
 show.tokens_table(sweep)
@@ -103,8 +102,8 @@ show.tokens_table(sweep)
 # %% [markdown]
 # For copies every place gives CLIP's own answer, and the affinities of a class hardly vary over the image. Then a softmax
 # over places is uniform, the attended text is the same vector for all classes, and the text-attended term alone knows
-# nothing. The value tokens of `mini-rn` vary ten times as much. Often a single place knows the class, and so does the
-# term.
+# nothing. With `mini-rn` the affinities of value tokens vary about ten times as much. On shapes and pairs a single place often knows the
+# class, and everywhere the text term alone is far above chance.
 #
 # Look at the digits, though. A shape can be recognised from one place. A digit cannot: a stroke may belong to a 3 or to
 # an 8. With `mini-rn` the hottest place is hardly better than chance there. Keep that row in mind.
@@ -149,9 +148,9 @@ show.pool_table(sweep, amount)
 # exact test is more cautious. [Appendix D](D_statistics) explains both.)
 #
 # Two cautions. First, $\lambda$ is an intervention and not a network: nothing was trained to pool like this. Second, joint
-# tokens also recover some accuracy, and the more the worse the pool gets. That is no window but a leak. They are copies
-# of the *good* pooled vector, and through the visual term CALIP can put it back in. Value tokens have no such way in:
-# their gain must come from the places.
+# tokens also recover accuracy, on textures even more than value tokens do. That is no window but a leak. They are copies
+# of the *good* pooled vector, and with a large enough $\beta_3$ CALIP puts it back in through the visual term. Value tokens
+# have no such way in: their gain must come from the places.
 #
 # ## A model on one page
 #
@@ -190,7 +189,7 @@ model = synthetic.TokenModel(strength=1.0, common=0.5)  # a and kappa: the knobs
 show.lead_curves([0.05, 0.2, 0.5, 0.9], model)
 
 # %% [markdown]
-# The lead needs $\rho$ in the middle. A small object is not in the query, and where the object fills the image there is
+# The lead needs $\rho$ in the middle. A small object hardly shows in the query $F_v$, and where the object fills the image there is
 # nowhere else to look: at high temperatures $w_y - w_k \approx \rho (1 - \rho)\, a (1 - \kappa) / \alpha$, the covariance of
 # [chapter 3](03_calip_attention). And it needs $\alpha$ in the middle. The weight of a class leaves $\rho$ where its
 # affinity $a\, t_y^\top t_k$ is about $\alpha$, so the best temperature is of the size of the affinities' own differences.
@@ -255,14 +254,14 @@ for kind in dict.fromkeys(["joint", tokens]):
 show.temperature_curves(swept, spreads)
 
 # %% [markdown]
-# The released code has a temperature of 0.5. Compare it with the dotted line of each kind of tokens. Where tokens are copies
-# that line lies far to the left, and what they gain at low temperatures is the leak again.
+# Compare the dotted lines with the released temperature, 0.5. The line of value tokens is of that size. The line of copies
+# lies far to the left, and what copies gain at low temperatures is the leak again.
 #
 # ## The natural experiment
 #
-# Training time is a $\lambda$ that nobody set. Early in its training a network pools badly, later well. We saved the weights
+# Early in its training a network pools badly, later well. Is training time a $\lambda$ that nobody set? We saved the weights
 # of `mini-vit` at checkpoints of its training and ran `evaluate()` on each: CALIP against CLIP, on the same images, with
-# CALIP's own joint tokens.
+# CALIP's own joint tokens, which in this transformer are no copies.
 
 # %%
 gains = training_gains.shipped_gains("mini-vit")
@@ -272,9 +271,10 @@ show.training_gains(gains, sweep, tokens)
 show.training_table(gains)
 
 # %% [markdown]
-# With at most 2,000 test images and so many tests, only gains of about a point or more can be clear. And the two ways to a
-# worse pool are not the same experiment. $\lambda$ spoils only the pool and keeps good tokens. A network in
-# training has young tokens as well, and what no place knows no attention can collect.
+# No gain is clear at any checkpoint, early or late. A small one can hide: with at most 2,000 test images and so many tests,
+# a gain of a point may not count as clear, and on the 599 digits one of three points. But a gain as large as those of
+# $\lambda$ would show. The two ways to a worse pool are not the same experiment. $\lambda$ spoils only the pool and keeps
+# good tokens. Early in training the tokens are poor as well, and what no place knows no attention can collect.
 #
 # To repeat it (about an hour, then some minutes):
 #
@@ -293,16 +293,16 @@ show.conclusion(sweep, tokens, swept[tokens], spreads[tokens], gains)
 # its list.
 #
 # **The counterexample.** On digits, value tokens have nothing to give until CLIP is down to guessing. The pool can be
-# spoiled, the temperature is the same, the tokens differ, but no single place knows the digit. So "tokens that differ" is
-# short for *tokens that differ by the class*. The column "hottest place" of the first table measures it: look there
-# first on your own images.
+# spoiled, the temperature is the same, the tokens differ. The likely reason is that no single place knows the digit: "tokens
+# that differ" is short for *tokens that differ by the class*. We have no number that says so in advance. The column
+# "hottest place" of the first table is low on digits, but also on textures, where the gain is largest.
 #
 # ## Open: real weights
 #
 # All of this was measured on miniatures. Whether value tokens make CALIP worth more with OpenAI's weights is open. We found
 # no publication of CALIP with value tokens. Two recent methods gain from CLIP's local features in other ways: attention-based
 # selection {cite:p}`cai2025abs`, without training, and microCLIP {cite:p}`silva2025microclip`, with unsupervised training.
-# If you have a GPU and a dataset, one command answers for it:
+# If you have a GPU and a dataset, one command measures it:
 #
 # ```bash
 # papermill notebooks/04_when_it_pays.ipynb out.ipynb \

@@ -78,8 +78,8 @@ check_parameters(
 exhibits.style()
 
 # %% [markdown]
-# Here are six programs as settings of one head, from reading their code. Turn any value, and run
-# again. Each is measured three times: the blend, and each attended term without CLIP's logits.
+# Here are six versions as settings of one head, from reading the code of the programs. Change any value, and run again.
+# Each is measured three times: the blend, and each attended term without CLIP's logits.
 
 # %%
 encoders = {
@@ -120,20 +120,21 @@ versions.accuracies(blends, text_alone, visual_alone)
 # %% [markdown]
 # **In short.** The versions share three equations and differ in nearly every choice that the equations leave open: the
 # temperature, the space of the tokens, the pooling, the scale and the weights. In the miniature the attended terms weigh so
-# little that the accuracy of the blend hardly shows it. Each term alone does.
+# little that the accuracy of the blend hardly shows the difference. The accuracy of each term alone does.
 #
 # ## What differs
 #
 # We could not read the body of the paper. We know its text only through two re-implementations, SuS-X's
-# {cite:p}`udandarao2023susx` and a port to the Dassl toolbox (yuranusduke/CALIP). Both are among the versions. The
-# *released code* is the authors' own (ZiyuGuo99/CALIP, `run_imagenet.py`).
+# {cite:p}`udandarao2023susx` and a port to the Dassl toolbox (yuranusduke/CALIP), here called the *ports*. Both are among
+# the versions; "paper, via ports" is what they say that the paper does. The *released code* is the authors' own
+# (ZiyuGuo99/CALIP, `run_imagenet.py`).
 
 # %%
 versions.deviations(settings)
 
 # %% [markdown]
 # - **Temperature.** The released code multiplies the affinities by 2, a temperature of ½. The ports divide by 2 and say
-#   that the paper does. That is a factor of four.
+#   that the paper does, too. The two differ by a factor of four.
 # - **Tokens.** SuS-X and the Dassl port take $F_s$ from *before* the attention pool, and average or reshape its channels to
 #   the right width. These channels are not in the space of the texts. `tokens="pre_pool"` reproduces the averaging.
 # - **Pooling of $F_s^a$.** The ports report that the paper names average and maximum and leaves open how to combine them. The
@@ -156,9 +157,11 @@ versions.deviations(settings)
 versions.scores(blends, text_alone, visual_alone)
 
 # %% [markdown]
-# In the miniature, a term near guessing and a term far above it leave the blend where it was. *A small weight hides a bug as
-# well as it hides a benefit.* Tokens from the wrong space are not always worse, either: they come from the same layers, and
-# unlike the joint tokens of the miniature ResNet they are no copies of the pooled vector ([chapter 2](02_spatial_tokens)).
+# In the miniature, a term near guessing and a term far above it leave the blend nearly where it was. *A small weight hides
+# a bug as well as it hides a benefit.* Tokens from the wrong space are not always worse, either: they come from the same
+# layers, and unlike the joint tokens of the miniature ResNet they are no copies of the pooled vector
+# ([chapter 2](02_spatial_tokens)). (With copies, the classes of the text term differ by so little that rounding decides
+# some answers. Chapter 3 computes in double precision, so its accuracies of that term differ slightly.)
 #
 # ## The released code, line by line
 #
@@ -210,7 +213,7 @@ prose(
 # %% [markdown]
 # **A search on test labels.** The code tries 40,000 pairs of weights on the images that it is then scored on, and prints the
 # best accuracy. With `search: False` it prints no accuracy of CALIP at all. The cell compares three sources of the
-# weights. Shuffling the attended terms over the images shows what such a search gains when the terms know nothing of their
+# weights. The last column repeats the search on test labels with shuffled attended terms, which know nothing of their
 # image. [Chapter 5](05_blending) explains all of this.
 
 # %%
@@ -228,7 +231,7 @@ found = {
 versions.searches(found)
 
 # %% [markdown]
-# **Smaller faults.** Only ImageNet is implemented ("other 10 datasets: TODO"). CALIP-FS is announced and absent (issues
+# **Smaller faults.** Only ImageNet is implemented ("other 10 datasets: TODO"). CALIP-FS is announced but absent (issues
 # [3](https://github.com/ZiyuGuo99/CALIP/issues/3) and [6](https://github.com/ZiyuGuo99/CALIP/issues/6)). The code's `accuracy()`
 # turns an array of one element into a float, which NumPy from version 2 refuses. It also counts by `topk`, which breaks ties
 # arbitrarily below 64 classes; the library takes the first of equal classes.

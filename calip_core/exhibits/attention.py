@@ -31,9 +31,7 @@ Labels = Int[np.ndarray, " n"]
 _VISUAL_PRIORS = {"keep": "kept, as released", "constant": "constant removed", "mean": "mean removed"}
 
 
-def affinities(
-    picture: Picture, maps: Mapping[str, Sequence[Heat]], classnames: Sequence[str], truth: str
-) -> Plot:
+def affinities(picture: Picture, maps: Mapping[str, Sequence[Heat]], classnames: Sequence[str], truth: str) -> Plot:
     """How well every place of an image fits a few classes, one row per kind of tokens.
 
     Args:
@@ -113,13 +111,13 @@ def terms(logits: CalipLogits, labels: Labels, weights: tuple[float, float], abo
             "95 % interval": interval(bounds.low, bounds.high),
             "spread": f"{spread:.3f}",
             "weight": f"{weight:g}",
-            "weight × spread, of CLIP's": weight * spread / clip if clip else float("nan"),
+            "weight × spread / CLIP's": weight * spread / clip if clip else float("nan"),
         }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
         f"{about}; chance is {percent(1 / logits.clip.shape[1])}. Spread: standard deviation of the logits between "
         "classes, mean over images.",
-        {"accuracy alone": percent, "weight × spread, of CLIP's": partial(percent, decimals=2)},
+        {"accuracy alone": percent, "weight × spread / CLIP's": partial(percent, decimals=2)},
     )
 
 
@@ -213,13 +211,11 @@ def prior(alone: Mapping[tuple[str, float], Record], blended: Mapping[str, Recor
         f"{record.data.task}, {record.encoder.backbone}, {record.encoder.tokens} tokens, {record.data.images} test "
         "images. Alone: accuracy of the visual-attended term. CALIP: all three terms, weights by the protocol "
         f"{record.choice.protocol}; gain in points over CLIP ({percent(record.score.clip_top1)}), with the images that "
-        "only CALIP and only CLIP gets right.",
+        "only CALIP and only CLIP get right.",
     )
 
 
-def temperature_slider(
-    picture: Picture, maps: Mapping[str, Heat], alphas: Sequence[float], classname: str
-) -> Slider:
+def temperature_slider(picture: Picture, maps: Mapping[str, Heat], alphas: Sequence[float], classname: str) -> Slider:
     """Where one class looks, with a slider for the temperature; all maps and frames have one colour scale.
 
     Args:

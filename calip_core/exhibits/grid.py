@@ -241,8 +241,8 @@ def pool_table(
         rows[way] = [f"{cosine:.3f}", *_share(hits)]
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=["cosine with the pool", "accuracy", "95 % interval"]),
-        caption=f"The pool of {short_name(backbone)} beside simpler ones on {len(labels)} images. Zero-shot "
-        "accuracy in %.",
+        caption=f"The pool of {short_name(backbone)} beside simpler ones on {len(labels)} images. Accuracy is "
+        "zero-shot.",
     )
 
 
@@ -296,26 +296,6 @@ def pointing_game(hits: Mapping[str, Mapping[str, Hits]], on_object: Mapping[str
         caption=f"The pointing game on {scenes} scenes, with 95 % intervals. {summary}. The best fixed cell is chosen "
         "with hindsight on these scenes.",
     )  # fmt: skip
-
-
-def path_table(
-    paths: Mapping[str, tuple[Float[Tensor, "n m c"], Hits]], pooled: Float[Tensor, "n c"], *, backbone: str
-) -> Table:
-    """Ways through a transformer's last block: cosine with the pooled vector, and the pointing game.
-
-    Args:
-        paths: way -> tokens of unit length, and whether the hottest one lies on the object.
-        pooled: pooled vectors of the same images.
-        backbone: its name.
-    """
-    rows = {
-        way: [f"{float((tokens @ pooled.unsqueeze(2)).mean()):.3f}", *_share(hit)]
-        for way, (tokens, hit) in paths.items()
-    }
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index", columns=["cosine with pooled", "on the object", "95 % interval"]),
-        caption=f"Tokens of {short_name(backbone)} by their way through the last block, on {len(pooled)} scenes.",
-    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ Hits = Bool[np.ndarray, " n"]
 PHONE = 3.7
 """Width of a figure for a phone, in inches."""
 
-_TERMS = {"clip": "CLIP", "text_attended": "text attended", "visual_attended": "image attended"}
+_TERMS = {"clip": "CLIP", "text_attended": "text attended", "visual_attended": "visual attended"}
 
 
 def one_image(
@@ -82,7 +82,7 @@ def terms(logits: Mapping[str, CalipLogits], labels: Sequence[int], blend: tuple
     rows = {"CLIP": _share(clip)}
     for kind, part in logits.items():
         rows[f"{kind}: text attended, alone"] = _share(correct_predictions(part.text_attended, labels))
-        rows[f"{kind}: image attended, alone"] = _share(correct_predictions(part.visual_attended, labels))
+        rows[f"{kind}: visual attended, alone"] = _share(correct_predictions(part.visual_attended, labels))
         both = correct_predictions(part.combine(beta2=blend[0], beta3=blend[1]), labels)
         rows[f"{kind}: CALIP, all three"] = _share(both) | _against(both, clip)
     return Table(

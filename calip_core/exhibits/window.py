@@ -293,8 +293,9 @@ def training_table(gains: pd.DataFrame) -> Table:
         }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        "CALIP against CLIP at the checkpoints of one training run, joint tokens, in points. Gains and losses: "
-        f"checkpoints at which McNemar's p is below {_LEVEL:g} divided by the {tests} checkpoints and tasks.",
+        "CALIP against CLIP at the checkpoints of one training run, joint tokens, in points. Validation: weights "
+        "chosen on validation images; fixed: the paper's pair. Gains and losses: checkpoints at which McNemar's p is "
+        f"below {_LEVEL:g} divided by the {tests} checkpoints and tasks.",
     )
 
 
@@ -387,8 +388,8 @@ def training_sentence(gains: pd.DataFrame) -> str:
     count = f"{clear.sum()} of {len(chosen)} checkpoints and tasks"
     if not clear.any():
         return (
-            f"Along the training of mini-vit there is no clear gain at any of {len(chosen)} checkpoints and tasks: a "
-            "network that is trained too little is not a good network whose pool was spoiled."
+            f"Along the training of mini-vit there is no clear gain at any of {len(chosen)} checkpoints and tasks. A "
+            "network that is poorly trained is not a good network with a spoiled pool."
         )
     when = ", ".join(f"{row.task} after {row.samples:,} pictures" for row in chosen[clear].itertuples())
     said = f"Along the training of mini-vit the gain is clear at {count} ({when})"

@@ -45,7 +45,7 @@ def test_terms_alone_and_weighted():
     clip = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 0, 3], [0, 3, 0]])
     table = attention.terms(CalipLogits(clip, clip / 10, -clip), LABELS, (2.0, 0.5), "here")
     assert table.frame["accuracy alone"].tolist() == [0.75, 0.75, 0.25]
-    assert table.frame["weight × spread, of CLIP's"].tolist() == pytest.approx([1, 0.2, 0.5])
+    assert table.frame["weight × spread / CLIP's"].tolist() == pytest.approx([1, 0.2, 0.5])
     assert table.frame["95 % interval"].iloc[0] == "[30.1, 95.4]" and "chance is 33.3 %" in table.caption
 
 

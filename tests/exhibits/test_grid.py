@@ -135,11 +135,5 @@ def test_the_pointing_game_draws_intervals_and_two_players_that_never_look() -> 
     assert [dot[0], fixed[0], chance[0]] == [50, 75, 62.5]
 
 
-def test_paths_through_the_last_block_are_measured() -> None:
-    pooled = torch.eye(2)
-    table = grid.path_table({"values": (pooled[:, None].clone(), np.array([True, False]))}, pooled, backbone="mini-vit")
-    assert table.frame.loc["values"].tolist()[:2] == ["1.000", "50.0 %"]
-
-
 def test_an_estimate_is_a_share() -> None:
     assert Estimate("a", 3, 4).share == 0.75
