@@ -225,8 +225,8 @@ assert np.isclose(one_shuffle, control.by_selection[0])
 blending.shuffled_control(control)
 
 # %% [markdown]
-# If the line lies to the right of all bars, the terms carry information about their own images. This does not yet show that they add to
-# CLIP: shuffling also destroys what the terms merely repeat of CLIP's own answer.
+# If the line lies to the right of all bars, the terms carry information about their own images. This does not yet show
+# that they add to CLIP: shuffling also destroys what the terms merely repeat of CLIP's own answer.
 #
 # ## The fewer images choose, the better it looks
 #

@@ -358,7 +358,8 @@ results.clouds_beside_published(load())
 #
 # - A cloud is a set of images. Everything that the earlier chapters built applies to it, with a mean over the views.
 # - The drawing decides what CLIP can see. Here the depth maps that look like training pictures do best by far.
-# - CALIP runs unchanged on depth maps. The table by view set shows what it adds, with joint and with value tokens.
+# - CALIP runs unchanged on depth maps. With `mini-rn` and fixed weights, joint tokens change almost nothing; value tokens
+#   help on one drawing and harm on another.
 # - A gain that a search found on test labels is no estimate for new clouds. Search on validation labels.
 #
 # ## Exercises

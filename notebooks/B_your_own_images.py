@@ -210,7 +210,7 @@ assert grade(images_needed, needed_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# Known: averaging the text vectors of all templates needs no choice and is hard to beat ([chapter 1](01_clip_baseline)).
+# Known: averaging the text vectors of all templates needs no choice, and a bad one costs little ([chapter 1](01_clip_baseline)).
 # Confidence alone is a bad guide, since a favourite answer can be confident. Agreement between templates is a candidate.
 # To find out, take a labelled task, hide the labels, choose by each criterion, and compare with the average on images that
 # the choice has not seen.
