@@ -326,7 +326,8 @@ assert grade(images_to_differ, differ_cases) == "correct"
 # :::{admonition} Solution
 # :class: dropdown
 # On more, above all with `mini-rn`: copies flip almost no image, value tokens do. The fixed pair was chosen for other
-# tokens, and both miniatures leave few mistakes to repair. So it tends to lose: on `mini-shapes` with `mini-rn`, clearly.
+# tokens, and both miniatures leave few mistakes to repair. So it tends to lose: clearly with `mini-rn` on `mini-shapes`
+# and on `mini-textures`.
 # Do weights from validation images avoid the loss? Read the next column.
 # :::
 #
