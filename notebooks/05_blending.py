@@ -4,7 +4,7 @@
 # **Question.** CALIP adds two terms to CLIP's logits. Who chooses their weights, and what is a gain worth if the test
 # labels chose them?
 #
-# **Time**: about a minute on a laptop's processor with the miniature. **You need** chapters
+# **Time**: about a minute on a laptop's processor with the miniature. **You need**: chapters
 # [3](03_calip_attention) and [4](04_when_it_pays).
 
 # %% tags=["setup", "hide-input"]
@@ -48,7 +48,7 @@ dataset: str = "mini-pairs"  # a name from available_tasks(), or folder:PATH
 tokens: str = "value"  # spatial tokens: joint, value or pre_pool
 alpha: float = 0.5  # both temperatures of the attention; the released code has 0.5
 seed: int = 0  # draws images and shuffles
-samples: int = 2000  # at most so many test images
+samples: int = 2000  # maximum number of test images
 
 # %% tags=["imports", "hide-input"]
 import numpy as np
@@ -111,9 +111,9 @@ blending.rescued_and_spoiled(
 )
 
 # %% [markdown]
-# **In short.** Two weights decide the fate of these images. Each image is right inside a convex polygon, so the accuracy
-# at every pair of weights follows exactly from one pass. A search over all pairs nearly always finds a gain on the labels
-# that it searches. Only the part that remains on images that did not choose is worth reporting.
+# **In short.** Each image is right inside a convex polygon of weights, so one pass gives the accuracy at every pair. That
+# makes a search cheap, but not honest: it nearly always finds a gain on the labels that it searches. Fix the weights
+# beforehand, or choose them on validation images, and report what remains on the test images.
 #
 # This chapter uses value tokens, because [chapter 4](04_when_it_pays) found that they give the weights something to
 # decide. Set `tokens = "joint"` for CALIP's own.
@@ -225,8 +225,8 @@ assert np.isclose(one_shuffle, control.by_selection[0])
 blending.shuffled_control(control)
 
 # %% [markdown]
-# If the line lies to the right of all bars, the terms belong to their images. This does not yet show that they add to
-# CLIP: shuffling also destroys what the terms merely repeat of CLIP's own answer.
+# If the line lies to the right of all bars, the terms carry information about their own images. This does not yet show
+# that they add to CLIP: shuffling also destroys what the terms merely repeat of CLIP's own answer.
 #
 # ## The fewer images choose, the better it looks
 #
@@ -255,11 +255,12 @@ blending.optimism(found)
 # %% [markdown]
 # ## Honest ways to choose
 #
-# - **fixed**: one pair for every dataset, stated beforehand: the paper's pair for ImageNet with RN50, as SuS-X lists it.
+# - **fixed**: one pair for every dataset, stated beforehand. Here it is the paper's pair for ImageNet with RN50, as SuS-X
+#   lists it.
 # - **validation**: the centre of the plateau on validation images.
-# - **label-free**: the pair with the most certain predictions (certainty), with predictions that are certain per image
-#   and varied over images (information), or with predictions that agree most with those of the three terms alone (term
-#   agreement). These look at test images, but not at their labels.
+# - **label-free**: one of three criteria on the test images, without their labels. *Certainty* takes the pair with the
+#   most certain predictions. *Information* wants them certain per image and varied over images. *Term agreement* wants
+#   them to agree with those of the three terms alone.
 # - **oracle**: on the test labels. It is not a result. It bounds what any choice on this grid could reach.
 
 # %%

@@ -3,7 +3,8 @@
 #
 # **Question.** CLIP was trained on pictures. Can it classify clouds of points, and does CALIP's attention help it there?
 #
-# **Time**: about three minutes on a laptop's processor with the miniature. **You need**: chapters 3 and 5.
+# **Time**: about three minutes on a laptop's processor with the miniature. **You need**: chapters
+# [3](03_calip_attention) and [5](05_blending).
 
 # %% tags=["setup", "hide-input"]
 # Where the library is missing, as on Colab, this fetches it. (Kept by `make sync`.)
@@ -47,7 +48,7 @@ tokens: str = "joint"  # spatial tokens: joint, value or pre_pool
 views: str = "bright_voxels"  # a view set, or "pointclip, 512 points"
 protocol: str = "validation"  # how to blend, or with a config: "fixed, paper"
 seed: int = 0  # draws clouds, points, turns, noise, orders, and resamples
-samples: int = 400  # at most so many test and validation clouds; 0: all of them
+samples: int = 400  # maximum number of test and validation clouds; 0: all
 
 # %% tags=["imports", "hide-input"]
 import numpy as np
@@ -356,10 +357,10 @@ results.clouds_beside_published(load())
 # ## What we found
 #
 # - A cloud is a set of images. Everything that the earlier chapters built applies to it, with a mean over the views.
-# - The drawing decides what CLIP can see. The more the depth maps look like pictures that the encoder was trained on, the
-#   better.
-# - CALIP runs unchanged on depth maps. The table by view set shows what it adds, with joint and with value tokens.
-# - Weights that were searched on test labels are no estimate for new clouds. The same search on validation labels is.
+# - The drawing decides what CLIP can see. Here the depth maps that look like training pictures do best by far.
+# - CALIP runs unchanged on depth maps. With `mini-rn` and fixed weights, joint tokens change almost nothing; value tokens
+#   help on one drawing and harm on another.
+# - A gain that a search found on test labels is no estimate for new clouds. Search on validation labels.
 #
 # ## Exercises
 #
@@ -401,7 +402,7 @@ assert grade(pixel_of, pixel_cases) == "correct"
 # %% [markdown]
 # **Exercise 7.2 (predict: which knob hurts most?).** Cover the four panels above. Which change brings CLIP down to
 # guessing: 64 points in place of 1,024, noise of a tenth of the cloud's radius, a random turn about any axis, or a
-# single view in place of ten? Then set `views` to `"pointclip"` and predict again.
+# single view in place of ten?
 #
 # :::{admonition} Hint
 # :class: dropdown

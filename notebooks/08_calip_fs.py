@@ -5,7 +5,8 @@
 # learn from 1 to 16 labelled images per class?
 #
 # **Time**: about one minute on a laptop's processor with the miniatures. A large backbone has to encode several
-# thousand images first: take a GPU, or fewer `samples`. **You need**: chapters 3 and [4](04_when_it_pays).
+# thousand images first: take a GPU, or fewer `samples`. **You need**: chapters
+# [3](03_calip_attention) and [4](04_when_it_pays).
 
 # %% tags=["setup", "hide-input"]
 # Where the library is missing, as on Colab, this fetches it. (Kept by `make sync`.)
@@ -48,7 +49,7 @@ backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or 
 tokens: str = "joint"  # spatial tokens: joint, value or pre_pool
 most_shots: int = 16  # shots are 1, 4, 16, up to this
 draws: int = 3  # support sets: seeds 1, 2, ... of CoOp's sampler
-samples: int = 2000  # at most this many test images
+samples: int = 2000  # maximum number of test images
 
 # %% tags=["imports", "hide-input"]
 import numpy as np
@@ -108,7 +109,7 @@ display(show.accuracy_over_shots(records), show.in_short(records))
 #
 # ## A matrix for every role
 #
-# A *shot* is a labelled image. A *support set* of $n$ shots holds $n$ images of each class. In chapter 3 every
+# A *support set* of $n$ *shots* holds $n$ labelled images per class. In chapter 3 every
 # feature plays three roles with one and the same vector:
 #
 # $$ F_t^a = \mathrm{softmax}_M\bigl(F_t F_s^\top / \alpha_t\bigr)\, F_s, \qquad
@@ -282,13 +283,13 @@ show.gradients(
 # %% [markdown]
 # ## A class bias
 #
-# What, then, does $W_p$ learn? At $c = 2$ the weights $S_s$ are nearly uniform over the classes, so every token
-# collects nearly the mean class vector $\bar t$. With $W_v' \approx I$, mean plus maximum give
+# What, then, does $W_p$ learn? At $c = 2$ the weights $S_s$ differ little between classes, so every token
+# collects roughly the mean class vector $\bar t$. With $W_v' \approx I$, mean plus maximum give
 #
 # $$ F_v^a F_t^\top \approx 2\, \bar t\, W_p^\top F_t^\top, $$ (eq-fs-bias)
 #
 # one number per class that does not depend on the image: a *class bias*, the prior in the visual term of [chapter
-# 3](03_calip_attention), now learnt. To measure it, replace what the attended terms add by its mean over the support
+# 3](03_calip_attention), now learned. To measure it, replace what the attended terms add by its mean over the support
 # images:
 
 
@@ -333,7 +334,7 @@ table |= {choice: scores(fit(supports, **CHOICES[choice])) for choice in CHOICES
 show.choices(table, clip_top1)
 
 # %% [markdown]
-# Compare the columns of accuracies. Where they agree, the head has learnt a class bias and nothing else. Where the
+# Compare the columns of accuracies. Where they agree, the head has learned a class bias and nothing else. Where the
 # first is larger, it also uses the image. A start with attention, a sharper scale or longer steps give the attention
 # more to do. But a row that changes the learning rate changes the recipe, not the method: a ranking of methods is
 # also a ranking of recipes.
@@ -395,8 +396,7 @@ assert grade(class_bias, bias_cases) == "correct"
 # stays within the spread of the draws: the class bias does most of the work, and it does not need tokens that differ.
 # :::
 #
-# **Exercise 8.3 (open: the real CALIP-FS).** Does CALIP-FS learn more than a class bias with OpenAI's RN50, whose
-# texts are better and whose tokens are copies too?
+# **Exercise 8.3 (open: the real CALIP-FS).** Does CALIP-FS learn more than a class bias with OpenAI's RN50?
 #
 # :::{admonition} Hint
 # :class: dropdown

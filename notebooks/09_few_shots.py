@@ -1,11 +1,12 @@
 # %% [markdown]
 # # 9 Rivals with few shots
 #
-# **Question.** Someone gives you 1 to 16 labelled images per class. Which head gains most on top of a frozen CLIP,
-# what does it cost, and when does it fail?
+# **Question.** You have 1 to 16 labelled images per class. Which small classifier on top of a frozen CLIP (a *head*) gains
+# most, what does it cost, and when does it fail?
 #
 # **Time**: one to two minutes on a laptop's processor with the miniatures. A large backbone has to encode several
-# thousand images first: take a GPU, or fewer `samples`. **You need**: chapters 3 and [8](08_calip_fs).
+# thousand images first: take a GPU, or fewer `samples`. **You need**: chapters
+# [3](03_calip_attention) and [8](08_calip_fs).
 
 # %% tags=["setup", "hide-input"]
 # Where the library is missing, as on Colab, this fetches it. (Kept by `make sync`.)
@@ -48,7 +49,7 @@ backbone: str = "mini-rn"  # mini-rn, mini-vit, an OpenAI name such as RN50, or 
 tokens: str = "joint"  # spatial tokens: joint, value or pre_pool
 most_shots: int = 16  # shots are 1, 4, 16, up to this
 draws: int = 3  # support sets: seeds 1, 2, ... of CoOp's sampler
-samples: int = 2000  # at most this many test images
+samples: int = 2000  # maximum number of test images
 
 # %% tags=["imports", "hide-input"]
 import numpy as np
@@ -112,7 +113,7 @@ display(show.accuracy_over_shots(records), show.in_short(records))
 #
 # ## One game for all
 #
-# A *support set* of $n$ shots holds $n$ labelled images per class. A *head* is fitted on it, on top of frozen
+# A *support set* of $n$ shots holds $n$ labelled images per class. A head is fitted on it, on top of frozen
 # features. One draw of images says little, above all at one shot, so everything is repeated on the support sets of
 # CoOp's seeds 1, 2 and 3 {cite:p}`zhou2022coop`.
 #
@@ -284,6 +285,9 @@ if len(task.splits["val"]):  # your own folders may have none
     display(show.choosing(records, chosen))
 
 # %% [markdown]
+# More labels should not hurt a head. Where its accuracy falls with more shots, as GDA's does with `mini-rn` on
+# `mini-pairs`, suspect its fixed values first.
+#
 # If a row changes by more than the heads differ in the first table, that table ranks fixed values as much as ideas.
 # Say how the hyperparameters were set, and give every head the same labels. What choosing on the *test* labels would
 # add is the subject of [chapter 5](05_blending).
@@ -291,8 +295,8 @@ if len(task.splits["val"]):  # your own folders may have none
 # ## When the test images change
 #
 # A head has only seen the support set's kind of picture. Zero-shot CLIP has seen no picture of the task at all. So
-# fit on the images as they are, and test on changed ones: with less detail (*coarse*), with noise (*noisy*), shrunk
-# to a part of the frame (*smaller*).
+# fit on the images as they are, and test on changed ones, at most 500: with less detail (*coarse*), with noise
+# (*noisy*), shrunk to a part of the frame (*smaller*).
 
 # %%
 CHANGES = {"as they are": 0.0, "coarse": 0.6, "noisy": 0.1, "smaller": 0.3}

@@ -292,8 +292,8 @@ training.model_card(card)
 # - A world that a program draws gives as many true captions as training needs, and tests of what was never shown.
 # - CLIP's loss works at this size once it knows which captions are true of which pictures, and once texts that exclude
 #   each other are pushed apart.
-# - A transformer catches up with a convolution only with a better start and more pictures.
-# - The short recipe is the shipped one, stopped earlier. The table above says what its minutes reach.
+# - The shipped transformer got a better start and many more pictures than the shipped residual network.
+# - Your run follows the shipped recipe in less time. The table above says what its minutes reach.
 #
 # ## Exercises
 #
@@ -347,9 +347,9 @@ assert grade(truth_table, truth_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# A fair guess: first what any patch of the object shows, which is its texture, and its colour for the held-out pairs.
-# Later what needs the outline of one object among distractors: shapes and solids. The table shows whether your run
-# agrees. The two architectures may differ.
+# Colour comes first, because any patch of the object shows it: the held-out pairs soon lie far above guessing. Shapes and
+# solids need an outline, so they come later. Digits tend to come last. A patch shows the texture, too, but that
+# question stays near guessing at first. The table shows whether your run agrees; the two architectures may differ.
 # :::
 #
 # **Exercise A.3 (open: is the spread term needed?).** The text above tells an anecdote. How would you find out whether it

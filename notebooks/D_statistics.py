@@ -123,9 +123,8 @@ statistics.verdict(test, difference)
 #
 # Counts are whole numbers, so an exact test cannot have exactly 5 % false alarms. It stays at or below 5 % for *every*
 # number of differing images, and therefore far below it for most: it is *conservative*. Tango's interval does not
-# promise this. Its false alarms scatter around 5 %. So for some counts (9 : 2 is one) the
-# interval excludes 0 while $p > 0.05$. The figure on top shows both rates. When they disagree, the book goes by the
-# test: "no difference at 5 %" means that the evidence falls short of the stricter rule, not that the classifiers are equal.
+# promise this. Its false alarms scatter around 5 %, and with four differing images they reach 12.5 % (first figure). So
+# for some counts, such as 4 : 0 and 9 : 2, the interval excludes 0 while $p > 0.05$. Then the book goes by the test: "no difference at 5 %" means that the evidence falls short of the stricter rule, not that the classifiers are equal.
 # Turn the knob: which is the smallest `only_a` beside `only_b = 2` that satisfies both?
 #
 # ## A few seeds: the t-interval
@@ -147,7 +146,7 @@ assert half > 2 * naive
 #
 # ## Many comparisons
 #
-# Eleven datasets with two backbones and a few variants soon make two dozen tests. If there is no difference anywhere, the
+# [Chapter 6](06_benchmarks_2d) makes 24 tests. If there is no difference anywhere, the
 # chance that one of 24 independent tests has $p < 0.05$ is up to $1 - 0.95^{24} = 71\,\%$. The *Bonferroni correction* divides the
 # level by the number of tests. Here are comparisons of classifiers that are equally good:
 

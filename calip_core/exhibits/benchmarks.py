@@ -16,18 +16,20 @@ from calip_core.datasets.inventory import inventory
 from calip_core.evaluation.record import Record
 from calip_core.evaluation.store import latest
 from calip_core.exhibits.exhibit import Plot, Table, percent, points, signed
-from calip_core.exhibits.results import LEVEL, backbone_label, gain_text, interval_text, split_text, verdict_on
+from calip_core.exhibits.results import (
+    LEVEL,
+    REPOSITORIES,
+    backbone_label,
+    gain_text,
+    interval_text,
+    split_text,
+    verdict_on,
+)
 from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, WIDTH
 from calip_core.metrics import Interval, mcnemar, paired_interval, wilson_interval
 from calip_core.published import published
 
 _MARKERS = "o", "D", "s", "^", "v"
-_SHORT = {
-    "APE_results.ipynb": "APE",
-    "mrflogs/ICLR24 exp.log": "GDA",
-    "gaopengcuhk/Tip-Adapter exp.log": "Tip-Adapter",
-}
-"""Source of published numbers -> the method whose repository it belongs to."""
 
 
 def record_table(record: Record) -> Table:
@@ -236,10 +238,10 @@ class _Published:
         for row in published():
             if row.method == "calip":
                 for log in row.source.split("; "):
-                    found.calip.setdefault(_SHORT.get(log, log), {})[row.dataset] = row.top1
+                    found.calip.setdefault(REPOSITORIES.get(log, log), {})[row.dataset] = row.top1
             elif row.method == "zero_shot":
                 source, _, remark = row.source.partition(" (")
-                name = _SHORT.get(source, source)
+                name = REPOSITORIES.get(source, source)
                 found.clip.setdefault(name, {})[row.dataset] = row.top1
                 if remark:
                     found.remarks[name] = f"{load_card(row.dataset).title}: {remark.rstrip(')')}"

@@ -66,8 +66,8 @@ def rescued_and_spoiled(
 
     caption = (
         "Above, images; below, the weights at which each is classified correctly (blue). CLIP alone is the dot at the "
-        f"lower left. Of the first {count} images the weights rescue {len(sides['rescued'])} and spoil "
-        f"{len(sides['spoiled'])}; the other {count - len(fates)} are right, or wrong, almost everywhere."
+        f"lower left. Of the first {count:,} images, some weights rescue {len(sides['rescued'])} and some spoil "
+        f"{len(sides['spoiled'])}; the other {count - len(fates):,} are right, or wrong, almost everywhere."
     )
     alt = f"{len(flat)} test images, each with a convex region of the plane of the two weights. " + " ".join(
         f"{side.capitalize()}: "
@@ -283,7 +283,7 @@ def one_gain(control: OracleControl, found: Optimism, honest: PairedTest, images
     own, others = found.own[-1].mean(), found.others[-1].mean()
     outcome = verdict(honest.only_a, honest.only_b, honest.p_value, "none")
     rows = {
-        "Do the terms know their images?": (
+        "Do the terms say something about their images?": (
             f"{points(control.gain, 2)} points; with shuffled terms {points(control.by_selection.mean(), 2)}",
             f"{'yes' if control.p_value < 0.05 else 'not shown'}, {p_text(control.p_value)}",
         ),

@@ -134,7 +134,9 @@ def moves(heads: Mapping[str, Sequence[CalipFs]]) -> Plot:
         figure.supxlabel("turned, in % of the identity's norm", fontsize=11)
         return figure
 
-    count = len(next(iter(heads.values())))
+    count = max(len(fitted) for fitted in heads.values())
+    fewer = [f"{setting}: {_draws(len(fitted))}" for setting, fitted in heads.items() if len(fitted) < count]
+    more = f" ({'; '.join(fewer)})" if fewer else ""
     told = "; ".join(
         f"{setting}: " + ", ".join(f"{_plain(name)} {value:.3f} %" for name, value in by_name.items())
         for setting, by_name in moved.items()
@@ -142,7 +144,7 @@ def moves(heads: Mapping[str, Sequence[CalipFs]]) -> Plot:
     return restacked(
         draw, columns=min(4, len(moved)), narrow=2,
         alt=f"How far training turned each of the seven matrices from its start. {told}.",
-        caption=f"Mean over {_draws(count)}. Orange: the matrix behind the attention; blue: the six in front of it. "
+        caption=f"Mean over {_draws(count)}{more}. Orange: the matrix behind the attention; blue: the six in front. "
         f"The axis is logarithmic and starts at {_SMALLEST} %. Shrinkage by weight decay is taken out.",
     )  # fmt: skip
 

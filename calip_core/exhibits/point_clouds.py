@@ -204,17 +204,17 @@ def drawing_or_attention(measured: Mapping[tuple[str, str], Record]) -> Text:
 
 
 def _clear_gains(measured: Mapping[tuple[str, str], Record]) -> str:
-    """The gains and losses whose interval excludes 0, in words."""
+    """The gains and losses that McNemar's test does not put down to chance, in words."""
     clear = [
         f"{points(record.score.gain)} with {kind} tokens on {name}"
         for (name, kind), record in measured.items()
-        if 0 not in Interval(record.score.gain_low, record.score.gain_high)
+        if mcnemar(record.correct(), record.correct_by_clip()).p_value < _LEVEL
     ]
     if not clear:
-        return f"none of the {len(measured)} intervals excludes 0."
+        return f"McNemar's test calls none of these {len(measured)} changes real."
     return (
-        f"{len(clear)} of the {len(measured)} intervals exclude 0 ({'; '.join(clear)}). Without any effect, one in "
-        "twenty would."
+        f"McNemar's test calls {len(clear)} of these {len(measured)} changes real ({'; '.join(clear)}). Without any "
+        "effect, it would call at most one in twenty so."
     )
 
 
@@ -397,9 +397,7 @@ def _draw_runs(ax: Axes, settings: Mapping[Setting, Record], *, logarithmic: boo
         ax.minorticks_off()
 
 
-def confusions(
-    task: Task, clouds: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], most: int = 6
-) -> Plot | Text:
+def confusions(task: Task, clouds: Int[np.ndarray, " n"], answers: Int[np.ndarray, " n"], most: int = 6) -> Plot | Text:
     """The most frequent confusions, each with the first view of one cloud; a sentence if every answer is right.
 
     Args:

@@ -18,6 +18,12 @@ from calip_core.published import PublishedClouds, published_clouds
 
 LEVEL = 0.05
 """McNemar's exact p-value must be below this for a verdict other than "not shown"."""
+REPOSITORIES = {
+    "APE_results.ipynb": "APE",
+    "mrflogs/ICLR24 exp.log": "GDA",
+    "gaopengcuhk/Tip-Adapter exp.log": "Tip-Adapter",
+}
+"""Source of published numbers -> the method whose repository it belongs to."""
 
 
 def backbone_label(name: str) -> str:

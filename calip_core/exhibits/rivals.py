@@ -12,7 +12,7 @@ from calip_core.analysis.leader import Leader, leader
 from calip_core.evaluation.record import Record
 from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, over_draws, references
 from calip_core.exhibits.exhibit import Plot, Table, Text, percent, points, restacked
-from calip_core.exhibits.results import mean_over_seeds
+from calip_core.exhibits.results import REPOSITORIES, mean_over_seeds
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
 from calip_core.methods.base import Head
 from calip_core.metrics import mean_interval
@@ -262,7 +262,7 @@ def published_gains() -> Table:
         if few.shots == max(p.shots for p in published_few_shot()):
             columns.setdefault(_column(few), {})[few.dataset] = few.top1
     rows = {
-        source.split("/")[-1]: {
+        f"over {REPOSITORIES.get(source, source)}'s CLIP": {
             column: float(np.mean([top1[name] - clip[name] for name in clip])) for column, top1 in columns.items()
         }
         for source, clip in baselines.items()

@@ -34,7 +34,7 @@ def false_alarms(most: int = 60) -> Plot:
     ax.plot(numbers, [100 * rate for rate in exact], "o-", color=GOOD, markersize=4, label="exact McNemar test")
     ax.axhline(100 * LEVEL, color=MUTED, linestyle=":")
     ax.set(xlabel="images on which the two classifiers differ", ylabel="false alarms (%)", ylim=(0, None))
-    ax.legend(loc="lower right")
+    ax.legend(loc="upper right")
     means = percent(float(np.mean(exact[9:]))), percent(float(np.mean(score[9:])))
     return Plot(
         figure,

@@ -34,7 +34,10 @@ def test_images_that_the_weights_decide_are_sorted_into_rescued_and_spoiled():
     shown = fates([(-1.0, 1.0), (1.0, -1.0), (1.0, -2.0), (3.0, 0.0), (-3.0, 0.0)])
     titles = [ax.get_title() for ax in shown.figure.axes if ax.get_title()]
     assert titles == ["rescued: cat", "spoiled: cat", "spoiled: cat"]
-    assert "Of the first 5 images the weights rescue 1 and spoil 2" in shown.caption and "the other 2" in shown.caption
+    assert (
+        "Of the first 5 images, some weights rescue 1 and some spoil 2" in shown.caption
+        and "the other 2" in shown.caption
+    )
     assert (
         "Rescued: cat, right on 50 %." in shown.alt and "Spoiled: cat, right on 25 %, cat, right on 50 %." in shown.alt
     )
@@ -51,7 +54,7 @@ def test_a_grid_of_one_weight_still_has_a_rectangle():
     logits = two_classes([(-1.0, 1.0)])
     alone = Grid(np.linspace(0, 2, 3), np.zeros(1))
     shown = blending.rescued_and_spoiled(logits, [0], picture, ["cat", "dog"], alone)
-    assert "rescue 1 and spoil 0" in shown.caption
+    assert "some weights rescue 1 and some spoil 0" in shown.caption
 
 
 def some_landscape():

@@ -78,7 +78,7 @@ def test_moves_have_a_panel_per_setting_and_a_bar_per_matrix():
     assert len(first.patches) == len(second.patches) == 7
     expected = 100 * np.mean([head.moved()["post"] for head in heads])
     assert first.patches[-1].get_width() == pytest.approx(expected)
-    assert f"W_p {expected:.3f} %" in plot.alt and "2 draws" in plot.caption
+    assert f"W_p {expected:.3f} %" in plot.alt and "Mean over 2 draws (again: 1 draw). Orange" in plot.caption
 
 
 def test_gradients_name_the_matrices_and_write_a_zero_as_zero():

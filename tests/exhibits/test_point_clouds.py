@@ -79,11 +79,11 @@ def test_the_larger_of_drawing_and_attention_is_named():
     drawing = {("pointclip", "joint"): record(5), ("bright_voxels", "joint"): record(30, 31)}
     text = clouds.drawing_or_attention(drawing).markdown
     assert text.startswith("**How the cloud is drawn matters more than the attention.** Between pointclip and")
-    assert "by +62.5 points" in text and "0.0 to +2.5 points: none of the 2 intervals excludes 0." in text
-    clear = record(11, 18, gain_low=0.05, gain_high=0.3)
+    assert "by +62.5 points" in text and "0.0 to +2.5 points: McNemar's test calls none of these 2" in text
+    clear = record(11, 18)
     text = clouds.drawing_or_attention({("pointclip", "joint"): record(10), ("pointclip_v2", "value"): clear}).markdown
     assert text.startswith("**Here the attention moves more than the drawing does.**")
-    assert "1 of the 2 intervals exclude 0 (+17.5 with value tokens on pointclip_v2). Without any effect" in text
+    assert "calls 1 of these 2 changes real (+17.5 with value tokens on pointclip_v2). Without any effect" in text
 
 
 def test_single_views_are_sorted_below_all_together(task):
