@@ -130,7 +130,7 @@ def test_the_repositorys_url_is_written_in_one_place():
         ("book/conf.py", "import tomllib", 'import tomllib\nURL = "{url}"', "conf.py"),
         ("calip_core/paths.py", "import os", 'import os\nURL = "{url}"', "paths.py"),
         ("notebooks/00_start.py", "{url}", "https://example.org/fork", f"00_start.py: {OTHER_ADDRESS}"),
-        ("notebooks/00_start.py", "import numpy as np", 'import numpy as np\nhome = "{url}"', "00_start.py"),
+        ("notebooks/00_start.py", "check_parameters(", 'home = "{url}"\ncheck_parameters(', "00_start.py"),
     ],
 )
 def test_each_planted_address_is_found(tmp_path, name, old, new, said):
@@ -160,7 +160,7 @@ def not_tried(x):
 def test_too_low_a_coverage_fails_make_tests_command(tmp_path, also):
     """A tiny library under the very tables of pyproject.toml, with the options that the Makefile gives."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    tables = "".join(re.findall(r"^\[tool\.coverage\..*?(?=^\[tool\.(?!coverage))", settings, re.MULTILINE | re.DOTALL))
+    tables = "".join(re.findall(r"^\[tool\.coverage\..*?(?=^\[tool\.(?!coverage)|\Z)", settings, re.MULTILINE | re.DOTALL))
     assert "fail_under = 95" in tables
     options = re.search(r"-m pytest (--cov.*) --nbmake", (ROOT / "Makefile").read_text(encoding="utf-8"))
     (tmp_path / "calip_core").mkdir()
