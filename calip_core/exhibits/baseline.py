@@ -240,13 +240,13 @@ def _draw_similarities(
     ax.set_xlabel("pictures")
     for column, picture in enumerate(pictures):
         _place_picture(ax, picture, column, width_points=72 * width * (0.56 if width == WIDTH else 0.4) / len(values))
-    figure.colorbar(shown, ax=ax, label="cosine", fraction=0.04, pad=0.02)
+    figure.colorbar(shown, ax=ax, label="cosine", fraction=0.04, pad=0.02, aspect=20 if width == WIDTH else 60)
     return figure
 
 
 def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
-    width = WIDTH if columns > 1 else PHONE
-    figure, axes = panels(len(curves), columns, width=width, height=3.5, sharex=True, sharey=True)
+    width, height = (WIDTH, 3.5) if columns > 1 else (PHONE, 2.9)
+    figure, axes = panels(len(curves), columns, width=width, height=height, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--")
         filled = bins.counts > 0
