@@ -121,6 +121,23 @@ def _unfolding(app: Sphinx, doctree: nodes.document) -> None:
         box.parent.replace(box, [ends[0], *content, ends[1]])
 
 
+def _lead(app: Sphinx, doctree: nodes.document) -> None:
+    """A chapter opens with question, picture and answer: the first picture and "In short." go before the code."""
+    chapter = next(iter(doctree.findall(nodes.section)), nodes.section())
+    cells = [part for part in chapter.children if isinstance(part, nodes.container) and "cell" in part["classes"]]
+    if not cells or "tag_setup" not in cells[0]["classes"]:
+        return
+    paragraphs = [part for part in chapter.children if isinstance(part, nodes.paragraph)]
+    answer = [part for part in paragraphs if part.astext().startswith("In short.")][:1]
+    end = chapter.index(answer[0]) if answer else len(chapter)
+    pictures = [cell for cell in cells if chapter.index(cell) < end and "cell_output" in cell[-1]["classes"]]
+    if pictures:
+        output = pictures[-1].pop()
+        for part in answer:
+            chapter.remove(part)
+        chapter.insert(chapter.index(cells[0]), [nodes.container("", output, classes=["cell"]), *answer])
+
+
 def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Plotly's four megabytes only where a figure needs them."""
     if "calip-interactive" in context.get("body", ""):
@@ -184,6 +201,7 @@ def setup(app: Sphinx) -> None:
     app.connect("html-page-context", _add_scripts)
     app.connect("html-page-context", _plain_lines)
     app.connect("doctree-read", _unfolding)
+    app.connect("doctree-read", _lead)
     app.connect("autodoc-process-docstring", _mend, priority=400)  # before napoleon's 500
     app.add_directive_to_domain("py", "attribute", _PlainAttribute, override=True)
     app.connect("autodoc-process-signature", _plain_types)

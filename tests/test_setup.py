@@ -160,7 +160,8 @@ def not_tried(x):
 def test_too_low_a_coverage_fails_make_tests_command(tmp_path, also):
     """A tiny library under the very tables of pyproject.toml, with the options that the Makefile gives."""
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    tables = "".join(re.findall(r"^\[tool\.coverage\..*?(?=^\[tool\.(?!coverage)|\Z)", settings, re.MULTILINE | re.DOTALL))
+    ours = r"^\[tool\.coverage\..*?(?=^\[tool\.(?!coverage)|\Z)"
+    tables = "".join(re.findall(ours, settings, re.MULTILINE | re.DOTALL))
     assert "fail_under = 95" in tables
     options = re.search(r"-m pytest (--cov.*) --nbmake", (ROOT / "Makefile").read_text(encoding="utf-8"))
     (tmp_path / "calip_core").mkdir()

@@ -231,8 +231,10 @@ def temperature_slider(picture: Picture, maps: Mapping[str, Heat], alphas: Seque
     for alpha, heats in frames.items():
         said = "; ".join(f"{kind} tokens {heat.min():.3f} to {heat.max():.3f}" for kind, heat in heats.items())
         plots.append(
-            Plot(
-                _draw_frame(picture, heats, top),
+            restacked(
+                partial(_draw_frame, picture, heats, top),
+                columns=1 + len(heats),
+                narrow=2,
                 alt=f"Attention of {classname} over the image at temperature {alpha:g}: {said}. Even weights would be "
                 f"{1 / places:.3f}.",
                 caption=f"Where “{classname}” looks at α = {alpha:g}. All maps share one colour scale. The order of "
@@ -248,9 +250,11 @@ def _attention(cosines: Heat, alpha: float) -> Heat:
     return np.asarray(weights / weights.sum())
 
 
-def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float) -> Figure:
-    columns = 1 + len(heats)
-    figure, axes = plt.subplots(1, columns, figsize=(2.1 * columns + 0.6, 2.5), layout="constrained")
+def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float, columns: int) -> Figure:
+    width = min(WIDTH if columns > 2 else PHONE, 2.2 * columns + 0.8)
+    figure, axes = panels(
+        1 + len(heats), columns, width=width, height=(width - 0.8) / columns + 0.3, layout="constrained"
+    )
     axes[0].imshow(picture)
     axes[0].set_title("image", fontsize=10)
     for ax, (kind, heat) in zip(axes[1:], heats.items(), strict=True):

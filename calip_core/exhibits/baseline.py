@@ -95,7 +95,8 @@ def similarity_matrix(
     other = float(values[~np.eye(len(values), dtype=bool)].mean())
     found = int((values.argmax(axis=0) == np.arange(len(values))).sum())
     return Plot(
-        _draw_similarities(values, captions, pictures),
+        _draw_similarities(values, captions, pictures, WIDTH),
+        narrow=_draw_similarities(values, captions, pictures, PHONE),
         alt=f"A matrix of {len(values)} captions by {len(values)} pictures. Cosines on the framed diagonal, where "
         f"caption and picture belong together, average {own:.2f}; the others average {other:.2f}. For {found} of the "
         "pictures the largest cosine of their column is the framed one.",
@@ -107,13 +108,18 @@ def similarity_matrix(
 def learning_curve(losses: Mapping[int, float], batch: int) -> Plot:
     """Contrastive loss on held-out pictures against training steps (keys), beside the loss of a guess, log(batch)."""
     steps, values, guess = list(losses), list(losses.values()), float(np.log(batch))
-    figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
-    ax.plot(steps, values, color=GOOD)
-    ax.axhline(guess, color=MUTED, linestyle="--")
-    ax.annotate("a guess", (steps[-1], guess), ha="right", va="bottom", fontsize=10, color=MUTED)
-    ax.set(xlabel="training step", ylabel="loss (nats)", ylim=(0, 1.15 * max(guess, *values)))
+
+    def draw(width: float) -> Figure:
+        figure, ax = plt.subplots(figsize=(width, 2.6))
+        ax.plot(steps, values, color=GOOD)
+        ax.axhline(guess, color=MUTED, linestyle="--")
+        ax.annotate("a guess", (steps[-1], guess), ha="right", va="bottom", fontsize=10, color=MUTED)
+        ax.set(xlabel="training step", ylabel="loss (nats)", ylim=(0, 1.15 * max(guess, *values)))
+        return figure
+
     return Plot(
-        figure,
+        draw(WIDTH),
+        narrow=draw(PHONE),
         alt=f"Contrastive loss on pictures held out against training steps. It falls from {values[0]:.2f} to "
         f"{values[-1]:.2f} nats in {steps[-1]} steps; a guess has {guess:.2f}.",
         caption=f"A toy CLIP learns from batches of {batch} pictures with captions. On pictures held out it narrows "
@@ -220,30 +226,35 @@ def picture_grid(
 
 
 def _draw_similarities(
-    values: Float[np.ndarray, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image]
+    values: Float[np.ndarray, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image], width: float
 ) -> Figure:
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.3 * len(values) + 1.3))
+    columns = 36 if width == WIDTH else 18  # of letters
+    lines = [wrap(caption, columns) for caption in captions]
+    row = 0.3 if width == WIDTH else max(0.3, 0.15 * max(map(len, lines)))  # inches
+    figure, ax = plt.subplots(figsize=(width, row * len(values) + 1.3))
     shown = ax.imshow(values, cmap=SEQUENTIAL, aspect="auto")
     for i in range(len(values)):
         ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BAD, linewidth=2.5, clip_on=False))
-    ax.set_yticks(range(len(values)), ["\n".join(wrap(caption, 36)) for caption in captions], fontsize=9)
+    ax.set_yticks(range(len(values)), ["\n".join(parts) for parts in lines], fontsize=9)
     ax.set_xticks([])
     ax.set_xlabel("pictures")
     for column, picture in enumerate(pictures):
-        _place_picture(ax, picture, column, width_points=72 * WIDTH * 0.56 / len(values))
-    figure.colorbar(shown, ax=ax, label="cosine", fraction=0.04, pad=0.02)
+        _place_picture(ax, picture, column, width_points=72 * width * (0.56 if width == WIDTH else 0.4) / len(values))
+    figure.colorbar(shown, ax=ax, label="cosine", fraction=0.04, pad=0.02, aspect=20 if width == WIDTH else 60)
     return figure
 
 
 def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
-    width = WIDTH if columns > 1 else PHONE
-    figure, axes = panels(len(curves), columns, width=width, height=2.9, sharex=True, sharey=True)
+    width, height = (WIDTH, 3.5) if columns > 1 else (PHONE, 2.9)
+    figure, axes = panels(len(curves), columns, width=width, height=height, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--")
         filled = bins.counts > 0
         x, y = bins.confidence[filled], bins.accuracy[filled]
         ax.vlines(x, np.minimum(x, y), np.maximum(x, y), color=BAD, linewidth=1.5)
-        ax.scatter(x, y, s=12 + 400 * bins.counts[filled] / bins.counts.sum(), color=GOOD, alpha=0.85, zorder=3)
+        ax.scatter(
+            x, y, s=12 + 400 * bins.counts[filled] / bins.counts.sum(), color=GOOD, alpha=0.85, zorder=3, clip_on=False
+        )
         ax.set_title(f"{title}\nECE {100 * bins.expected_calibration_error:.1f} points")
         ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence")
         ax.set_aspect("equal")

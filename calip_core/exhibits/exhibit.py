@@ -19,9 +19,10 @@ from PIL import Image
 
 from calip_core.exhibits.style import PHONE_WIDTH
 
-_DPI = 160  # two pixels per CSS pixel (at 80 CSS pixels per inch): sharp on any screen
+_DPI = 160
+_CSS_DPI = 92  # shows a figure as wide as the text (7.4 inches, 680 pixels), and 9 points nearly as large as on paper
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
-_BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) ")
+_BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) |(?<=\d,) (?=[\d−])|(?<=\d) (?=: \d)|(?<=\d :) (?=\d)")
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
 _EMPTY_CORNER = "<th >&nbsp;</th>"
 _LARGE = 120_000  # bytes of one figure; the whole book has a budget of 25 MB
@@ -240,7 +241,7 @@ def _rendered(figure: Figure) -> tuple[str, int]:
         content = _webp(figure, quality=90)
     plt.close(figure)
     with Image.open(io.BytesIO(content)) as image:
-        width = round(image.width / 2)
+        width = round(image.width * _CSS_DPI / _DPI)
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}", width
 
 
@@ -262,7 +263,7 @@ def _text(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Like ``_text``, with non-breaking spaces between a number and its unit or uncertainty."""
+    """Like ``_text``, with non-breaking spaces inside a number with its unit, an interval and a pair of counts."""
     return _text(_BEFORE_UNIT.sub("\u00a0", str(value)))
 
 

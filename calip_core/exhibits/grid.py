@@ -168,20 +168,25 @@ def pool_attention(weights: Float[Tensor, "n heads q m"], *, backbone: str) -> P
     # Compared head by head: heads with equal averages need not be equal
     shared = torch.minimum(weights[:, :, :1], weights[:, :, 1:]).sum(dim=-1).mean().item()
     name, places = short_name(backbone), looks.shape[0] - 1
-    figure, ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
-    image = ax.imshow(looks, cmap=HEAT_COLOURS, vmin=0)
-    ax.set(xlabel="attended token $j$ (0: the mean)", ylabel="asking token $i$ (0: the mean)")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(6, integer=True))
-    figure.colorbar(image, ax=ax, label="mean weight $a_{ij}$")
     return Plot(
-        figure,
+        _draw_pool_attention(looks, (5.2, 3.6)),
+        narrow=_draw_pool_attention(looks, (3.7, 2.9)),
         alt=f"Matrix of the pool's attention weights with {places + 1} rows that look alike: a query of a place shares "
         f"{percent(shared, 0)} of its attention with the query of the mean.",
         caption=f"Attention weights of {name}'s pool, mean over {len(weights)} images and {weights.shape[1]} heads. "
         f"Row $i$ shows where token $i$ looks. On average a place spends {percent(shared, 0)} of its attention as "
         "the mean token does, head by head; with 100 % all joint tokens would equal the pooled vector.",
     )
+
+
+def _draw_pool_attention(looks: Float[np.ndarray, "q m"], size: tuple[float, float]) -> Figure:
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    image = ax.imshow(looks, cmap=HEAT_COLOURS, vmin=0)
+    ax.set(xlabel="attended token $j$ (0: the mean)", ylabel="asking token $i$ (0: the mean)")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.colorbar(image, ax=ax, label="mean weight $a_{ij}$")
+    return figure
 
 
 def head_maps(picture: Picture, weights: Float[Tensor, "heads m"], grid: tuple[int, int], *, backbone: str) -> Plot:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked, signed
-from calip_core.exhibits.grid import Heat, Picture, draw_heat
+from calip_core.exhibits.grid import HEAT_COLOURS, Heat, Picture, draw_heat
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
 from calip_core.metrics import correct_predictions, mcnemar, paired_interval, wilson_interval
 from calip_core.tokens import CalipLogits, ImageTokens
@@ -141,12 +143,16 @@ def _draw_one_image(
     wide, places = columns > 1, 1 + len(heats)
     figure, axes = panels(places + len(bars), columns, width=WIDTH if wide else PHONE, height=2.3)
     axes[0].imshow(picture)
-    axes[0].set(xticks=[], yticks=[], title="the image")
+    axes[0].set_title("the image")
     limits = min(map(np.min, heats.values())), max(map(np.max, heats.values()))
     for ax, (kind, heat) in zip(axes[1:], heats.items(), strict=False):
         draw_heat(ax, picture, heat, limits)
-        ax.set(xticks=[], yticks=[], title=f"{kind} tokens")
-    figure.colorbar(axes[len(heats)].images[-1], ax=axes[len(heats)], label="cosine", fraction=0.046)
+        ax.set_title(f"{kind} tokens")
+    for ax in axes[:places]:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    colours = ScalarMappable(Normalize(*limits), HEAT_COLOURS)
+    figure.colorbar(colours, ax=axes[len(heats)], label="cosine", fraction=0.046)
     for place, (ax, (title, values)) in enumerate(zip(axes[places:], bars.items(), strict=True)):
         _draw_bars(ax, title, values, rows if place == 0 or not wide else None)
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=len(heats))
@@ -161,6 +167,8 @@ def _draw_bars(ax: Axes, title: str, series: Mapping[str, Sequence[float]], name
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(names)) if names else [], names or [])
     ax.invert_yaxis()
+    ax.spines["left"].set_visible(False)  # the line at zero takes its place
+    ax.tick_params(axis="y", length=0)
     ax.set(title=title, xlabel="logit above mean")
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from calip_core.analysis.synthetic import TokenModel, text_lead, weight_on_object
 from calip_core.exhibits.exhibit import Plot, Table, Text, interval, percent, points, restacked
-from calip_core.exhibits.style import DIVERGING, MUTED, PALETTE, panels
+from calip_core.exhibits.style import DIVERGING, MUTED, PALETTE, PHONE_WIDTH, WIDTH, panels
 
 _COLOURS = {"value": PALETTE[0], "joint": PALETTE[1], "pre_pool": PALETTE[2]}
 _LEVEL = 0.05
@@ -221,18 +221,23 @@ def temperature_curves(swept: Mapping[str, pd.DataFrame], spreads: Mapping[str, 
         swept: kind of tokens -> table from ``window.temperature_sweep``.
         spreads: kind of tokens -> spread of its affinities.
     """
-    figure, (ax,) = panels(1, 1, height=3.4)
-    for kind, table in swept.items():
-        _gain_line(ax, table, "alpha", f"{kind} tokens", _COLOURS[kind])
-        ax.axvline(spreads[kind], color=_COLOURS[kind], linestyle=":", label=f"spread of {kind} affinities")
-    ax.set(xscale="log", xlabel=r"temperature $\alpha$", ylabel="gain (points)")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+
+    def draw(width: float, columns: int) -> Figure:
+        figure, (ax,) = panels(1, 1, width=width, height=3.4)
+        for kind, table in swept.items():
+            _gain_line(ax, table, "alpha", f"{kind} tokens", _COLOURS[kind])
+            ax.axvline(spreads[kind], color=_COLOURS[kind], linestyle=":", label=f"spread of {kind} affinities")
+        ax.set(xscale="log", xlabel=r"temperature $\alpha$", ylabel="gain (points)")
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+        return figure
+
     said = []
     for kind, table in swept.items():
         best = table.loc[table["gain"].idxmax()]
         said.append(f"{kind} tokens: {points(best.gain)} at most, at α = {best.alpha:g}, spread {spreads[kind]:.3f}")
     return Plot(
-        figure,
+        draw(WIDTH, 2),
+        narrow=draw(PHONE_WIDTH, 1),
         alt="Gain of CALIP over CLIP in points against the temperature. " + "; ".join(said) + ".",
         caption="Gain against the temperature of both softmaxes, weights chosen on validation images, with 95 % "
         "intervals. Dotted: spread of the affinities over the tokens of an image.",

@@ -31,3 +31,32 @@ def test_parameters_on_lines_of_their_own_are_no_list_of_definitions(conf: dict[
     conf["_plain_lines"](None, "", "", context, None)
     signature = 'f(<span class="calip-lines">\n<span>a</span>\n</span>\n)'
     assert context["body"] == f'<dl><dt class="sig sig-object">{signature}</dt><dd>text</dd></dl>'
+
+
+def cell(text: str, *tags: str, output: str = "") -> nodes.container:
+    parts = [nodes.container("", nodes.paragraph("", text), classes=["cell_input"])]
+    if output:
+        parts.append(nodes.container("", nodes.paragraph("", output), classes=["cell_output"]))
+    return nodes.container("", *parts, classes=["cell", *(f"tag_{tag}" for tag in tags)])
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_chapter_opens_with_its_picture_and_its_answer(conf: dict[str, Any], answer: bool) -> None:
+    document, chapter = new_document("page"), nodes.section()
+    document += chapter
+    chapter += [nodes.title("", "Chapter"), nodes.paragraph("", "Question."), cell("fetch", "setup")]
+    chapter += [cell("encode", output="progress"), cell("draw", output="picture")]
+    chapter += [nodes.paragraph("", "In short. Yes.")] if answer else []
+    chapter += nodes.section("", nodes.title("", "More"), cell("again", output="table"))
+    conf["_lead"](None, document)
+    said = ["Question.", "picture", *(["In short. Yes."] if answer else []), "fetch", "encode\n\nprogress", "draw"]
+    assert [part.astext() for part in chapter.children[1:-1]] == said
+
+
+def test_a_page_without_a_set_up_keeps_its_order(conf: dict[str, Any]) -> None:
+    document = new_document("page")
+    document += nodes.section("", nodes.title("", "Page"), cell("draw", output="picture"))
+    before = document.deepcopy()
+    conf["_lead"](None, document)
+    conf["_lead"](None, new_document("empty"))
+    assert document.pformat() == before.pformat()

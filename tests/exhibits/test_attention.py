@@ -90,7 +90,7 @@ def test_the_prior_before_and_after():
 
 
 def test_all_temperatures_have_one_scale():
-    figure = attention._draw_frame(IMAGE, {"joint": HEAT, "value": HEAT / 2}, 0.9)
+    figure = attention._draw_frame(IMAGE, {"joint": HEAT, "value": HEAT / 2}, 0.9, 3)
     assert [ax.images[1].get_clim() for ax in shown(figure)] == [(0.0, 0.9)] * 2
     slider = attention.temperature_slider(IMAGE, {"joint": HEAT}, [2.0, 0.01], "ring")
     assert slider.labels == ("2", "0.01") and "even weights would be 0.167" in slider.frames[0].alt.lower()

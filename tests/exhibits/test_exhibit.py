@@ -71,7 +71,7 @@ def test_a_plot_has_its_description_and_caption_and_is_closed() -> None:
     assert not plt.fignum_exists(figure.number)
     (image,) = attributes(html, "img")
     assert image["alt"] == 'Rises "quickly" & <well>'
-    assert width_of(image["src"]) == pytest.approx(2 * int(image["width"]), abs=1)
+    assert width_of(image["src"]) == pytest.approx(160 / 92 * int(image["width"]), abs=1)
     assert r'<span class="math notranslate nohighlight">\(x &lt; y\)</span> rises.</figcaption>' in html
     assert attributes(html, "figure") == [{"class": "calip-figure"}]
 
