@@ -290,8 +290,10 @@ def _draw_published(gains: Mapping[str, Mapping[str, float]], margins: np.ndarra
     figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.5), layout="constrained")
     rows = np.arange(len(names))[::-1]
     ax.barh(rows, 2 * margins, left=-margins, height=0.7, color=MUTED, alpha=0.2, label="95 % margin of one accuracy")
-    for (source, values), marker, colour in zip(gains.items(), _MARKERS, PALETTE, strict=False):
-        ax.plot(list(values.values()), rows, marker, color=colour, label=f"over {source}'s CLIP", linestyle="none")
+    heights = np.linspace(0.22, -0.22, len(gains))  # equal gains do not hide each other
+    for (source, values), height, marker, colour in zip(gains.items(), heights, _MARKERS, PALETTE, strict=False):
+        ax.plot(list(values.values()), rows + height, marker, color=colour, markersize=5, label=f"over {source}'s CLIP",
+                linestyle="none")  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=1)
     ax.set_yticks(rows, [load_card(name).title for name in names])
     ax.set_xlabel(fill("published accuracy of CALIP less a published accuracy of CLIP (points)", 37 * columns))
