@@ -58,8 +58,8 @@ def _benchmark(run: SpeedRun) -> Iterable[str]:
 
 
 def _values(m: Measurement) -> list[str]:
-    """Numbers that stay on one line with their units."""
-    return [text.replace(" ", "\u00a0") for text in (m.before_text, m.measured_text, m.goal_text)]
+    """The numbers; a per cent sign stays on its number's line."""
+    return [text.replace(" %", "\u00a0%") for text in (m.before_text, m.measured_text, m.goal_text)]
 
 
 def _mark(measurement: Measurement) -> str:
