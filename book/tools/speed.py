@@ -51,10 +51,15 @@ def _verdict(measurements: list[Measurement]) -> str:
 def _benchmark(run: SpeedRun) -> Iterable[str]:
     yield f"### {_text(run.title).rstrip('.')}"
     yield f"{run.date:%Y-%m-%d %H:%M} UTC, {run.threads} threads, torch {run.torch}, commit `{run.commit[:12]}`"
-    rows = [[_text(m.what), m.before_text, m.measured_text, m.goal_text, _mark(m)] for m in run.measurements]
+    rows = [[_text(m.what), *_values(m), _mark(m)] for m in run.measurements]
     heads = ["what", f"before, `{run.before[:12]}`" if run.before else "before", "measured", "goal", "verdict"]
     shown = [column for column in range(len(heads)) if any(row[column] for row in rows)]
     yield table([heads[column] for column in shown], [[row[column] for column in shown] for row in rows])
+
+
+def _values(m: Measurement) -> list[str]:
+    """The numbers; a per cent sign stays on its number's line."""
+    return [text.replace(" %", "\u00a0%") for text in (m.before_text, m.measured_text, m.goal_text)]
 
 
 def _mark(measurement: Measurement) -> str:

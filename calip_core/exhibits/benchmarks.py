@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,7 +17,7 @@ from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.datasets.inventory import inventory
 from calip_core.evaluation.record import Record
 from calip_core.evaluation.store import latest
-from calip_core.exhibits.exhibit import Plot, Table, percent, points, signed
+from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked, signed
 from calip_core.exhibits.results import (
     LEVEL,
     REPOSITORIES,
@@ -89,6 +91,19 @@ def measured_gains(records: Sequence[Record]) -> Plot:
     """Gains over CLIP with paired intervals: one row per task and backbone, one colour per protocol."""
     rows = list(dict.fromkeys(map(_where, records)))
     hows = list(dict.fromkeys(record.choice.protocol for record in records))
+    shown = [record for record in records if record.choice.protocol == "validation"] or list(records)
+    alt = f"Gains over CLIP by {', '.join(hows)} on {len(rows)} pairs of task and backbone. "
+    alt += (
+        f"By {shown[0].choice.protocol}: "
+        + ", ".join(f"{_where(record)} {points(record.score.gain, 2)}" for record in shown)
+        + " points."
+    )
+    caption = f"Gain of CALIP, measured on the same images as CLIP. {_counted(records)}"
+    return restacked(partial(_draw_measured, records, rows, hows), columns=2, alt=alt, caption=caption)
+
+
+def _draw_measured(records: Sequence[Record], rows: Sequence[str], hows: Sequence[str], columns: int) -> Figure:
+    """One row per task and backbone, one marker per protocol; the legend has so many columns."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(rows) + 1.6), layout="constrained")
     for turn, (how, marker, colour) in enumerate(zip(hows, _MARKERS, PALETTE, strict=False)):
         mine = [record for record in records if record.choice.protocol == how]
@@ -102,16 +117,9 @@ def measured_gains(records: Sequence[Record]) -> Plot:
                     label=f"{how} (saw test labels)" if how == "oracle" else how)  # fmt: skip
     ax.axvline(0, color=MUTED, linewidth=1)
     ax.set_yticks(np.arange(len(rows))[::-1], rows)
-    ax.set_xlabel("gain over CLIP (points, 95 % interval of the paired difference)")
-    figure.legend(loc="outside lower center", ncols=2)
-    shown = [record for record in records if record.choice.protocol == "validation"] or list(records)
-    alt = f"Gains over CLIP by {', '.join(hows)} on {len(rows)} pairs of task and backbone. "
-    alt += (
-        f"By {shown[0].choice.protocol}: "
-        + ", ".join(f"{_where(record)} {points(record.score.gain, 2)}" for record in shown)
-        + " points."
-    )
-    return Plot(figure, alt=alt, caption=f"Gain of CALIP, measured on the same images as CLIP. {_counted(records)}")
+    ax.set_xlabel(fill("gain over CLIP (points, 95 % interval of the paired difference)", 35 * columns))
+    figure.legend(loc="outside lower center", ncols=columns)
+    return figure
 
 
 def _where(record: Record) -> str:
@@ -169,7 +177,7 @@ def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most:
     ranked = sorted(seen, key=lambda k: -int(won[k] + lost[k]))[:most]
     order = sorted(ranked, key=lambda k: -float(won[k] - lost[k]) / images[k])
     ends = [paired_interval(int(won[k]), int(lost[k]), int(images[k]), 1 - 0.05 / len(seen)) for k in order]
-    figure = _draw_classes(order, [won, lost, images], ends, [tests[k] < LEVEL for k in order], names)
+    draw = partial(_draw_classes, order, [won, lost, images], ends, [tests[k] < LEVEL for k in order], names)
     changed = [f"{names[k]} ({points((won[k] - lost[k]) / images[k])})" for k in seen if tests[k] < LEVEL]
     found = f"Classes that change: {', '.join(changed)}." if changed else "No class changes by more than luck explains."
     some = f"the {len(order)} of {len(seen)} classes with the most images on which CLIP and CALIP differ"
@@ -179,13 +187,15 @@ def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most:
         f"brackets: images won, lost, and all. Intervals and tests are corrected for {len(seen)} classes (Bonferroni). "
         f"{found}"
     )
-    return Plot(figure, alt=f"Change of accuracy in {len(order)} classes, with intervals. {found}", caption=caption)
+    alt = f"Change of accuracy in {len(order)} classes, with intervals. {found}"
+    return restacked(draw, columns=2, alt=alt, caption=caption)
 
 
 def _draw_classes(
     order: Sequence[int], counts: Sequence[np.ndarray], ends: Sequence[Interval], changed: Sequence[bool],
-    names: Sequence[str],
+    names: Sequence[str], columns: int,
 ) -> Figure:  # fmt: skip
+    """One row per class; the label of the axis has room for so many columns."""
     won, lost, images = counts
     figure, ax = plt.subplots(figsize=(WIDTH, 0.32 * len(order) + 1.0), layout="constrained")
     places = np.arange(len(order))[::-1]
@@ -197,7 +207,7 @@ def _draw_classes(
     ax.axvline(0, color=MUTED, linewidth=1)
     rows = [f"{names[k]} (+{won[k]} \u2212{lost[k]} of {images[k]})" for k in order]
     ax.set_yticks(places, rows, fontsize=9)
-    ax.set_xlabel("change of the class's accuracy, CALIP less CLIP (points)")
+    ax.set_xlabel(fill("change of the class's accuracy, CALIP less CLIP (points)", 30 * columns))
     return figure
 
 
@@ -266,24 +276,31 @@ def published_gains() -> Plot:
     names = list(found.calip[log])
     margins = np.array([_margin(name, found.calip[log][name]) for name in names])
     gains = {source: found.gains(source, log) for source in found.clip}
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.5), layout="constrained")
-    rows = np.arange(len(names))[::-1]
-    ax.barh(rows, 2 * margins, left=-margins, height=0.7, color=MUTED, alpha=0.2, label="95 % margin of one accuracy")
-    for (source, values), marker, colour in zip(gains.items(), _MARKERS, PALETTE, strict=False):
-        ax.plot(list(values.values()), rows, marker, color=colour, label=f"over {source}'s CLIP", linestyle="none")
-    ax.axvline(0, color=MUTED, linewidth=1)
-    ax.set_yticks(rows, [load_card(name).title for name in names])
-    ax.set_xlabel("published accuracy of CALIP less a published accuracy of CLIP (points)")
-    figure.legend(loc="outside lower center", ncols=2)
     means = ", ".join(f"{signed(float(np.mean(list(g.values()))), 2)} over {s}'s CLIP" for s, g in gains.items())
     inside = ", ".join(str(sum(abs(g[n]) <= m for n, m in zip(names, margins, strict=True))) for g in gains.values())
     caption = (
         f"Published gains of CALIP (RN50) on eleven datasets. The mean depends on whose CLIP one subtracts: {means}. "
         f"Grey: the sampling error of one accuracy, which covers {inside} of these {len(names)} gains."
     )
-    return Plot(
-        figure, alt=f"Published gains on eleven datasets over three baselines. Means: {means} points.", caption=caption
-    )
+    alt = f"Published gains on eleven datasets over three baselines. Means: {means} points."
+    return restacked(partial(_draw_published, gains, margins), columns=2, alt=alt, caption=caption)
+
+
+def _draw_published(gains: Mapping[str, Mapping[str, float]], margins: np.ndarray, columns: int) -> Figure:
+    """One row per dataset, one marker per source of CLIP's accuracy; the legend has so many columns."""
+    names = list(next(iter(gains.values())))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.5), layout="constrained")
+    rows = np.arange(len(names))[::-1]
+    ax.barh(rows, 2 * margins, left=-margins, height=0.7, color=MUTED, alpha=0.2, label="95 % margin of one accuracy")
+    heights = np.linspace(0.22, -0.22, len(gains))  # equal gains do not hide each other
+    for (source, values), height, marker, colour in zip(gains.items(), heights, _MARKERS, PALETTE, strict=False):
+        ax.plot(list(values.values()), rows + height, marker, color=colour, markersize=5, label=f"over {source}'s CLIP",
+                linestyle="none")  # fmt: skip
+    ax.axvline(0, color=MUTED, linewidth=1)
+    ax.set_yticks(rows, [load_card(name).title for name in names])
+    ax.set_xlabel(fill("published accuracy of CALIP less a published accuracy of CLIP (points)", 37 * columns))
+    figure.legend(loc="outside lower center", ncols=columns)
+    return figure
 
 
 def ledger(records: Iterable[Record] = ()) -> Table:

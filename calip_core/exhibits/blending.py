@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -137,8 +138,9 @@ def _draw_fates(
         above.set_title(fill(f"{side}: {names[place]}", 20), fontsize=9, color=colour)
         above.spines[:].set(visible=True, color=colour, linewidth=2)
         _draw_polygon(below, fate.corners, grid)
-    figure.supxlabel(r"$\beta_2$", fontsize=11)
-    figure.supylabel(r"$\beta_3$", fontsize=11)
+        below.set_xlabel(r"$\beta_2$", labelpad=-10)
+        if column == 0:
+            below.set_ylabel(r"$\beta_3$", labelpad=-4)
     return figure
 
 
@@ -168,10 +170,11 @@ def landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]], cl
         f"Heat-map of accuracy over the two weights, from {percent(float(found.accuracy.min()))} to "
         f"{percent(best.accuracy)}. The best pairs lie around β₂ = {best.beta2:.3g}, β₃ = {best.beta3:.3g}."
     )
-    return Plot(_draw_landscape(found, marks), alt=alt, caption=caption)
+    return restacked(partial(_draw_landscape, found, marks), columns=3, alt=alt, caption=caption)
 
 
-def _draw_landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]]) -> Figure:
+def _draw_landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]], columns: int) -> Figure:
+    """The heat-map; its legend has so many columns."""
     figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     picture = ax.pcolormesh(found.beta2, found.beta3, 100 * found.accuracy.T, cmap=SEQUENTIAL, rasterized=True)
     if not found.plateau().all():
@@ -189,7 +192,7 @@ def _draw_landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float
     ax.set(xlabel=r"$\beta_2$, weight of the text-attended term", ylabel=r"$\beta_3$, of the visual-attended term")
     figure.colorbar(picture, ax=ax, label="accuracy (%)")
     if inside:
-        figure.legend(loc="outside lower center", ncols=3)
+        figure.legend(loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -204,11 +207,16 @@ def search_times(pair: float, grid: float) -> Text:
 def shuffled_control(control: OracleControl) -> Plot:
     """The gain of a search on test labels, beside gains of the same search on shuffled attended terms."""
     gains = control.by_selection
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
-    ax.hist(100 * gains, min(20, max(5, len(gains) // 3)), color=MUTED, alpha=0.6, label="attended terms shuffled")
-    ax.axvline(100 * control.gain, color=PALETTE[1], label="attended terms in place")
-    ax.set(xlabel="gain over CLIP of the best pair on the test labels (points)", ylabel="searches")
-    figure.legend(loc="outside lower center", ncols=2)
+
+    def draw(columns: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
+        ax.hist(100 * gains, min(20, max(5, len(gains) // 3)), color=MUTED, alpha=0.6, label="attended terms shuffled")
+        ax.axvline(100 * control.gain, color=PALETTE[1], label="attended terms in place")
+        label = "gain over CLIP of the best pair on the test labels (points)"
+        ax.set(xlabel=fill(label, 40 * columns), ylabel="searches")
+        figure.legend(loc="outside lower center", ncols=columns)
+        return figure
+
     caption = (
         f"The search gains {points(control.gain, 2)} points. With shuffled terms, {len(gains)} searches gain "
         f"{points(gains.mean(), 2)} on average. Permutation {p_text(control.p_value)}; the smallest possible with "
@@ -218,24 +226,28 @@ def shuffled_control(control: OracleControl) -> Plot:
         f"Histogram of the gains of {len(gains)} searches over shuffled terms, from {points(gains.min(), 2)} to "
         f"{points(gains.max(), 2)} points, and a line at the gain with the terms in place, {points(control.gain, 2)}."
     )
-    return Plot(figure, alt=alt, caption=caption)
+    return restacked(draw, columns=2, alt=alt, caption=caption)
 
 
 def optimism(found: Optimism) -> Plot:
     """Gain on the images that chose the weights and on other images, against the number of images that chose."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
-    for gains, name, colour, marker in (
-        (found.own, "on the images that chose the pair", PALETTE[1], "o"),
-        (found.others, "on other images", PALETTE[0], "s"),
-    ):
-        low, high = 100 * np.quantile(gains, [0.1, 0.9], axis=1)
-        ax.plot(found.sizes, 100 * gains.mean(axis=1), marker=marker, color=colour, label=name)
-        ax.fill_between(found.sizes, low, high, color=colour, alpha=0.18, linewidth=0)
-    ax.axhline(0, color=MUTED, linewidth=1)
-    ax.set(xscale="log", xlabel="images that chose the pair", ylabel="gain over CLIP (points)")
-    ax.set_xticks(found.sizes, [str(size) for size in found.sizes], minor=False)
-    ax.minorticks_off()
-    ax.legend()
+
+    def draw(columns: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+        for gains, name, colour, marker in (
+            (found.own, "on the images that chose the pair", PALETTE[1], "o"),
+            (found.others, "on other images", PALETTE[0], "s"),
+        ):
+            low, high = 100 * np.quantile(gains, [0.1, 0.9], axis=1)
+            ax.plot(found.sizes, 100 * gains.mean(axis=1), marker=marker, color=colour, label=name)
+            ax.fill_between(found.sizes, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.axhline(0, color=MUTED, linewidth=1)
+        ax.set(xscale="log", xlabel="images that chose the pair", ylabel="gain over CLIP (points)")
+        ax.set_xticks(found.sizes, [str(size) for size in found.sizes], minor=False)
+        ax.minorticks_off()
+        figure.legend(loc="outside lower center", ncols=columns)
+        return figure
+
     own, others = found.own.mean(axis=1), found.others.mean(axis=1)
     ends = {found.sizes[i]: (points(own[i], 2), points(others[i], 2)) for i in (0, -1)}
     alt = "Two lines against the number of images that choose. " + " ".join(
@@ -243,7 +255,7 @@ def optimism(found: Optimism) -> Plot:
         for size, (a, b) in ends.items()
     )
     caption = f"Mean and middle 80 % of {found.own.shape[1]} draws. The gap between the lines is optimism."
-    return Plot(figure, alt=alt, caption=caption)
+    return restacked(draw, columns=2, alt=alt, caption=caption)
 
 
 def ways_to_choose(

@@ -1,6 +1,8 @@
 """The exhibits of chapter 8: CALIP-FS matrix by matrix, its accuracy over shots, and what its matrices learn."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from textwrap import fill
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -13,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from calip_core.evaluation.record import Record
 from calip_core.exhibits.exhibit import Plot, Table, Text, percent, points, restacked
-from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
+from calip_core.exhibits.style import MUTED, PALETTE, PHONE_WIDTH, WIDTH, panels
 from calip_core.methods.calip_fs import CalipFs
 from calip_core.metrics import mean_interval
 
@@ -77,16 +79,21 @@ def accuracy_over_shots(records: Sequence[Record]) -> Plot:
     """
     accuracy = draws(records, "calip_fs")
     means = {name: float(shares.mean()) for name, shares in references(records).items()}
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
-    draw_curve(ax, accuracy, label="CALIP-FS")
-    draw_references(ax, means, label=True)
-    ax.set(xlabel="shots: labelled images per class", ylabel="accuracy (%)")
-    ax.legend(loc="best")
+
+    def draw(_: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+        draw_curve(ax, accuracy, label="CALIP-FS")
+        draw_references(ax, means, label=True)
+        ax.set(xlabel="shots: labelled images per class", ylabel="accuracy (%)")
+        figure.legend(loc="outside lower center", ncols=3)
+        return figure
+
     told = ", ".join(f"{percent(float(shares.mean()))} at {_shots(count)}" for count, shares in accuracy.items())
     lines = ", ".join(f"{name} {percent(share)}" for name, share in means.items())
     count = len(next(iter(accuracy.values())))
-    return Plot(
-        figure,
+    return restacked(
+        draw,
+        columns=1,
         alt=f"Accuracy of CALIP-FS over shots: {told}. Without shots: {lines}.",
         caption=f"Orange: {_draws(count)} of the support set. Blue: their mean"
         + (" and its 95 % t-interval." if count > 1 else "."),
@@ -275,15 +282,9 @@ def diagram(tokens: int, classes: int, width: int) -> Plot:
         classes: K, likewise.
         width: C, likewise.
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 8.4), layout="constrained")
-    ax.set(xlim=(-0.05, 8.7), ylim=(1.75 - 1.75 * len(_STEPS) - 1.5, 0.4), aspect="equal")
-    ax.axis("off")
-    for number, (title, cells) in enumerate(_STEPS):
-        top = -1.75 * number
-        ax.text(0, top + 0.1, title, fontsize=10, fontweight="bold", va="bottom")
-        _draw_step(ax, cells, top - 0.6)
-    return Plot(
-        figure,
+    return restacked(
+        _draw_diagram,
+        columns=2,
         alt=_DESCRIBED,
         caption=f"Blue: what learns. White: frozen features and what follows from them. Here M = {tokens} tokens, "
         f"K = {classes} classes, C = {width}; the drawing is not to scale.",
@@ -298,6 +299,39 @@ _DESCRIBED = (
     "C. Five: their mean plus their maximum is one row of width C. Six: three products of a row 1 by C and a matrix C "
     "by K, weighted by three betas, give the logits, 1 by K. The seven C by C matrices are coloured."
 )
+
+
+def _draw_diagram(columns: int) -> Figure:
+    """All steps below each other; with a single column, for phones, long ones take two lines."""
+    room, inches = (8.7, WIDTH) if columns > 1 else (5.2, PHONE_WIDTH)
+    figure, ax = plt.subplots(layout="constrained")
+    ax.axis("off")
+    y = 0.0
+    for title, cells in _STEPS:
+        heading = fill(title, 44 * columns)
+        ax.text(0, y, heading, fontsize=10, fontweight="bold", va="top")
+        y -= 0.28 * (1 + heading.count("\n"))
+        for line in _lines(cells, room):
+            _draw_step(ax, line, y - 0.65)
+            y -= 1.45
+    ax.set(xlim=(-0.05, room), ylim=(y + 0.1, 0.1), aspect="equal")
+    figure.set_size_inches(inches, inches * (0.2 - y) / room)
+    return figure
+
+
+def _lines(cells: Sequence[_Sign | _Matrix], room: float) -> list[list[_Sign | _Matrix]]:
+    """Break a step before a sign wherever the next line would have no room."""
+    lines: list[list[_Sign | _Matrix]] = [[]]
+    for number, cell in enumerate(cells):
+        following = list(takewhile(lambda other: len(other) > 2, cells[number + 1 :]))
+        if len(cell) == 2 and sum(map(_width, [*lines[-1], cell, *following])) > room:
+            lines.append([])
+        lines[-1].append(cell)
+    return lines
+
+
+def _width(cell: _Sign | _Matrix) -> float:
+    return cell[1] if len(cell) == 2 else _SIDES[cell[2]] + 0.12
 
 
 def _draw_step(ax: Axes, cells: Sequence[_Sign | _Matrix], middle: float) -> None:
@@ -321,5 +355,5 @@ def _draw_matrix(ax: Axes, matrix: _Matrix, x: float, y: float) -> float:
     # A single row is too low to contain its name.
     name_y, anchor = (y + height / 2 + 0.05, "bottom") if rows == "1" else (y, "center")
     ax.text(x + width / 2, name_y, name, ha="center", va=anchor, fontsize=10)
-    ax.text(x + width / 2, y - height / 2 - 0.05, rf"{rows}$\times${columns}", ha="center", va="top", fontsize=8)
+    ax.text(x + width / 2, y - height / 2 - 0.05, rf"{rows}$\times${columns}", ha="center", va="top", fontsize=9)
     return width

@@ -163,6 +163,7 @@ def _side(label: str) -> str:
 def _draw_map(ax: Axes, depth: Map, largest: float) -> None:
     ax.imshow(depth, cmap="gray", vmin=0, vmax=largest)
     ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(True)  # the frame of a map with a white background
 
 
 def by_view_set(measured: Mapping[tuple[str, str], Record]) -> Table:
@@ -228,22 +229,27 @@ def single_views(task: Task, view_hits: Bool[np.ndarray, "n v"], fused: Hits) ->
     """
     labels = [_side(label) for label in _clouds(task).view_set.labels]
     order = np.argsort(-view_hits.mean(axis=0), kind="stable")
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.27 * (len(order) + 1) + 0.9))
     rows = [("all views", fused, BAD), *[(f"from {labels[v]}", view_hits[:, v], GOOD) for v in order]]
-    for place, (_, hits, colour) in enumerate(rows):
-        ends = wilson_interval(int(hits.sum()), len(hits))
-        ax.plot([ends.low, ends.high], [place, place], color=colour, linewidth=2.5)
-        ax.plot(hits.mean(), place, marker="D" if place == 0 else "o", color=colour, markersize=6)
-    ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-    ax.invert_yaxis()
-    ax.xaxis.set_major_formatter(_PERCENT)
-    ax.set(xlim=(0, 1), xlabel="accuracy of CLIP, with its 95 % interval")
+
+    def draw(_: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 0.27 * len(rows) + 0.9))
+        for place, (_name, hits, colour) in enumerate(rows):
+            ends = wilson_interval(int(hits.sum()), len(hits))
+            ax.plot([ends.low, ends.high], [place, place], color=colour, linewidth=2.5)
+            ax.plot(hits.mean(), place, marker="D" if place == 0 else "o", color=colour, markersize=6)
+        ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+        ax.invert_yaxis()
+        ax.xaxis.set_major_formatter(_PERCENT)
+        ax.set(xlim=(0, 1), xlabel="accuracy of CLIP, with its 95 % interval")
+        return figure
+
     top, bottom = order[0], order[-1]
     alt = (
         f"Accuracy of CLIP by view, from {percent(view_hits[:, top].mean())} ({labels[top]}) down to "
         f"{percent(view_hits[:, bottom].mean())} ({labels[bottom]}). All views together: {percent(fused.mean())}."
     )
-    return Plot(figure, alt=alt, caption=f"CLIP on single views and on all of them, {len(fused)} test clouds.")
+    caption = f"CLIP on single views and on all of them, {len(fused)} test clouds."
+    return restacked(draw, columns=1, alt=alt, caption=caption)
 
 
 def weight_lines(lines: Mapping[str, LineLandscape]) -> Plot:
@@ -252,22 +258,27 @@ def weight_lines(lines: Mapping[str, LineLandscape]) -> Plot:
     Args:
         lines: label of the view -> accuracy along its weight.
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
-    for (label, line), colour, style in zip(lines.items(), PALETTE, _LINE_STYLES * 3, strict=False):
-        ax.stairs(line.correct / line.images, line.edges, baseline=None, color=colour, linestyle=style,
-                  linewidth=1.5, label=f"from {_side(label)}")  # fmt: skip
-    ax.axvline(1, color=MUTED, linewidth=1)
-    ax.yaxis.set_major_formatter(_PERCENT)
     low, high = (f(f(line.correct) / line.images for line in lines.values()) for f in (min, max))
-    ax.set(xlabel="weight of the view", ylabel="accuracy of CLIP", ylim=(max(0, low - 0.03), min(1, high + 0.03)))
-    figure.legend(loc="outside lower center", ncols=len(lines))
+
+    def draw(_: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
+        for (label, line), colour, style in zip(lines.items(), PALETTE, _LINE_STYLES * 3, strict=False):
+            ax.stairs(line.correct / line.images, line.edges, baseline=None, color=colour, linestyle=style,
+                      linewidth=1.5, label=f"from {_side(label)}")  # fmt: skip
+        ax.axvline(1, color=MUTED, linewidth=1)
+        ax.yaxis.set_major_formatter(_PERCENT)
+        ax.set(xlabel="weight of the view", ylabel="accuracy of CLIP", ylim=(max(0, low - 0.03), min(1, high + 0.03)))
+        figure.legend(loc="outside lower center", ncols=min(3, len(lines)))
+        return figure
+
     ranges = "; ".join(
         f"from {_side(label)} between {percent(line.correct.min() / line.images)} and "
         f"{percent(line.correct.max() / line.images)}"
         for label, line in lines.items()
     )
-    return Plot(
-        figure,
+    return restacked(
+        draw,
+        columns=1,
         alt=f"Staircases: accuracy on the validation clouds against the weight of one view, {ranges}.",
         caption="Exact accuracy on validation clouds along the weight of one view, the others staying at 1. At 1 all "
         "lines meet: equal weights.",
@@ -384,7 +395,8 @@ def _draw_runs(ax: Axes, settings: Mapping[Setting, Record], *, logarithmic: boo
         "CALIP": [(record.score.top1, Interval(record.score.low, record.score.high)) for record in records],
     }
     for (name, values), marker, colour in zip(scores.items(), "oD", PALETTE, strict=False):
-        ax.plot(places, [share for share, _ in values], marker=marker, color=colour, markersize=5, linewidth=1.5,
+        size = 8 if name == "CLIP" else 4  # both are seen where they coincide
+        ax.plot(places, [share for share, _ in values], marker=marker, color=colour, markersize=size, linewidth=1.5,
                 linestyle="none" if words else "-", label=name)  # fmt: skip
         low, high = [ends.low for _, ends in values], [ends.high for _, ends in values]
         ax.vlines(places, low, high, color=colour, linewidth=1)

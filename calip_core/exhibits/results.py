@@ -124,6 +124,8 @@ def clouds_beside_published(records: Iterable[Record]) -> Table:
     rows.sort(key=lambda row: (order.index(row[0][0]), row[0][1]))
     columns = ["what", "CLIP", "CALIP, % [95 %]", "protocol and source"]
     frame = pd.DataFrame([cells for _, cells in rows], index=[dataset for (dataset, _), _ in rows], columns=columns)
+    if not frame["CALIP, % [95 %]"].any():
+        frame = frame.drop(columns="CALIP, % [95 %]")
     caption = "Point clouds: published accuracies, and what was measured here."
     return Table(frame, caption, {"CLIP": lambda share: percent(share, 2)})
 

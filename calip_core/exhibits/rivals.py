@@ -149,18 +149,24 @@ def cost(records: Sequence[Record]) -> Plot:
     accuracy, means = _measured(records), _reference_means(records)
     methods = {title: method for method, title in _TITLES.items()}
     most = max(max(found) for found in accuracy.values())
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    told = []
-    for (title, found), marker, colour in zip(accuracy.items(), _MARKERS, PALETTE, strict=False):
-        shares, seconds = found[most], _seconds(records, methods[title], most)
-        ax.vlines(seconds, 100 * shares.min(), 100 * shares.max(), color=colour, linewidth=1)
-        ax.plot(seconds, 100 * shares.mean(), marker, color=colour, markersize=8, label=title)
-        told.append(f"{title} {seconds:.3f} s and {percent(float(shares.mean()))}")
-    draw_references(ax, means, label=True)
-    ax.set(xscale="log", xlabel="seconds of one fit, features given", ylabel="accuracy (%)")
-    figure.legend(loc="outside right center")
-    return Plot(
-        figure,
+    heads = {title: (_seconds(records, methods[title], most), found[most]) for title, found in accuracy.items()}
+    told = [f"{title} {seconds:.3f} s and {percent(float(own.mean()))}" for title, (seconds, own) in heads.items()]
+
+    def draw(columns: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
+        for (title, (seconds, shares)), marker, colour in zip(heads.items(), _MARKERS, PALETTE, strict=False):
+            ax.vlines(seconds, 100 * shares.min(), 100 * shares.max(), color=colour, linewidth=1)
+            ax.plot(seconds, 100 * shares.mean(), marker, color=colour, markersize=8, label=title)
+        draw_references(ax, means, label=True)
+        ax.set(xscale="log", xlabel="seconds of one fit, features given", ylabel="accuracy (%)")
+        ax.xaxis.set_major_formatter("{x:g}")
+        figure.legend(loc="outside lower center", ncols=columns)
+        return figure
+
+    return restacked(
+        draw,
+        columns=4,
+        narrow=2,
         alt=f"Accuracy at {most} shots against the duration of one fit. {'; '.join(told)}.",
         caption=f"At {most} shots. Bars: from the worst draw to the best. The time axis is logarithmic.",
     )

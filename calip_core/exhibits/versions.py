@@ -1,13 +1,15 @@
 """The exhibits of appendix C: how programs that call themselves CALIP differ, and what that changes."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from calip_core.attention import CalipConfig
 from calip_core.evaluation.record import Record
-from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points
+from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH
 
 Settings = Mapping[str, tuple[str, CalipConfig, float, float, float]]
@@ -45,29 +47,37 @@ def accuracies(
         text_alone: version -> its text-attended term.
         visual_alone: version -> its visual-attended term.
     """
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.4 * len(blends) + 1.4), layout="constrained")
     first = next(iter(blends.values()))
-    ax.axvline(100 * first.score.clip_top1, color=MUTED, linewidth=1, linestyle="--", label="CLIP")
     kinds = {"blend": blends, "text term alone": text_alone, "visual term alone": visual_alone}
-    for (label, records), marker, colour in zip(kinds.items(), "osv", PALETTE, strict=False):
-        values = [100 * records[name].score.top1 for name in blends]
-        ax.plot(values, range(len(values)), marker, color=colour, markersize=8, label=label)
-    ax.set_yticks(range(len(blends)), list(blends))
-    ax.set_ylim(len(blends) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", alpha=0.3)
-    ax.set(xlabel="accuracy (%)", xlim=(0, 100))
-    figure.legend(loc="outside upper center", ncols=4)
     found = "; ".join(
         f"{name}: " + ", ".join(f"{label} {percent(records[name].score.top1)}" for label, records in kinds.items())
         for name in blends
     )
-    return Plot(
-        figure,
+    return restacked(
+        partial(_draw_accuracies, kinds, first.score.clip_top1),
+        columns=4,
+        narrow=2,
         alt=f"Accuracy of each version. CLIP {percent(first.score.clip_top1)}. {found}.",
         caption=f"Accuracy of each version, and of its attended terms without CLIP's logits: {first.encoder.backbone}, "
         f"{first.data.images:,} images of {first.data.task}.",
     )
+
+
+def _draw_accuracies(kinds: Mapping[str, Mapping[str, Record]], clip: float, columns: int) -> Figure:
+    """One row per version, one marker per kind of logits; the legend has so many columns."""
+    names = list(kinds["blend"])
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.4 * len(names) + 1.4), layout="constrained")
+    ax.axvline(100 * clip, color=MUTED, linewidth=1, linestyle="--", label="CLIP")
+    for (label, records), marker, colour in zip(kinds.items(), "osv", PALETTE, strict=False):
+        values = [100 * records[name].score.top1 for name in names]
+        ax.plot(values, range(len(values)), marker, color=colour, markersize=8, label=label)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set(xlabel="accuracy (%)", xlim=(0, 100))
+    figure.legend(loc="outside upper center", ncols=columns)
+    return figure
 
 
 def scores(

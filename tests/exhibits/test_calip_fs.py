@@ -49,7 +49,8 @@ def test_the_curve_shows_draws_their_mean_and_the_references():
     lines = [list(line.get_ydata()) for line in ax.lines]
     assert [50.0, 60.0] in lines and any(np.allclose(line, [55, 80]) for line in lines)
     assert any(np.allclose(line, 40) for line in lines) and any(np.allclose(line, 44) for line in lines)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["CALIP-FS", "zero-shot CLIP", "CALIP"]
+    (legend,) = plot.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["CALIP-FS", "zero-shot CLIP", "CALIP"]
     assert "55.0 % at 1 shot, 80.0 % at 4 shots" in plot.alt and "CALIP 44.0 %" in plot.alt
     assert "2 draws" in plot.caption and "interval" in plot.caption
 
@@ -130,3 +131,11 @@ def test_the_diagram_gives_every_matrix_its_shape():
     shapes = [text.get_text().replace("$\\times$", "x") for text in ax.texts if "times" in text.get_text()]
     assert len(shapes) == len(ax.patches)
     assert {"MxC", "KxC", "CxC", "KxM", "MxK", "1xC", "1xK"} <= set(shapes)
+
+
+def test_on_a_phone_the_long_steps_of_the_diagram_take_two_lines():
+    _, cells = show._STEPS[2]
+    assert [len(line) for line in show._lines(cells, 8.7)] == [len(cells)]
+    first, second = show._lines(cells, 5.2)
+    assert (*first, *second) == cells and all(sum(map(show._width, line)) < 5.2 for line in (first, second))
+    assert "calip-restacked" in show.diagram(16, 40, 128)._repr_mimebundle_()["text/html"]

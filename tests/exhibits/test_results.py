@@ -82,7 +82,7 @@ def test_measured_clouds_stand_among_published_ones():
     assert len(alone) == len(published_clouds())
     frame = results.clouds_beside_published([record, make_record()]).frame
     mine = frame["what"].str.startswith("measured here")
-    assert frame[~mine].equals(alone)
+    assert frame[~mine][alone.columns].equals(alone) and set(frame) - set(alone) == {"CALIP, % [95 %]"}
     (measured,) = frame[mine].itertuples()
     assert measured.Index == "modelnet40" and measured.what == "measured here: RN50" and measured.CLIP == 0.4
     assert "view weights: published, somebody's code; labels seen: test" in measured[-1]
