@@ -233,7 +233,7 @@ def single_views(task: Task, view_hits: Bool[np.ndarray, "n v"], fused: Hits) ->
 
     def draw(_: int) -> Figure:
         figure, ax = plt.subplots(figsize=(WIDTH, 0.27 * len(rows) + 0.9))
-        for place, (_, hits, colour) in enumerate(rows):
+        for place, (_name, hits, colour) in enumerate(rows):
             ends = wilson_interval(int(hits.sum()), len(hits))
             ax.plot([ends.low, ends.high], [place, place], color=colour, linewidth=2.5)
             ax.plot(hits.mean(), place, marker="D" if place == 0 else "o", color=colour, markersize=6)
