@@ -85,10 +85,10 @@ show.pool_curves(sweep, tokens)
 # pooled vector, where the pool is imperfect but not broken, and where the temperature matches the spread of the
 # affinities. A well-trained pool that is left as it is stands at the edge of that window.
 #
-# The figure spoils the pool on purpose. On the left CLIP is good and there is little to repair. On the right the pool no
-# longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This chapter takes the three
-# conditions one by one, derives them in a model that fits on a page, and then looks for the same window along the
-# training of a network that nobody spoiled. There we find none.
+# In the figure above, the pool is spoiled on purpose. At small $\lambda$ CLIP is good and there is little to repair. Near
+# $\lambda = 1$ the pool no longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This
+# chapter takes the three conditions one by one and derives them in a model that fits on a page. Then it looks for the
+# same window along the training of a network that nobody spoiled. There we find none.
 #
 # ## Condition 1: tokens that differ
 #

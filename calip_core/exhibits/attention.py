@@ -300,10 +300,10 @@ def temperatures(
     return restacked(
         partial(_draw_temperatures, even, alone, spreads, clip),
         columns=2,
-        alt=f"Left: effective share against temperature: {shares}. Spread of the affinities: {marks}. Right: accuracy "
-        f"of a term alone: {scores}. CLIP has {percent(clip)}.",
-        caption=f"{about}. Left: the share of its choices that a softmax effectively uses; ticks at the bottom mark "
-        "the spread of the affinities. Right: accuracy of each attended term alone. Dashed: the released code's 0.5 "
+        alt=f"First panel: effective share against temperature: {shares}. Spread of the affinities: {marks}. "
+        f"Second panel: accuracy of a term alone: {scores}. CLIP has {percent(clip)}.",
+        caption=f"{about}. First: the share of its choices that a softmax effectively uses; triangles mark "
+        "the spread of the affinities. Second: accuracy of each attended term alone. Dotted: the released code's 0.5 "
         "and the ports' 2.",
     )
 

@@ -22,7 +22,7 @@ from calip_core.exhibits.style import PHONE_WIDTH
 _DPI = 160
 _CSS_DPI = 92  # shows a figure as wide as the text (7.4 inches, 680 pixels), and 9 points nearly as large as on paper
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
-_BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) |(?<=\d,) (?=[\d−])|(?<=\d) (?=: \d)|(?<=\d :) (?=\d)")
+_BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) |(?<=\d,) (?=[\d−])|(?<=\d) (?=: \d)|(?<=\d :) (?=\d)|(?<=\bp) (?==)|(?<=p =) ")
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
 _EMPTY_CORNER = "<th >&nbsp;</th>"
 _LARGE = 120_000  # bytes of one figure; the whole book has a budget of 25 MB

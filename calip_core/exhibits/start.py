@@ -112,7 +112,7 @@ def window(clip: Mapping[float, Hits], calip: Mapping[str, Mapping[float, Hits]]
         columns=2,
         alt=f"Accuracy and gain over CLIP against λ from {amounts[0]:g} to {amounts[-1]:g}. CLIP falls from "
         f"{percent(clip[amounts[0]].mean())} to {percent(clip[amounts[-1]].mean())}. {curves}.",
-        caption=f"{about}. Left: accuracy while the pooled vector is spoiled on purpose. Right: CALIP's gain on the "
+        caption=f"{about}. First: accuracy while the pooled vector is spoiled on purpose. Then: CALIP's gain on the "
         "same images, with 95 % intervals.",
     )
 

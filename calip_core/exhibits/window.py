@@ -168,8 +168,8 @@ def lead_curves(shares: Sequence[float], model: TokenModel) -> Plot:
         "at higher temperatures than for another. The lead of the right class is zero at both ends and has one peak: "
         + ", ".join(peaks) + ".",
         caption=rf"The closed form for $a = {gap:g}$ and classes with a cosine of $\kappa = {model.common:g}$. "
-        "Left: at low temperatures both classes look at the object alone, at high temperatures both look everywhere. "
-        "Right: their difference times the pool's cosine with the object, averaged over backgrounds.",
+        "First: at low temperatures both classes look at the object alone, at high temperatures both look everywhere. "
+        "Second: their difference times the pool's cosine with the object, averaged over backgrounds.",
     )  # fmt: skip
 
 
