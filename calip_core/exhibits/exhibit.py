@@ -22,7 +22,9 @@ from calip_core.exhibits.style import PHONE_WIDTH
 _DPI = 160
 _CSS_DPI = 92  # shows a figure as wide as the text (7.4 inches, 680 pixels), and 9 points nearly as large as on paper
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
-_BEFORE_UNIT = re.compile(r" (?=[%±])|(?<=±) |(?<=\d,) (?=[\d−])|(?<=\d) (?=: \d)|(?<=\d :) (?=\d)|(?<=\bp) (?==)|(?<=p =) ")
+_BEFORE_UNIT = re.compile(  # spaces that do not break: "5 %", "1 ± 2", "[1, 2]", "13 : 10", "p = 0.5"
+    r" (?=[%±])|(?<=±) |(?<=\d,) (?=[\d−])|(?<=\d) (?=: \d)|(?<=\d :) (?=\d)|(?<=\bp) (?==)|(?<=p =) "
+)
 _USELESS_ALT = re.compile(r"<?\s*(figure|image|plot)\b[^>]{0,40}>?\s*", re.IGNORECASE)
 _EMPTY_CORNER = "<th >&nbsp;</th>"
 _LARGE = 120_000  # bytes of one figure; the whole book has a budget of 25 MB

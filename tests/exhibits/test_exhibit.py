@@ -128,6 +128,12 @@ def test_a_table_names_its_rows_and_columns_formats_and_escapes() -> None:
     assert attributes(html, "div")[0]["aria-label"] == "All & $x$" and attributes(html, "div")[0]["tabindex"] == "0"
 
 
+@pytest.mark.parametrize("whole", ["8.3 %", "94.0 ± 0.5", "[−0.5, 2.1]", "13 : 10", "p = 0.57"])
+def test_numbers_that_belong_together_do_not_break(whole: str) -> None:
+    html = html_of(Table(pd.DataFrame({"a": [f"it is {whole} here"]})))
+    assert f"it is {whole.replace(' ', chr(160))} here" in html
+
+
 @pytest.mark.parametrize(("name", "heads"), [("method", ["method", "a"]), (None, ["a"])])
 def test_the_index_is_named_beside_the_columns_or_not_at_all(name: str | None, heads: list[str]) -> None:
     html = html_of(Table(pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name=name)), caption="One."))
