@@ -63,11 +63,6 @@ def accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> float:
     return float(correct_predictions(logits, labels).mean())
 
 
-def top_k_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike, k: int = 5) -> float:
-    """Top-k accuracy: the fraction of images whose label is among the ``k`` largest logits."""
-    return float(correct_predictions(logits, labels, k).mean())
-
-
 def per_class_accuracy(logits: Float[Tensor, "n k"], labels: ArrayLike) -> Float[np.ndarray, "k"]:
     """Top-1 accuracy among the images of each class; NaN for a class without images."""
     target = checked_labels(logits, labels)
@@ -88,28 +83,6 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
     _check_confidence(confidence)
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return Interval(float(interval.low), float(interval.high))
-
-
-def bootstrap_interval(
-    values: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = 2000
-) -> Interval:
-    """Percentile bootstrap interval for the mean of ``values``, one number per image.
-
-    For the gain of one classifier over another on the same images use ``paired_interval``, which keeps its coverage
-    where the two differ on few of them.
-
-    Raises:
-        ValueError: there are no values, one is NaN, or the confidence is outside (0, 1).
-    """
-    sample = np.asarray(values, dtype=float)
-    if sample.ndim != 1 or len(sample) == 0 or not np.isfinite(sample).all():
-        raise ValueError(f"expected finite values, one per image, got shape {sample.shape}")
-    _check_confidence(confidence)
-    levels, counts = np.unique(sample, return_counts=True)
-    # A resample's mean depends only on how often each distinct value is drawn: paired hits take at most three values.
-    drawn = np.random.default_rng(seed).multinomial(len(sample), counts / len(sample), size=resamples)
-    low, high = np.quantile(drawn @ levels / len(sample), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
 
 
 def paired_interval(only_a: int, only_b: int, total: int, confidence: float = 0.95) -> Interval:

@@ -20,7 +20,7 @@ def test_accuracies_agree_with_scikit_learn(seed):
     predictions = logits.argmax(1).numpy()
     assert metrics.accuracy(logits, labels) == pytest.approx(accuracy_score(labels, predictions))
     expected = top_k_accuracy_score(labels, logits.numpy(), k=3, labels=range(6))
-    assert metrics.top_k_accuracy(logits, labels, k=3) == pytest.approx(expected)
+    assert metrics.correct_predictions(logits, labels, k=3).mean() == pytest.approx(expected)
     per_class = recall_score(labels, predictions, average=None, labels=range(6), zero_division=np.nan)
     np.testing.assert_allclose(metrics.per_class_accuracy(logits, labels), per_class)
 
@@ -39,14 +39,6 @@ def test_wilson_solves_its_own_equation(total, share, confidence):
     for p in (interval.low, interval.high):
         assert abs(correct / total - p) == pytest.approx(z * np.sqrt(max(p * (1 - p), 0) / total), abs=1e-6)
     assert correct / total in metrics.Interval(interval.low - 1e-12, interval.high + 1e-12)
-
-
-def test_bootstrap_has_the_normal_width_and_repeats_by_seed():
-    values = np.repeat([0.0, 1.0], 500)
-    interval = metrics.bootstrap_interval(values, seed=1, resamples=20_000)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(1000), rel=0.05)
-    assert interval == metrics.bootstrap_interval(values, seed=1, resamples=20_000)
-    assert metrics.bootstrap_interval(np.ones(9), seed=0) == metrics.Interval(1.0, 1.0)
 
 
 def test_the_paired_interval_is_that_of_a_published_example():
@@ -129,13 +121,11 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match="logits contain NaN or infinity"):
             metrics.accuracy(logits * value, labels)
     with pytest.raises(ValueError, match="k is 7"):
-        metrics.top_k_accuracy(logits, labels, k=7)
+        metrics.correct_predictions(logits, labels, k=7)
     with pytest.raises(ValueError, match="5 correct of 4"):
         metrics.wilson_interval(5, 4)
     with pytest.raises(ValueError, match="confidence is 95.0"):
         metrics.wilson_interval(1, 4, confidence=95.0)
-    with pytest.raises(ValueError, match="finite values"):
-        metrics.bootstrap_interval([], seed=0)
     with pytest.raises(ValueError, match="same images"):
         metrics.mcnemar([True], [True, False])
 

@@ -4,20 +4,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 Masks = Bool[np.ndarray, "n h w"]
-Cover = Float[np.ndarray, "n m"]
-
-
-def token_cover(masks: Masks, grid: tuple[int, int]) -> Cover:
-    """Fraction of each token's cell that the mask covers, cells in row-major order.
-
-    Raises:
-        ValueError: the grid has more rows or columns than the masks have pixels.
-    """
-    _check_grid(masks, grid)
-    return adaptive_avg_pool2d(torch.from_numpy(masks).double(), grid).flatten(1).numpy()
 
 
 def points_on_object(masks: Masks, grid: tuple[int, int], tolerance: int = 0) -> Bool[np.ndarray, "n m"]:
@@ -54,44 +42,6 @@ def pointing_hits(heat: Float[Tensor, "n m"], on_object: Bool[np.ndarray, "n m"]
     _check_heat(heat, on_object)
     hottest = heat.argmax(dim=1).cpu().numpy()
     return np.asarray(on_object[np.arange(len(on_object)), hottest])
-
-
-def mean_on_and_off(
-    heat: Float[Tensor, "n m"], cover: Cover
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Mean heat of each image on and off the object, with tokens weighted by their area there.
-
-    Returns:
-        On and off, in the unit of ``heat``; NaN if the image has no such area.
-
-    Raises:
-        ValueError: the shapes differ, or the heat is NaN.
-    """
-    _check_heat(heat, cover)
-    values = heat.double().cpu().numpy()
-    return _weighted_mean(values, cover), _weighted_mean(values, 1 - cover)
-
-
-def disc_masks(
-    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], radius: Float[np.ndarray, " n"], resolution: int
-) -> Masks:
-    """Masks of one disc per image: a stand-in for a small object of which only position and size are known.
-
-    Args:
-        x: centres from the left, as fractions of the image's side.
-        y: centres from the top, as fractions of the side.
-        radius: radii, as fractions of the side.
-        resolution: pixels per side.
-    """
-    centres = (np.arange(resolution) + 0.5) / resolution
-    dx, dy = centres[None, None, :] - x[:, None, None], centres[None, :, None] - y[:, None, None]
-    return np.asarray(np.hypot(dx, dy) <= radius[:, None, None])
-
-
-def _weighted_mean(values: Cover, weights: Cover) -> Float[np.ndarray, " n"]:
-    total = weights.sum(axis=1)
-    nothing = np.full(len(total), np.nan)
-    return np.asarray(np.divide((values * weights).sum(axis=1), total, out=nothing, where=total > 0))
 
 
 def _cell_centres(size: int, cells: int) -> list[int]:

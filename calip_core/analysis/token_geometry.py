@@ -1,4 +1,4 @@
-"""How much an image's tokens differ from one another, and from those of other images."""
+"""How much an image's tokens differ from one another, and why."""
 
 from dataclasses import dataclass
 
@@ -46,22 +46,6 @@ def mean_token_cosines(spatial: Float[Tensor, "n m c"]) -> Float[Tensor, "m m"]:
     """Cosine between the tokens at each pair of positions in one image, averaged over images."""
     unit = normalize(spatial, dim=-1)
     return torch.einsum("nac,nbc->ab", unit, unit) / len(spatial)
-
-
-def mean_cosine_across_images(spatial: Float[Tensor, "n m c"]) -> float:
-    """Mean cosine between tokens at the same position in two different images, over all positions and pairs.
-
-    The sum over all pairs is the squared norm of the sum of the vectors, so no n x n matrix is needed.
-
-    Raises:
-        ValueError: fewer than two images.
-    """
-    n = len(spatial)
-    if n < 2:
-        raise ValueError(f"{n} image: a cosine across images needs at least two")
-    unit = normalize(spatial.double(), dim=-1)
-    pairs_with_self = unit.sum(dim=0).square().sum(dim=-1)  # (m)
-    return float(((pairs_with_self - n) / (n * (n - 1))).mean())
 
 
 def off_diagonal_mean(matrix: Float[Tensor, "m m"]) -> float:

@@ -33,7 +33,6 @@ from calip_core.tokens import ImageTokens
 # Designed for colour-blind readers; its uniform lightness stays legible over a grey image.
 HEAT_COLOURS = "cividis"
 _OPACITY = 0.55  # of a heat-map over its image
-_FINE_GRID = 7  # rows or columns from which numbers would cover the image, and more
 _PHONE_WIDTH = 4.2  # inches
 _MOST_HEADS = 8
 Picture = Float[np.ndarray, "h w 3"]
@@ -321,24 +320,6 @@ class Estimate:
     def share(self) -> float:
         """The fraction of successes."""
         return self.hits / self.total
-
-
-def token_grid(ax: Axes, image: Picture, grid: tuple[int, int]) -> None:
-    """The image with the lines of its token grid, and a number in each cell of a grid coarser than 7 x 7."""
-    height, width = image.shape[:2]
-    ax.imshow(image)
-    rows, columns = grid
-    ax.set_xticks(np.arange(1, columns) * width / columns - 0.5)
-    ax.set_yticks(np.arange(1, rows) * height / rows - 0.5)
-    ax.grid(color="white", linewidth=1.2)
-    ax.tick_params(length=0, labelbottom=False, labelleft=False)
-    if max(grid) >= _FINE_GRID:
-        return
-    for token in range(rows * columns):
-        row, column = divmod(token, columns)
-        x, y = (column + 0.08) * width / columns, (row + 0.08) * height / rows
-        box = {"facecolor": "black", "alpha": 0.6, "pad": 1.0, "linewidth": 0}
-        ax.text(x, y, str(token), color="white", fontsize=9, va="top", bbox=box)
 
 
 def picture_seen(image: Image.Image, preprocess: Compose) -> Picture:

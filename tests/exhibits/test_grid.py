@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from torchvision import transforms
 
 from calip_core.exhibits import grid
-from calip_core.exhibits.grid import Estimate, HeatRow, draw_heat, heat_map_table, picture_seen, token_grid, upsample
+from calip_core.exhibits.grid import Estimate, HeatRow, draw_heat, heat_map_table, picture_seen, upsample
 from calip_core.tokens import ImageTokens
 
 GREY = np.full((8, 8, 3), 0.5)
@@ -49,14 +49,6 @@ def test_the_maps_of_a_row_share_one_scale_and_rows_do_not() -> None:
 def test_every_row_needs_one_map_per_column() -> None:
     with pytest.raises(ValueError, match="1 maps for 2 columns"):
         heat_map_table([HeatRow(GREY, [HEAT])], ["a", "b"])
-
-
-def test_only_a_coarse_grid_numbers_its_tokens() -> None:
-    _, (coarse, fine) = plt.subplots(1, 2)
-    token_grid(coarse, GREY, (2, 3))
-    token_grid(fine, GREY, (7, 7))
-    assert [text.get_text() for text in coarse.texts] == list("012345")
-    assert not fine.texts
 
 
 def test_the_picture_is_cropped_as_for_the_backbone_but_keeps_its_colours() -> None:
