@@ -56,7 +56,6 @@ from torch.nn.functional import normalize
 
 from calip_core import (
     CalipConfig,
-    ImageTokens,
     calip_logits,
     encode_split,
     evaluate,
@@ -73,7 +72,7 @@ from calip_core.analysis.expansions import (
     text_first_order,
     visual_first_order,
 )
-from calip_core.exhibits import attention
+from calip_core.exhibits import attention, percent
 from calip_core.features import choose_images
 from calip_core.teaching import grade, prose
 
@@ -129,8 +128,7 @@ attention.affinities(picture, maps, names, truth)
 #
 # $$ A = F_s F_t^\top \in \mathbb{R}^{M \times K}. $$ (eq-affinity)
 #
-# The picture above shows columns of $A$ as maps. Two spreads matter below: how much the cosines of one class differ from
-# token to token, and how much those of one token differ from class to class.
+# The picture above shows columns of $A$ as maps.
 
 # %%
 F_s = features.spatial[example]
@@ -152,17 +150,11 @@ prose(
 #
 # $$ F_t^a = \operatorname{softmax}_M(A / \alpha_t)^\top F_s \in \mathbb{R}^{K \times C}. $$ (eq-text-attends)
 #
-# This is older than attention. Given data points $x_m$ with values $y_m$, **kernel smoothing** (Nadaraya and Watson
-# {cite:p}`nadaraya1964,watson1964`) predicts the value at a query $x$ as a mean of the $y_m$, weighted by how near $x_m$
-# is to $x$:
-#
-# $$ \hat y(x) = \frac{\sum_m \kappa(x, x_m)\, y_m}{\sum_m \kappa(x, x_m)}, \qquad
-#    \kappa(x, x_m) = \exp\left(-\frac{\lVert x - x_m \rVert^2}{2 h^2}\right). $$ (eq-kernel)
-#
-# Take the tokens as data points, and also as their values; take the class vector as the query. For unit vectors
-# $\lVert x - x_m \rVert^2 = 2 - 2\, x \cdot x_m$, and the constant cancels. What remains is {eq}`eq-text-attends` with
-# $\alpha_t = h^2$. So the temperature is the *bandwidth* $h$, squared: a small one looks at the nearest token alone, a
-# large one at all tokens alike. Attention without parameters *is* kernel smoothing.
+# This is **kernel smoothing** (Nadaraya and Watson {cite:p}`nadaraya1964,watson1964`): the value at a query is a mean of
+# the values at data points, weighted by how near each is. Here the tokens are data points and values, and the class vector
+# is the query. For unit vectors $\lVert x - x_m \rVert^2 = 2 - 2\, x \cdot x_m$, so the weights of {eq}`eq-text-attends`
+# are those of the Gaussian kernel $\exp(-\lVert x - x_m \rVert^2 / 2 h^2)$ with $\alpha_t = h^2$. The temperature is the
+# *bandwidth* $h$, squared: a small one looks at the nearest token alone, a large one at all tokens alike.
 
 # %%
 look_at_tokens = (A / alpha).softmax(dim=0)  # M x K, columns sum to 1
@@ -203,12 +195,9 @@ torch.testing.assert_close(found, (F_t_a[None], F_s_a[None]))
 #
 # $$ \text{logits} = \beta_1\, s\, F_v F_t^\top + \beta_2\, s\, F_v F_t^{a\top} + \beta_3\, s\, F_v^a F_t^\top. $$ (eq-blend)
 #
-# Only the product $F_v F_t^{a\top}$ is needed, not the $K \times C$ matrix $F_t^a$ of each image. Move the brackets, and
-# the matrix disappears:
+# `calip_logits` never builds the $K \times C$ matrix $F_t^a$ of each image. Move the brackets, and the matrix disappears:
 #
 # $$ F_v F_t^{a\top} = \left(F_v F_s^\top\right) \operatorname{softmax}_M(A/\alpha_t). $$ (eq-identity)
-#
-# `calip_logits` uses this identity, and saves the memory for $F_t^a$.
 
 # %%
 logits = calip_logits(features, text, CalipConfig(alpha, alpha), logit_scale=scale)
@@ -221,18 +210,8 @@ for name, values in by_hand.items():
     torch.testing.assert_close(getattr(logits, name)[example], values)
 
 about = f"{task.name}, {clip_model.name}, {tokens} tokens, α = {alpha:g}"
-beta2, beta3 = 1.12, 0.02  # the paper's for ImageNet with RN50, as SuS-X reports them
-
-# %% tags=["hide-input"]
-attention.terms(logits, labels, (beta2, beta3), f"{about}, {len(labels)} test images")
 
 # %% [markdown]
-# Read the last column: the spread of a term times its weight, divided by CLIP's spread. Where that is a few per cent,
-# the term decides only between classes that CLIP ranks nearly equal. ([Appendix D](D_statistics) explains the interval;
-# the weights are those that SuS-X {cite:p}`udandarao2023susx` reports.)
-#
-# The rest of this chapter asks what the two terms *can* say.
-#
 # ## What the text's attention can say
 #
 # Write $q_m$ for the cosine of token $m$ with the pooled vector, and $a_{mk}$ for the attention of class $k$ on token
@@ -256,25 +235,19 @@ q_varies = q - q.mean(1, keepdim=True)
 covariance = torch.einsum("nm,nmk->nk", q_varies, affinity) / q.shape[1]
 
 
-def exact(temperature):
-    """Both attended terms without the logit scale; the visual one pooled by the mean."""
-    config = CalipConfig(temperature, temperature, pooling="mean")
-    return calip_logits(features, text, config, logit_scale=1.0)
+def error(exact, first_order):
+    """What the expansion misses of the differences between classes."""
+    exact, missed = (
+        x - x.mean(1, keepdim=True) for x in (exact, exact - first_order)
+    )
+    return float(missed.norm() / exact.norm())
 
 
-text_pairs = {}
-for a in (2.0, 0.5):
-    first_order = q.mean(1, keepdim=True) + covariance / a
-    torch.testing.assert_close(first_order, text_first_order(features, text, a))
-    text_pairs[a] = exact(a).text_attended, first_order
-
-# %% tags=["hide-input"]
-attention.expansion(text_pairs, labels, "text-attended")
+first_order = q.mean(1, keepdim=True) + covariance / alpha
+torch.testing.assert_close(first_order, text_first_order(features, text, alpha))
+text_error = error(logits.text_attended / scale, first_order)
 
 # %% [markdown]
-# What the expansion leaves out is of second order in $A/\alpha_t$. So its share of the term grows like $1/\alpha_t$: a
-# quarter of the temperature, about four times the error.
-#
 # The covariance has two parts. Split each token into its part along $F_v$ and the rest, $F_{s,m} = q_m F_v + u_m$ with
 # $u_m \perp F_v$. Then
 #
@@ -294,12 +267,9 @@ summands = {"echo of CLIP": echo, "leaning": leaning, "both": covariance}
 attention.parts(summands, labels, about)
 
 # %% [markdown]
-# With joint tokens on `mini-rn`, the $q_m$ hardly differ, so the echo is faint. The leaning is larger and nearly noise. It
-# rarely puts the true class first *or* last, because the wrong classes lean more, to both sides. That is how a term can
-# score *below chance* without voting against the truth.
-#
-# Set `tokens` to `"value"` and run the chapter again. Now the $q_m$ differ, and the echo outgrows the leaning. The term
-# alone becomes a classifier, but most of what it says is CLIP's answer once more.
+# With joint tokens on `mini-rn`, the $q_m$ hardly differ, so the echo is faint. The leaning is larger and nearly noise: it
+# rarely puts the true class first *or* last, because the wrong classes lean more, to both sides. Set `tokens` to `"value"`
+# and run the chapter again. Now the echo outgrows the leaning, and most of what the term says is CLIP's answer once more.
 #
 # ## What the image's attention can say
 #
@@ -328,22 +298,18 @@ G, t_bar = text @ text.T, text.mean(dim=0)
 answer = affinity.mean(dim=1)  # CLIP's, averaged over the grid: n x K
 centred = answer - answer.mean(dim=1, keepdim=True)
 
-visual_pairs = {}
-for a in (2.0, 0.5):
-    by_G = (affinity / a).softmax(2).mean(1) @ G
-    torch.testing.assert_close(exact(a).visual_attended, by_G)
-    first_order = t_bar @ text.T + centred @ G / (a * len(text))
-    torch.testing.assert_close(first_order, visual_first_order(features, text, a))
-    visual_pairs[a] = by_G, first_order
+first_order = t_bar @ text.T + centred @ G / (alpha * len(text))
+torch.testing.assert_close(first_order, visual_first_order(features, text, alpha))
+by_mean = CalipConfig(alpha, alpha, pooling="mean")
+exact = calip_logits(features, text, by_mean, logit_scale=1.0).visual_attended
+torch.testing.assert_close(exact, (affinity / alpha).softmax(2).mean(1) @ G)
 
-# %% tags=["hide-input"]
-attention.expansion(visual_pairs, labels, "visual-attended")
+prose(
+    f"At α = {alpha:g}, the first order misses {percent(text_error)} of the differences between classes in the text "
+    f"term, and {percent(error(exact, first_order))} in the visual term."
+)
 
 # %% [markdown]
-# The second column leaves out what all images share, the prior above all. There a quarter of the temperature again makes
-# about four times the error. At $\alpha = 0.5$ this expansion is only rough, because the cosines of a token
-# differ more from class to class than those of a class from token to token.
-#
 # ## Without the prior
 #
 # If the prior is a constant, one can subtract it. The head `calip` does so in two ways, by its option `prior`:
@@ -352,9 +318,6 @@ attention.expansion(visual_pairs, labels, "visual-attended")
 #   for mean plus maximum it is $2\, s\, \bar t\, F_{t,k}^\top$. It needs nothing but the text.
 # - `"mean"` subtracts the term's mean over images *without labels*, those of the validation split. The record then says
 #   that the head `sees` unlabelled images.
-#
-# Both are measured like any other variant, by `evaluate()`: the term alone, and the blend with weights chosen on
-# validation images.
 
 # %%
 protocol = "validation" if len(task.splits["val"]) else "fixed"
@@ -377,9 +340,9 @@ for kind in kinds:
 attention.prior(alone, blended)
 
 # %% [markdown]
-# On `mini-rn`, much of what the term says alone is its prior. Without it the term classifies far better, at both
-# temperatures. Yet the blend hardly changes. What is left of the term is CLIP's own answer, smeared, so it adds little to
-# CLIP. And the published $\beta_3$ are so small that the prior does hardly any harm.
+# On `mini-rn`, much of what the term says alone is its prior. Without it the term classifies far better. Yet the blend
+# hardly changes: what is left is CLIP's own answer, smeared, and the published $\beta_3$ are so small that the prior does
+# hardly any harm.
 #
 # ## The temperature
 #
@@ -393,35 +356,20 @@ attention.temperature_slider(picture, first_answer, slider_alphas, names[0])
 
 # %% [markdown]
 # How even is a softmax? Its *effective number* of choices is the exponential of its entropy: $M$ if all tokens weigh the
-# same, 1 if one token takes all. Divided by $M$ (or $K$), it is the effective share. The figure shows it for
-# both directions, and how accurate each term is alone.
+# same, 1 if one token takes all. Divided by $M$ (or $K$), it is the effective share.
 
 # %%
-text_share, class_share, text_alone, visual_alone = {}, {}, {}, {}
-for a in [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]:
-    text_share[a] = effective_share((affinity / a).softmax(1), 1)
-    class_share[a] = effective_share((affinity / a).softmax(2), 2)
-    attended = calip_logits(features, text, CalipConfig(a, a))
-    text_alone[a] = metrics.accuracy(attended.text_attended, labels)
-    visual_alone[a] = metrics.accuracy(attended.visual_attended, labels)
-
-# %% tags=["hide-input"]
-attention.temperatures(
-    {"text over tokens": text_share, "tokens over classes": class_share},
-    {"text attended": text_alone, "visual attended": visual_alone},
-    {"text over tokens": over_tokens, "tokens over classes": over_classes},
-    metrics.accuracy(logits.clip, labels),
-    f"{task.name}, {clip_model.name}, {tokens} tokens",
+token_share = effective_share((affinity / alpha).softmax(1), 1)
+class_share = effective_share((affinity / alpha).softmax(2), 2)
+prose(
+    f"At α = {alpha:g}, a class effectively uses {percent(token_share)} of the tokens, and a token "
+    f"{percent(class_share)} of the classes."
 )
 
 # %% [markdown]
-# At the published temperatures both softmaxes are nearly even, the one over tokens more than the one over classes: CALIP
-# hardly chooses. (The best temperature of the right panel is read off the test images. It must not be used to choose one.)
-#
 # ## What we found
 #
-# - Attention without parameters is kernel smoothing: tokens and class vectors take turns as data points and queries, and
-#   the temperature is the bandwidth.
+# - Attention without parameters is kernel smoothing, and the temperature is the bandwidth.
 # - To first order, the text term is a covariance over the tokens: an echo of CLIP, as strong as the $q_m$ vary, and a
 #   leaning of the tokens beside $F_v$.
 # - To first order, the visual term is a prior that no image changes, plus CLIP's answer smeared over similar classes. The prior
@@ -463,37 +411,7 @@ def attend_text(spatial, text, alpha):
 assert grade(attend_text, attend_cases) == "correct"
 
 # %% [markdown]
-# **Exercise 3.2 (nothing to choose).** Let all spatial tokens of an image be the same vector $f$. What is
-# $F_v F_t^{a\top}$ then, for every class and every temperature? Return one number, from `pooled` (`c`) and `f` (`c`).
-
-
-# %% tags=["exercise"]
-def text_attended_if_tokens_agree(pooled, f): ...
-
-
-# %% tags=["exercise-check"]
-same = ImageTokens(small[:1, 0], small[:1, 1:2].expand(1, 4, 8).clone(), (2, 2))
-one_number = calip_logits(same, words, logit_scale=1.0).text_attended[0, 0]
-agree_cases = [((small[0, 0], small[0, 1]), one_number)]
-grade(text_attended_if_tokens_agree, agree_cases)
-
-# %% [markdown]
-# :::{admonition} Hint
-# :class: dropdown
-# A weighted mean of equal vectors does not depend on the weights.
-# :::
-
-
-# %% tags=["solution", "hide-input"]
-def text_attended_if_tokens_agree(pooled, f):
-    # Every softmax adds up to 1, so F_t^a is f itself for every class
-    return pooled @ f
-
-
-assert grade(text_attended_if_tokens_agree, agree_cases) == "correct"
-
-# %% [markdown]
-# **Exercise 3.3 (predict: value tokens).** Before you set `tokens` to `"value"`: which numbers in the table of the echo and
+# **Exercise 3.2 (predict: value tokens).** Before you set `tokens` to `"value"`: which numbers in the table of the echo and
 # the leaning will grow, and by how much will the accuracy of the text-attended term alone change? And at which
 # temperature will the text's softmax start to choose?
 #
@@ -510,7 +428,7 @@ assert grade(text_attended_if_tokens_agree, agree_cases) == "correct"
 # grows about tenfold, and with it the temperature at which the softmax starts to choose.
 # :::
 #
-# **Exercise 3.4 (open: why do the wrong classes lean more?).** With joint tokens, the leaning of the true class is smaller
+# **Exercise 3.3 (open: why do the wrong classes lean more?).** With joint tokens, the leaning of the true class is smaller
 # than that of the others. Is it because $u_m$ is perpendicular to $F_v$, which already points towards the true class?
 #
 # :::{admonition} Hint
@@ -532,4 +450,3 @@ assert grade(text_attended_if_tokens_agree, agree_cases) == "correct"
 #
 # - The method: {cite:t}`guo2023calip`. The attention it does without: {cite:t}`vaswani2017attention`.
 # - Attention introduced as kernel smoothing: {cite:t}`zhang2023d2l`, chapter "Attention Mechanisms and Transformers".
-# - A training-free rival that also reports CALIP's weights per dataset: {cite:t}`udandarao2023susx`.

@@ -1,4 +1,4 @@
-"""The exhibits of chapter 3: affinities, the three terms, their expansions, the visual prior, and the temperature."""
+"""The exhibits of chapter 3: affinities, the parts of the text term, the visual prior, and the temperature."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,14 +14,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from calip_core.evaluation.record import Record
-from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
+from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked
 from calip_core.exhibits.grid import HEAT_COLOURS, Heat, Picture, draw_heat, picture_seen
 from calip_core.exhibits.slider import Slider
-from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
-from calip_core.metrics import accuracy, correct_predictions, wilson_interval
-from calip_core.tokens import CalipLogits
+from calip_core.exhibits.style import WIDTH, panels
+from calip_core.metrics import accuracy
 
-__all__ = ["affinities", "expansion", "parts", "picture_seen", "prior", "temperature_slider", "temperatures", "terms"]
+__all__ = ["affinities", "parts", "picture_seen", "prior", "temperature_slider"]
 
 PHONE = 3.7
 """Width of a figure for a phone, in inches."""
@@ -87,80 +86,9 @@ def _draw_affinities(
     return figure
 
 
-def terms(logits: CalipLogits, labels: Labels, weights: tuple[float, float], about: str) -> Table:
-    """Each of the three terms alone: its accuracy, and how much it differs between classes.
-
-    Args:
-        logits: of the test images.
-        labels: their classes.
-        weights: beta2 and beta3, fixed beforehand.
-        about: what was measured, for the caption.
-    """
-    named = {
-        "CLIP": (logits.clip, 1.0),
-        "text attended": (logits.text_attended, weights[0]),
-        "visual attended": (logits.visual_attended, weights[1]),
-    }
-    clip = float(logits.clip.std(dim=1).mean())
-    rows = {}
-    for name, (values, weight) in named.items():
-        hits = correct_predictions(values, labels)
-        bounds, spread = wilson_interval(int(hits.sum()), len(hits)), float(values.std(dim=1).mean())
-        rows[name] = {
-            "accuracy alone": hits.mean(),
-            "95 % interval": interval(bounds.low, bounds.high),
-            "spread": f"{spread:.3f}",
-            "weight": f"{weight:g}",
-            "weight × spread / CLIP's": weight * spread / clip if clip else float("nan"),
-        }
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index"),
-        f"{about}; chance is {percent(1 / logits.clip.shape[1])}. Spread: standard deviation of the logits between "
-        "classes, mean over images.",
-        {"accuracy alone": percent, "weight × spread / CLIP's": partial(percent, decimals=2)},
-    )
-
-
 def between_classes(values: Logits) -> Logits:
     """What is left when the part that all classes share is removed: it alone decides."""
     return values - values.mean(dim=1, keepdim=True)
-
-
-def between_images(values: Logits) -> Logits:
-    """What is left when the part that all images share is removed as well."""
-    own = between_classes(values)
-    return own - own.mean(dim=0, keepdim=True)
-
-
-def expansion(pairs: Mapping[float, tuple[Logits, Logits]], labels: Labels, term: str) -> Table:
-    """How good a first-order expansion of an attended term is.
-
-    Args:
-        pairs: temperature -> the exact term and its expansion.
-        labels: the classes of the images.
-        term: the name of the term, for the caption.
-    """
-    rows = {}
-    for alpha, (exact, first) in pairs.items():
-        rows[f"α = {alpha:g}"] = {
-            "error between classes": _relative(between_classes(exact), between_classes(first)),
-            "without the shared part": _relative(between_images(exact), between_images(first)),
-            "same answer": float((exact.argmax(1) == first.argmax(1)).double().mean()),
-            "accuracy, exact": accuracy(exact, labels),
-            "accuracy, first order": accuracy(first, labels),
-        }
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    return Table(
-        frame,
-        f"The {term} term and its first-order expansion, {len(labels)} images. Error: root mean square of the "
-        "difference over that of the exact term, after the mean over classes is removed; then after the mean over "
-        "images is removed as well.",
-        dict.fromkeys(frame.columns, percent),
-    )
-
-
-def _relative(exact: Logits, first: Logits) -> float:
-    return float((exact - first).norm() / exact.norm())
 
 
 def parts(named: Mapping[str, Logits], labels: Labels, about: str) -> Table:
@@ -269,69 +197,3 @@ def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float, columns
 def _bare(ax: Axes) -> None:
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-
-
-def temperatures(
-    even: Mapping[str, Mapping[float, float]],
-    alone: Mapping[str, Mapping[float, float]],
-    spreads: Mapping[str, float],
-    clip: float,
-    about: str,
-) -> Plot:
-    """Evenness of the two softmaxes and accuracy of the two attended terms alone, against the temperature.
-
-    Args:
-        even: direction of the attention -> temperature -> effective share; 0.5 and 2 are among the temperatures.
-        alone: attended term -> temperature -> accuracy.
-        spreads: direction -> standard deviation of the affinities that it chooses among, marked on the axis.
-        clip: accuracy of CLIP.
-        about: what was measured, for the caption.
-    """
-    shares = "; ".join(
-        f"{name} {percent(curve[0.5])} at 0.5 and {percent(curve[2.0])} at 2" for name, curve in even.items()
-    )
-    best = {name: max(curve, key=lambda alpha: curve[alpha]) for name, curve in alone.items()}
-    scores = "; ".join(
-        f"{name} {percent(curve[0.5])} at 0.5, {percent(curve[2.0])} at 2, at best {percent(curve[best[name]])} at "
-        f"{best[name]:g}"
-        for name, curve in alone.items()
-    )
-    marks = "; ".join(f"{name} {spread:.3f}" for name, spread in spreads.items())
-    return restacked(
-        partial(_draw_temperatures, even, alone, spreads, clip),
-        columns=2,
-        alt=f"First panel: effective share against temperature: {shares}. Spread of the affinities: {marks}. "
-        f"Second panel: accuracy of a term alone: {scores}. CLIP has {percent(clip)}.",
-        caption=f"{about}. First: the share of its choices that a softmax effectively uses; triangles mark "
-        "the spread of the affinities. Second: accuracy of each attended term alone. Dotted: the released code's 0.5 "
-        "and the ports' 2.",
-    )
-
-
-def _draw_temperatures(
-    even: Mapping[str, Mapping[float, float]],
-    alone: Mapping[str, Mapping[float, float]],
-    spreads: Mapping[str, float],
-    clip: float,
-    columns: int,
-) -> Figure:
-    width, height = (WIDTH, 3.8) if columns > 1 else (PHONE, 3.2)
-    figure, (left, right) = panels(2, columns, width=width, height=height, layout="constrained")
-    for (name, curve), colour, line in zip(even.items(), PALETTE, ("-", "--"), strict=False):
-        left.plot(list(curve), 100 * np.array(list(curve.values())), line, color=colour, label=name)
-        left.plot(spreads[name], 0, marker="^", color=colour, markersize=9, clip_on=False, linestyle="none")
-    for (name, curve), colour, line in zip(alone.items(), PALETTE, ("-", "--"), strict=False):
-        right.plot(list(curve), 100 * np.array(list(curve.values())), line, color=colour, label=name)
-    right.axhline(100 * clip, color=MUTED, linewidth=1.2, label="CLIP")
-    left.set(ylabel="effective share (%)", ylim=(0, 105))
-    right.set(ylabel="accuracy alone (%)", ylim=(0, 105))
-    for ax in (left, right):
-        _mark_published(ax)
-    return figure
-
-
-def _mark_published(ax: Axes) -> None:
-    ax.set(xscale="log", xlabel=r"temperature $\alpha$")
-    for alpha in (0.5, 2.0):
-        ax.axvline(alpha, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.22))

@@ -1,8 +1,8 @@
-"""The exhibits of chapter 1: answers and their probabilities, similarities, templates, calibration, shifts."""
+"""The exhibits of chapter 1: answers and their probabilities, learning, templates, calibration, shifts."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from textwrap import shorten, wrap
+from textwrap import shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,8 +10,6 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from calip_core import metrics
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
-from calip_core.exhibits.style import BAD, GOOD, MUTED, SEQUENTIAL, WIDTH, panels
+from calip_core.exhibits.style import BAD, GOOD, MUTED, WIDTH, panels
 
 THUMBNAIL = 96
 """Pixels along the longer side of thumbnails in a figure."""
@@ -64,53 +62,12 @@ def answers(
     )
 
 
-def accuracies(logits: Float[Tensor, "n k"], labels: ArrayLike, about: str) -> Table:
-    """Accuracy within one and within three answers, with Wilson intervals, beside a guess."""
-    classes = logits.shape[1]
-    rows = {}
-    for name, within in ((f"top {within}", within) for within in sorted({1, min(3, classes)})):
-        hits = metrics.correct_predictions(logits, labels, within)
-        found = metrics.wilson_interval(int(hits.sum()), len(hits))
-        rows[name] = {
-            "accuracy": percent(hits.mean()),
-            "95 % interval": interval(found.low, found.high),
-            "a guess": percent(within / classes),
-        }
-    return Table(pd.DataFrame.from_dict(rows, orient="index"), f"Zero-shot accuracy: {about}.")
-
-
-def similarity_matrix(
-    similarities: Float[Tensor, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image], name: str
-) -> Plot:
-    """Cosines of captions (rows) with pictures (columns); matching pairs are framed.
-
-    Args:
-        similarities: row i belongs to column i.
-        captions: labels of the rows.
-        pictures: drawn above the columns.
-        name: of the backbone.
-    """
-    values = similarities.double().cpu().numpy()
-    own = float(values.diagonal().mean())
-    other = float(values[~np.eye(len(values), dtype=bool)].mean())
-    found = int((values.argmax(axis=0) == np.arange(len(values))).sum())
-    return Plot(
-        _draw_similarities(values, captions, pictures, WIDTH),
-        narrow=_draw_similarities(values, captions, pictures, PHONE),
-        alt=f"A matrix of {len(values)} captions by {len(values)} pictures. Cosines on the framed diagonal, where "
-        f"caption and picture belong together, average {own:.2f}; the others average {other:.2f}. For {found} of the "
-        "pictures the largest cosine of their column is the framed one.",
-        caption=f"Captions and new pictures in the joint space of {name}. Framed cosines average {own:.2f}, the others "
-        f"{other:.2f}; {found} of {len(values)} pictures find their own caption (a guess: 1).",
-    )
-
-
 def learning_curve(losses: Mapping[int, float], batch: int) -> Plot:
     """Contrastive loss on held-out pictures against training steps (keys), beside the loss of a guess, log(batch)."""
     steps, values, guess = list(losses), list(losses.values()), float(np.log(batch))
 
     def draw(width: float) -> Figure:
-        figure, ax = plt.subplots(figsize=(width, 2.6))
+        figure, ax = plt.subplots(figsize=(width, 2.1))
         ax.plot(steps, values, color=GOOD)
         ax.axhline(guess, color=MUTED, linestyle="--")
         ax.annotate("a guess", (steps[-1], guess), ha="right", va="bottom", fontsize=10, color=MUTED)
@@ -225,27 +182,8 @@ def picture_grid(
     return figure
 
 
-def _draw_similarities(
-    values: Float[np.ndarray, "n n"], captions: Sequence[str], pictures: Sequence[Image.Image], width: float
-) -> Figure:
-    columns = 36 if width == WIDTH else 18  # of letters
-    lines = [wrap(caption, columns) for caption in captions]
-    row = 0.3 if width == WIDTH else max(0.3, 0.15 * max(map(len, lines)))  # inches
-    figure, ax = plt.subplots(figsize=(width, row * len(values) + 1.3))
-    shown = ax.imshow(values, cmap=SEQUENTIAL, aspect="auto")
-    for i in range(len(values)):
-        ax.add_patch(Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=BAD, linewidth=2.5, clip_on=False))
-    ax.set_yticks(range(len(values)), ["\n".join(parts) for parts in lines], fontsize=9)
-    ax.set_xticks([])
-    ax.set_xlabel("pictures")
-    for column, picture in enumerate(pictures):
-        _place_picture(ax, picture, column, width_points=72 * width * (0.56 if width == WIDTH else 0.4) / len(values))
-    figure.colorbar(shown, ax=ax, label="cosine", fraction=0.04, pad=0.02, aspect=20 if width == WIDTH else 60)
-    return figure
-
-
 def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
-    width, height = (WIDTH, 3.5) if columns > 1 else (PHONE, 2.9)
+    width, height = (WIDTH, 2.9) if columns > 1 else (PHONE, 2.9)
     figure, axes = panels(len(curves), columns, width=width, height=height, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--")
@@ -267,7 +205,7 @@ def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: in
 def _draw_shifts(
     strengths: Sequence[float], hits: Mapping[str, Sequence[int]], total: int, guess: float, columns: int
 ) -> Figure:
-    figure, axes = panels(len(hits), columns, width=WIDTH if columns > 2 else PHONE, height=2.5, sharey=True)
+    figure, axes = panels(len(hits), columns, width=WIDTH if columns > 2 else PHONE, height=2.1, sharey=True)
     for ax, (name, counts) in zip(axes, hits.items(), strict=True):
         intervals = [metrics.wilson_interval(count, total) for count in counts]
         ax.fill_between(strengths, [i.low for i in intervals], [i.high for i in intervals], color=GOOD, alpha=0.25)
@@ -285,16 +223,6 @@ def _thumbnail(picture: Image.Image, side: int = THUMBNAIL) -> Image.Image:
     small = small.resize((small.width * enlarge, small.height * enlarge), Image.Resampling.NEAREST)
     small.thumbnail((side, side))
     return small
-
-
-def _place_picture(ax: Axes, picture: Image.Image, column: int, width_points: float) -> None:
-    small = _thumbnail(picture)
-    box = OffsetImage(np.asarray(small), zoom=0.92 * width_points / max(small.size), dpi_cor=True)
-    ax.add_artist(
-        AnnotationBbox(
-            box, (column, 1.0), xycoords=("data", "axes fraction"), box_alignment=(0.5, -0.08), frameon=False, pad=0
-        )
-    )
 
 
 def _percent(ax: Axes, which: str) -> None:

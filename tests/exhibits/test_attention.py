@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from calip_core.exhibits import attention
-from calip_core.tokens import CalipLogits
 from tests.records import make_record
 
 GRID = (2, 3)
@@ -39,26 +38,6 @@ def test_affinities_say_their_ranges():
     plot = attention.affinities(IMAGE, {"joint": [HEAT, HEAT + 1], "value": [HEAT - 5, HEAT]}, ["ring", "star"], "ring")
     assert "joint tokens from 0.00 to 1.50; value tokens from −5.00 to 0.50" in plot.alt
     assert "An image of class ring" in plot.alt and "one colour scale" in plot.caption
-
-
-def test_terms_alone_and_weighted():
-    clip = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 0, 3], [0, 3, 0]])
-    table = attention.terms(CalipLogits(clip, clip / 10, -clip), LABELS, (2.0, 0.5), "here")
-    assert table.frame["accuracy alone"].tolist() == [0.75, 0.75, 0.25]
-    assert table.frame["weight × spread / CLIP's"].tolist() == pytest.approx([1, 0.2, 0.5])
-    assert table.frame["95 % interval"].iloc[0] == "[30.1, 95.4]" and "chance is 33.3 %" in table.caption
-
-
-def test_an_expansion_is_judged_without_what_is_shared():
-    exact = torch.tensor([[10.0, 1, 0], [10, 0, 1]], dtype=torch.float64)
-    first = exact + torch.tensor([[5.0, 5, 5], [-1, -1, -1]])  # the same for all classes: decides nothing
-    prior = exact + torch.tensor([0.0, 20.0, 0.0])  # the same for all images
-    table = attention.expansion({0.5: (exact, first), 2.0: (exact, prior)}, LABELS[[0, 0]], "text")
-    close, off = table.frame.loc["α = 0.5"], table.frame.loc["α = 2"]
-    assert close["error between classes"] == pytest.approx(0) and close["same answer"] == 1
-    assert off["error between classes"] > 0.5 and off["without the shared part"] == pytest.approx(0)
-    assert (off["accuracy, exact"], off["accuracy, first order"], off["same answer"]) == (1, 0, 0)
-    assert table.formats["same answer"](0.5) == "50.0 %" and "The text term" in table.caption
 
 
 def test_parts_say_where_they_put_the_true_class():
@@ -96,15 +75,3 @@ def test_all_temperatures_have_one_scale():
     assert slider.labels == ("2", "0.01") and "even weights would be 0.167" in slider.frames[0].alt.lower()
     sharp = np.exp(HEAT / 0.01) / np.exp(HEAT / 0.01).sum()
     assert f"joint tokens {sharp.min():.3f} to {sharp.max():.3f}" in slider.frames[1].alt
-
-
-def test_temperatures_are_in_percent():
-    even = {"text": {0.5: 0.2, 2.0: 0.9}, "tokens": {0.5: 0.3, 2.0: 0.8}}
-    alone = {"text": {0.5: 0.5, 2.0: 0.25}, "visual": {0.5: 0.1, 2.0: 0.6}}
-    spreads = {"text": 0.02, "tokens": 0.3}
-    left, right = attention._draw_temperatures(even, alone, spreads, 0.7, 2).axes
-    assert left.lines[0].get_ydata().tolist() == [20, 90] and left.lines[1].get_xdata() == [0.02]
-    assert right.lines[1].get_ydata().tolist() == [10, 60] and right.lines[2].get_ydata()[0] == 70
-    alt = attention.temperatures(even, alone, spreads, 0.7, "here").alt
-    assert "tokens 30.0 % at 0.5 and 80.0 % at 2" in alt and "CLIP has 70.0 %" in alt
-    assert "visual 10.0 % at 0.5, 60.0 % at 2, at best 60.0 % at 2" in alt

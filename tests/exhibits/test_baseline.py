@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from calip_core import metrics
@@ -37,26 +36,6 @@ def test_answers_rank_the_classes_and_frame_right_and_wrong_apart() -> None:
 def test_answers_of_two_classes_show_two() -> None:
     plot = baseline.answers(pictures(1), torch.zeros(1, 2), [0], NAMES[:2], "one image")
     assert plot.figure.axes[0].get_xlabel() == "red ring 50 %\nblue star 50 %"
-
-
-def test_accuracies_have_intervals_and_the_share_of_a_guess() -> None:
-    frame = baseline.accuracies(torch.eye(4), [0, 1, 2, 0], "digits").frame
-    assert frame["accuracy"].tolist() == ["75.0 %", "100.0 %"]
-    assert frame["a guess"].tolist() == ["25.0 %", "75.0 %"]
-    wilson = metrics.wilson_interval(3, 4)
-    assert frame["95 % interval"].iloc[0] == f"[{100 * wilson.low:.1f}, {100 * wilson.high:.1f}]"
-
-
-def test_accuracies_of_a_single_class_have_one_row() -> None:
-    assert baseline.accuracies(torch.zeros(2, 1), [0, 0], "one class").frame.index.tolist() == ["top 1"]
-
-
-def test_similarity_matrix_frames_and_averages_the_own_pairs() -> None:
-    plot = baseline.similarity_matrix(torch.tensor([[0.9, 0.1], [0.2, 0.05]]), ["one", "two"], pictures(2), "mini-rn")
-    ax = plot.figure.axes[0]
-    assert [frame.get_xy() for frame in ax.patches if isinstance(frame, Rectangle)] == [(-0.5, -0.5), (0.5, 0.5)]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["one", "two"]
-    assert "Framed cosines average 0.47, the others 0.15; 1 of 2 pictures" in plot.caption
 
 
 def test_learning_curve_compares_with_a_guess() -> None:
