@@ -103,9 +103,6 @@ show.tokens_table(sweep)
 # is the same vector for all classes, and the text-attended term alone knows nothing. With the value tokens of `mini-rn`
 # it is far above chance.
 #
-# Look at the digits, though. A shape can be recognised from one place. A digit cannot: a stroke may belong to a 3 or to
-# an 8. With `mini-rn` the hottest place is hardly better than chance there.
-#
 # ## Condition 2: an imperfect pool
 #
 # We make the pool worse by mixing it with the mean value token, which is what a pool without any preference would return:
@@ -183,10 +180,9 @@ model = synthetic.TokenModel(strength=1.0, common=0.5)  # a and kappa: the knobs
 show.lead_curves([0.05, 0.2, 0.5, 0.9], model)
 
 # %% [markdown]
-# The lead needs $\rho$ in the middle. A small object hardly shows in the query $F_v$, and where the object fills the image there is
-# nowhere else to look: at high temperatures $w_y - w_k \approx \rho (1 - \rho)\, a (1 - \kappa) / \alpha$, the covariance of
-# [chapter 3](03_calip_attention). And it needs $\alpha$ in the middle. The weight of a class leaves $\rho$ where its
-# affinity $a\, t_y^\top t_k$ is about $\alpha$, so the best temperature is of the size of the affinities' own differences.
+# The lead needs $\rho$ in the middle: a small object hardly shows in the query $F_v$, and where the object fills the image
+# there is nowhere else to look. And it needs $\alpha$ in the middle: the weight of a class leaves $\rho$ where its affinity
+# $a\, t_y^\top t_k$ is about $\alpha$, so the best temperature is of the size of the affinities' own differences.
 #
 # **The visual term** needs no knowledgeable pool, because every place votes for itself by a softmax over classes. If the
 # temperature lies between the scatter of the background's affinities and the object's contrast, the object votes and the
@@ -250,7 +246,8 @@ show.conclusion(sweep, tokens, swept[tokens], spreads[tokens], gains)
 # its list.
 #
 # **The counterexample.** On digits, value tokens have nothing to give until CLIP is down to guessing, although the tokens
-# differ. The likely reason is that no single place knows the digit: "tokens that differ" is short for *tokens that differ
+# differ. The likely reason is that no single place knows the digit, as a
+# stroke may belong to a 3 or to an 8: "tokens that differ" is short for *tokens that differ
 # by the class*. We have no number that says so in advance: the hottest place is poor on textures too, where the gain is
 # largest.
 #
