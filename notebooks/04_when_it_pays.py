@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 4 When is free attention worth it?
 #
-# **Question.** CALIP's attention costs nothing. When does it make CLIP better, and why does it so often change nothing?
+# **Question.** When does CALIP's free attention help CLIP, and why does it so often not?
 #
-# **Time**: two minutes on two processor cores with the miniature; larger backbones need a GPU, or `samples = 200`.
-# **You need**: chapters [2](02_spatial_tokens) and [3](03_calip_attention).
+# **Time**: two minutes; large backbones need a GPU. **You need**: chapters [2](02_spatial_tokens) and
+# [3](03_calip_attention).
 
 # %% tags=["setup", "hide-input"]
 # Where the library is missing, as on Colab, this fetches it. (Kept by `make sync`.)
@@ -52,7 +52,7 @@ samples: int = 2000  # at most so many test images per task, 100 or more
 # %% tags=["imports", "hide-input"]
 import torch
 
-from calip_core import CalipConfig, calip_logits, load_backbone, load_task
+from calip_core import CalipConfig, load_backbone, load_task
 from calip_core import exhibits, metrics
 from calip_core.analysis import pool, synthetic, training_gains, window
 from calip_core.exhibits import window as show
@@ -85,33 +85,27 @@ show.pool_curves(sweep, tokens)
 # pooled vector, where the pool is imperfect but not broken, and where the temperature matches the spread of the
 # affinities. A well-trained pool that is left as it is stands at the edge of that window.
 #
-# In the figure above, the pool is spoiled on purpose. At small $\lambda$ CLIP is good and there is little to repair. Near
-# $\lambda = 1$ the pool no longer knows what to look for, and CLIP is close to guessing: a gain there rescues nothing. This
-# chapter takes the three conditions one by one and derives them in a model that fits on a page. Then it looks for the
-# same window along the training of a network that nobody spoiled. There we find none.
+# At small $\lambda$ there is little to repair. Near $\lambda = 1$ the pool no longer knows what to look for, and CLIP is
+# close to guessing. This chapter takes the three conditions one by one, derives them in a small model, and looks for the
+# same window in a network that nobody spoiled. There we find none.
 #
 # ## Condition 1: tokens that differ
 #
 # [Chapter 2](02_spatial_tokens) found two kinds of spatial tokens. *Joint* tokens, CALIP's own, are the pool's output for
 # every query. In the miniature ResNet they are nearly copies of the pooled vector. *Value* tokens are what each place
-# would contribute if the pool looked at that place alone. Here is what the two kinds know on each task.
+# would contribute if the pool looked at that place alone.
 
 # %%
 show.tokens_table(sweep)
 
 # %% [markdown]
-# For copies every place gives CLIP's own answer, and the affinities of a class hardly vary over the image. Then a softmax
-# over places is uniform, the attended text is the same vector for all classes, and the text-attended term alone knows
-# nothing. With `mini-rn` the affinities of value tokens vary about ten times as much. On shapes and pairs a single place often knows the
-# class, and everywhere the text term alone is far above chance.
+# For copies the affinities of a class hardly vary over the image. Then a softmax over places is uniform, the attended text
+# is the same vector for all classes, and the text-attended term alone knows nothing. With the value tokens of `mini-rn`
+# it is far above chance.
 #
-# Look at the digits, though. A shape can be recognised from one place. A digit cannot: a stroke may belong to a 3 or to
-# an 8. With `mini-rn` the hottest place is hardly better than chance there. Keep that row in mind.
+# ## Condition 2: an imperfect pool
 #
-# ## Condition 2: a pool that is imperfect but not broken
-#
-# To see what a free attention is worth to a worse pool, we make the pool worse by mixing it with the mean value token,
-# which is what a pool without any preference would return:
+# We make the pool worse by mixing it with the mean value token, which is what a pool without any preference would return:
 #
 # $$ F_v \leftarrow \operatorname{unit}\bigl((1 - \lambda)\, F_v + \lambda\, \operatorname{mean}_m z_m\bigr). $$ (eq-spoiled-pool)
 #
@@ -144,18 +138,15 @@ assert (paired.only_a, paired.only_b) == (row.only_calip, row.only_clip)
 show.pool_table(sweep, amount)
 
 # %% [markdown]
-# (Where few images differ, an interval may exclude 0 beside a p-value above 0.05: the interval is a score interval, the
-# exact test is more cautious. [Appendix D](D_statistics) explains both.)
-#
-# Two cautions. First, $\lambda$ is an intervention and not a network: nothing was trained to pool like this. Second, joint
-# tokens also recover accuracy, on textures even more than value tokens do. That is no window but a leak. They are copies
-# of the *good* pooled vector, and with a large enough $\beta_3$ CALIP puts it back in through the visual term. Value tokens
-# have no such way in: their gain must come from the places.
+# $\lambda$ is an intervention and not a network: nothing was trained to pool like this. Joint tokens also recover accuracy,
+# on textures even more than value tokens do. That is no window but a leak. They are copies of the *good* pooled vector,
+# and with a large enough $\beta_3$ CALIP puts it back in through the visual term. Value tokens have no such way in: their
+# gain must come from the places.
 #
 # ## A model on one page
 #
-# Why does the gain need both a knowledgeable pool and an imperfect one? Take an image of class $y$ whose $M$ tokens share
-# a background direction $b$. A share $\rho$ of them shows the object ($x_m = 1$) and adds the class vector:
+# Take an image of class $y$ whose $M$ tokens share a background direction $b$. A share $\rho$ of them shows the object
+# ($x_m = 1$) and adds the class vector:
 #
 # $$
 # \begin{aligned}
@@ -189,31 +180,13 @@ model = synthetic.TokenModel(strength=1.0, common=0.5)  # a and kappa: the knobs
 show.lead_curves([0.05, 0.2, 0.5, 0.9], model)
 
 # %% [markdown]
-# The lead needs $\rho$ in the middle. A small object hardly shows in the query $F_v$, and where the object fills the image there is
-# nowhere else to look: at high temperatures $w_y - w_k \approx \rho (1 - \rho)\, a (1 - \kappa) / \alpha$, the covariance of
-# [chapter 3](03_calip_attention). And it needs $\alpha$ in the middle. The weight of a class leaves $\rho$ where its
-# affinity $a\, t_y^\top t_k$ is about $\alpha$, so the best temperature is of the size of the affinities' own differences.
+# The lead needs $\rho$ in the middle: a small object hardly shows in the query $F_v$, and where the object fills the image
+# there is nowhere else to look. And it needs $\alpha$ in the middle: the weight of a class leaves $\rho$ where its affinity
+# $a\, t_y^\top t_k$ is about $\alpha$, so the best temperature is of the size of the affinities' own differences.
 #
-# Does the library agree? Without noise the closed form must give its term exactly:
-
-# %%
-drawn = synthetic.TokenModel(share=0.3, noise=0.0).draw(1, seed)
-text, image = drawn.text.double(), drawn.test.to(torch.float64)
-affinity = image.spatial[0] @ text.T  # (m, k)
-right = affinity[:, int(drawn.test_labels[0])]
-on_object = right > (right.min() + right.max()) / 2
-thing, rest = image.spatial[0][on_object][0], image.spatial[0][~on_object][0]
-rho = on_object.double().mean()
-weight = synthetic.weight_on_object(rho, text @ (thing - rest), alpha)  # (k)
-by_hand = image.pooled[0] @ rest + weight * (image.pooled[0] @ (thing - rest))
-library = calip_logits(image, text, config, logit_scale=1.0).text_attended[0]
-torch.testing.assert_close(by_hand, library, rtol=0, atol=1e-6)
-
-# %% [markdown]
-# **The visual term** needs no knowledgeable pool, because every place votes for itself by a softmax over classes. The
-# background's affinities scatter by about $1/\sqrt{C}$, the object's stand out by $a (1 - \kappa)$. A temperature well
-# below the scatter lets the background vote as firmly as the object. One well above the contrast makes all votes alike.
-# Between the two the object votes and the background abstains. This works for small objects too.
+# **The visual term** needs no knowledgeable pool, because every place votes for itself by a softmax over classes. If the
+# temperature lies between the scatter of the background's affinities and the object's contrast, the object votes and the
+# background abstains. This works for small objects too.
 #
 # ## The map of the window
 #
@@ -228,19 +201,10 @@ show.phase_diagram(diagram)
 
 # %% [markdown]
 # The window is an island. At the bottom there is no object to find, at the top CLIP makes no errors, and to the left and
-# right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. As all tokens
-# become copies it vanishes. The chosen weights say which term makes the gain:
-
-# %%
-cells = diagram[diagram["spread"] == 1].set_index(["share", "alpha"])
-columns = ["clip", "calip", "beta2", "beta3"]
-cells.loc[[(0.1, 0.1), (0.35, 0.5)], columns].round(2)
-
-# %% [markdown]
-# For small objects, at a temperature between scatter and contrast, it is the visual term ($\beta_3$): the vote. For larger
-# ones, at a higher temperature, it is the text term ($\beta_2$), which needs a pool that knows.
+# right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. The columns
+# `beta2` and `beta3` of `diagram` hold the chosen weights.
 #
-# ## Condition 3: a temperature near the spread
+# ## Condition 3: a fitting temperature
 #
 # The model predicts that the best temperature on *real* tokens is of the size of the spread of their affinities. Sweep it
 # with the spoiled pool:
@@ -265,23 +229,12 @@ show.temperature_curves(swept, spreads)
 
 # %%
 gains = training_gains.shipped_gains("mini-vit")
-show.training_gains(gains, sweep, tokens)
-
-# %%
 show.training_table(gains)
 
 # %% [markdown]
-# No gain is clear at any checkpoint, early or late. A small one can hide: with at most 2,000 test images and so many tests,
-# a gain of a point may not count as clear, and on the 599 digits one of three points. But a gain as large as those of
-# $\lambda$ would show. The two ways to a worse pool are not the same experiment. $\lambda$ spoils only the pool and keeps
-# good tokens. Early in training the tokens are poor as well, and what no place knows no attention can collect.
-#
-# To repeat it (about an hour, then some minutes):
-#
-# ```bash
-# python -m calip_core.miniature.train --arch vit --snapshots snapshots
-# python -m calip_core.analysis.training_gains snapshots
-# ```
+# No gain is clear at any checkpoint. A small one can hide: with at most 2,000 test images and so many tests, a gain of a
+# point may not count as clear, and on the 599 digits one of three points. $\lambda$ spoils only the pool and keeps good
+# tokens. Early in training the tokens are poor as well, and what no place knows no attention can collect.
 #
 # ## What we found
 
@@ -292,10 +245,11 @@ show.conclusion(sweep, tokens, swept[tokens], spreads[tokens], gains)
 # A gain is called clear if it is positive and McNemar's p stays below 0.05 after Bonferroni's correction for the tests in
 # its list.
 #
-# **The counterexample.** On digits, value tokens have nothing to give until CLIP is down to guessing. The pool can be
-# spoiled, the temperature is the same, the tokens differ. The likely reason is that no single place knows the digit: "tokens
-# that differ" is short for *tokens that differ by the class*. We have no number that says so in advance. The column
-# "hottest place" of the first table is low on digits, but also on textures, where the gain is largest.
+# **The counterexample.** On digits, value tokens have nothing to give until CLIP is down to guessing, although the tokens
+# differ. The likely reason is that no single place knows the digit, as a
+# stroke may belong to a 3 or to an 8: "tokens that differ" is short for *tokens that differ
+# by the class*. We have no number that says so in advance: the hottest place is poor on textures too, where the gain is
+# largest.
 #
 # ## Open: real weights
 #
@@ -308,9 +262,6 @@ show.conclusion(sweep, tokens, swept[tokens], spreads[tokens], gains)
 # papermill notebooks/04_when_it_pays.ipynb out.ipynb \
 #     -p backbone RN50 -p dataset folder:/my/images -p tokens value
 # ```
-#
-# For a single number, `calip evaluate folder:/my/images RN50 --tokens value --protocol validation` appends a record that
-# [chapter 6](06_benchmarks_2d) can show beside all others.
 #
 # ## Exercises
 #

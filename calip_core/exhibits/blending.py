@@ -19,10 +19,10 @@ from calip_core.blend.landscape import BetaLandscape, released_grid
 from calip_core.blend.optimism import Optimism
 from calip_core.blend.polygon import winning_polygon
 from calip_core.blend.selection import Grid, OracleControl, Selection
-from calip_core.exhibits.exhibit import Plot, Table, Text, percent, points, restacked
+from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked
 from calip_core.exhibits.results import gain_interval, p_text, verdict
 from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, SEQUENTIAL, WIDTH
-from calip_core.metrics import PairedTest, correct_predictions, mcnemar
+from calip_core.metrics import correct_predictions, mcnemar
 from calip_core.tokens import CalipLogits
 
 _MARKERS = "o", "D", "s", "^", "v", "P", "X"
@@ -122,7 +122,7 @@ def _draw_fates(
     columns = min(columns, len(fates))
     rows = -(-len(fates) // columns)
     figure, grid_of_axes = plt.subplots(
-        2 * rows, columns, figsize=(1.85 * columns, 3.55 * rows), squeeze=False, layout="constrained"
+        2 * rows, columns, figsize=(1.85 * columns, 3.0 * rows), squeeze=False, layout="constrained"
     )
     for place in range(rows * columns):
         row, column = divmod(place, columns)
@@ -175,7 +175,7 @@ def landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]], cl
 
 def _draw_landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float]], columns: int) -> Figure:
     """The heat-map; its legend has so many columns."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.7), layout="constrained")
     picture = ax.pcolormesh(found.beta2, found.beta3, 100 * found.accuracy.T, cmap=SEQUENTIAL, rasterized=True)
     if not found.plateau().all():
         ax.contour(found.beta2, found.beta3, found.plateau().T.astype(float), levels=[0.5], colors="white")
@@ -196,20 +196,12 @@ def _draw_landscape(found: BetaLandscape, marks: Mapping[str, tuple[float, float
     return figure
 
 
-def search_times(pair: float, grid: float) -> Text:
-    """How long the released search would take here, and how long the landscape takes; both in seconds."""
-    return Text(
-        "The released code tries 40,000 pairs, one after the other. On this machine that would take "
-        f"{40_000 * pair:.0f} s; the landscape of the same pairs takes {grid:.2g} s."
-    )
-
-
 def shuffled_control(control: OracleControl) -> Plot:
     """The gain of a search on test labels, beside gains of the same search on shuffled attended terms."""
     gains = control.by_selection
 
     def draw(columns: int) -> Figure:
-        figure, ax = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
+        figure, ax = plt.subplots(figsize=(WIDTH, 2.4), layout="constrained")
         ax.hist(100 * gains, min(20, max(5, len(gains) // 3)), color=MUTED, alpha=0.6, label="attended terms shuffled")
         ax.axvline(100 * control.gain, color=PALETTE[1], label="attended terms in place")
         label = "gain over CLIP of the best pair on the test labels (points)"
@@ -233,7 +225,7 @@ def optimism(found: Optimism) -> Plot:
     """Gain on the images that chose the weights and on other images, against the number of images that chose."""
 
     def draw(columns: int) -> Figure:
-        figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+        figure, ax = plt.subplots(figsize=(WIDTH, 2.7), layout="constrained")
         for gains, name, colour, marker in (
             (found.own, "on the images that chose the pair", PALETTE[1], "o"),
             (found.others, "on other images", PALETTE[0], "s"),
@@ -273,40 +265,14 @@ def ways_to_choose(
     for name, way in ways.items():
         test = mcnemar(correct[name], clip)
         rows[name] = (
-            way.labels, f"{way.beta2:.3g}, {way.beta3:.3g}", float(correct[name].mean()),
+            f"{way.beta2:.3g}, {way.beta3:.3g}", float(correct[name].mean()),
             gain_interval(test.only_a, test.only_b, len(clip)), f"{test.only_a} : {test.only_b}",
             verdict(test.only_a, test.only_b, test.p_value, way.labels),
         )  # fmt: skip
-    columns = ["labels seen", "β₂, β₃", "accuracy", "gain [95 %]", "only CALIP : only CLIP right", "verdict (McNemar)"]
+    columns = ["β₂, β₃", "accuracy", "gain [95 %]", "only CALIP : CLIP", "verdict (McNemar)"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    caption = f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points."
+    caption = (
+        f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points; then "
+        "the images that only one of the two gets right."
+    )
     return Table(frame, caption, {"accuracy": lambda share: percent(share, 2)})
-
-
-def one_gain(control: OracleControl, found: Optimism, honest: PairedTest, images: int) -> Table:
-    """Three answers about one gain, each to its own question; the last one is the verdict on CALIP.
-
-    Args:
-        control: of the search on the test labels.
-        found: the optimism; its last size is shown.
-        honest: the test of a pair that was chosen without the test labels.
-        images: number of test images.
-    """
-    own, others = found.own[-1].mean(), found.others[-1].mean()
-    outcome = verdict(honest.only_a, honest.only_b, honest.p_value, "none")
-    rows = {
-        "Do the terms say something about their images?": (
-            f"{points(control.gain, 2)} points; with shuffled terms {points(control.by_selection.mean(), 2)}",
-            f"{'yes' if control.p_value < 0.05 else 'not shown'}, {p_text(control.p_value)}",
-        ),
-        "How much of the gain is optimism?": (
-            f"{points(own, 2)} points on the {found.sizes[-1]:,} images that chose; {points(others, 2)} on others",
-            f"{100 * (own - others):.2f} points",
-        ),
-        "Does CALIP beat CLIP?": (
-            f"{points((honest.only_a - honest.only_b) / images, 2)} points with weights chosen without test labels",
-            outcome.replace("gain", "yes").replace("loss", "no, CLIP is better"),
-        ),
-    }
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["measured", "answer"])
-    return Table(frame, "One gain, three questions. Only the last answer is a verdict on CALIP against CLIP.")

@@ -40,7 +40,7 @@ def pool_curves(sweep: pd.DataFrame, tokens: str) -> Plot:
     tasks = list(dict.fromkeys(shown["task"]))
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(tasks), columns, height=2.6, sharey=True)
+        figure, axes = panels(len(tasks), columns, height=2.0, sharey=True)
         for ax, task in zip(axes, tasks, strict=True):
             rows = shown[shown["task"] == task]
             _gain_line(ax, rows[rows["protocol"] == "validation"], "amount", "chosen on validation", _COLOURS[tokens])
@@ -65,9 +65,8 @@ def pool_curves(sweep: pd.DataFrame, tokens: str) -> Plot:
         draw, columns=2,
         alt=f"One panel per task: gain of CALIP with {tokens} tokens over CLIP in points, against lambda. "
         + "; ".join(said) + ".",
-        caption=f"Gain of CALIP with {tokens} tokens while its pool is spoiled on purpose, {images} test images per "
-        r"task, with 95 % intervals. At $\lambda = 0$ the pool is CLIP's own, at $\lambda = 1$ it is the mean value "
-        "token. Dashed: the paper's pair of weights for ImageNet.",
+        caption=f"Gain of CALIP with {tokens} tokens while its pool is spoiled on purpose ({images} test images per "
+        r"task, 95 % intervals). At $\lambda = 0$ the pool is CLIP's own, at 1 the mean value token.",
     )  # fmt: skip
 
 
@@ -119,7 +118,7 @@ def pool_table(sweep: pd.DataFrame, amount: float) -> Table:
         rf"$\lambda = {amount:g}$, blend weights chosen on validation images. Gain in points with its 95 % interval "
         f"(Tango's); images that only one of the two gets right; McNemar's exact p, with a star where it is below "
         f"{_LEVEL:g} divided by the {len(rows)} rows.",
-        {"CLIP": percent, "CALIP": percent},
+        {"CLIP": percent},
     )
 
 
@@ -128,7 +127,6 @@ def _paired(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "CLIP": rows["clip"],
-            "CALIP": rows["calip"],
             "gain": [f"{points(r.gain)} {interval(r.gain_low, r.gain_high)}" for r in rows.itertuples()],
             "only CALIP : only CLIP": [f"{r.only_calip} : {r.only_clip}" for r in rows.itertuples()],
             "p": [f"{p:.2g}{star}" for p, star in zip(rows["p"], stars, strict=True)],
@@ -148,7 +146,7 @@ def lead_curves(shares: Sequence[float], model: TokenModel) -> Plot:
     leads = {share: text_lead(share, alpha, strength=gap, common=model.common) for share in shares}
 
     def draw(columns: int) -> Figure:
-        figure, (left, right) = panels(2, columns, height=2.9)
+        figure, (left, right) = panels(2, columns, height=2.2)
         left.semilogx(alpha, weight_on_object(shown, gap, alpha), color=PALETTE[0], label="right class")
         left.semilogx(alpha, weight_on_object(shown, other, alpha), "--", color=PALETTE[0], label="another class")
         left.axhline(shown, color=MUTED, linewidth=1)
@@ -168,8 +166,7 @@ def lead_curves(shares: Sequence[float], model: TokenModel) -> Plot:
         "at higher temperatures than for another. The lead of the right class is zero at both ends and has one peak: "
         + ", ".join(peaks) + ".",
         caption=rf"The closed form for $a = {gap:g}$ and classes with a cosine of $\kappa = {model.common:g}$. "
-        "First: at low temperatures both classes look at the object alone, at high temperatures both look everywhere. "
-        "Second: their difference times the pool's cosine with the object, averaged over backgrounds.",
+        "At low temperatures both classes look at the object alone, at high temperatures both look everywhere.",
     )  # fmt: skip
 
 
@@ -186,7 +183,7 @@ def phase_diagram(table: pd.DataFrame) -> Plot:
     clear = clear_gains(table)
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(spreads), columns, height=3.4, sharey=True)
+        figure, axes = panels(len(spreads), columns, height=2.9, sharey=True)
         for ax, spread in zip(axes, spreads, strict=True):
             part = table[table["spread"] == spread]
             gain = 100 * part.pivot(index="share", columns="alpha", values="gain")
@@ -223,7 +220,7 @@ def temperature_curves(swept: Mapping[str, pd.DataFrame], spreads: Mapping[str, 
     """
 
     def draw(width: float, columns: int) -> Figure:
-        figure, (ax,) = panels(1, 1, width=width, height=3.4)
+        figure, (ax,) = panels(1, 1, width=width, height=2.6)
         for kind, table in swept.items():
             _gain_line(ax, table, "alpha", f"{kind} tokens", _COLOURS[kind])
             ax.axvline(spreads[kind], color=_COLOURS[kind], linestyle=":", label=f"spread of {kind} affinities")
@@ -244,63 +241,25 @@ def temperature_curves(swept: Mapping[str, pd.DataFrame], spreads: Mapping[str, 
     )
 
 
-def training_gains(gains: pd.DataFrame, sweep: pd.DataFrame, tokens: str) -> Plot:
-    """Two ways to a worse pool: gain against CLIP's accuracy, along a training run and along lambda.
-
-    Args:
-        gains: from ``training_gains.shipped_gains``.
-        sweep: from ``window.pool_sweep``; only the tasks of ``gains`` are drawn.
-        tokens: which kind of tokens of the sweep.
-    """
-    gains = gains[gains["protocol"] == "validation"]
-    spoiled = sweep[(sweep["tokens"] == tokens) & (sweep["protocol"] == "validation")]
-    tasks = [task for task in dict.fromkeys(gains["task"]) if task in set(spoiled["task"])]
-
-    def draw(columns: int) -> Figure:
-        figure, axes = panels(len(tasks), columns, height=2.5)
-        for ax, task in zip(axes, tasks, strict=True):
-            for table, name, colour, marker in (
-                (gains, "training time", PALETTE[1], "o"), (spoiled, r"$\lambda$", PALETTE[0], "s"),
-            ):  # fmt: skip
-                rows = table[table["task"] == task].sort_values("clip")
-                _gain_line(ax, rows.assign(clip=100 * rows["clip"]), "clip", name, colour, marker)
-            ax.set(title=task)
-        figure.supxlabel("CLIP's accuracy (%)", fontsize=11)
-        figure.supylabel("gain (points)", fontsize=11)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-        return figure
-
-    first, last = gains["samples"].min(), gains["samples"].max()
-    said = [f"{task}: {_range_of(gains[gains['task'] == task])} points" for task in tasks]
-    return restacked(
-        draw, columns=2,
-        alt="One panel per task: gain of CALIP in points against CLIP's accuracy, along training and along lambda. "
-        "Gains along training run from " + "; ".join(said) + ".",
-        caption=f"Training time: CALIP on mini-vit with joint tokens after {first:,} to {last:,} pictures. "
-        rf"$\lambda$: the sweep above with {tokens} tokens. Both with weights chosen on validation images and 95 % "
-        "intervals.",
-    )  # fmt: skip
-
-
 def training_table(gains: pd.DataFrame) -> Table:
-    """CALIP's gains along training in brief: how often they are clear, and the last ones."""
-    tests = len(gains) // gains["protocol"].nunique()
+    """CALIP's gains along training, weights from validation images: how often they are clear, and the last ones."""
+    chosen = gains[gains["protocol"] == "validation"]
     rows = {}
-    for (task, protocol), part in gains.groupby(["task", "protocol"], sort=False):
-        losses = clear_gains(part.assign(gain=-part["gain"]), tests)
+    for task, part in chosen.groupby("task", sort=False):
+        losses = clear_gains(part.assign(gain=-part["gain"]), len(chosen))
         last = part.loc[part["samples"].idxmax()]
-        rows[f"{task}, {protocol}"] = {
+        rows[str(task)] = {
             "CLIP, first to last": f"{percent(part['clip'].iloc[0], 0)} to {percent(last['clip'], 0)}",
-            "gains": f"{clear_gains(part, tests).sum()} of {len(part)}",
+            "gains": f"{clear_gains(part, len(chosen)).sum()} of {len(part)}",
             "losses": f"{losses.sum()} of {len(part)}",
             "largest gain": points(part["gain"].max()),
             "last gain": f"{points(last['gain'])} {interval(last['gain_low'], last['gain_high'])}",
         }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        "CALIP against CLIP at the checkpoints of one training run, joint tokens, in points. Validation: weights "
-        "chosen on validation images; fixed: the paper's pair. Gains and losses: checkpoints at which McNemar's p is "
-        f"below {_LEVEL:g} divided by the {tests} checkpoints and tasks.",
+        "CALIP against CLIP at the checkpoints of one training run, joint tokens, weights chosen on validation images, "
+        "in points. Gains and losses: checkpoints at which McNemar's p is "
+        f"below {_LEVEL:g} divided by the {len(chosen)} checkpoints and tasks.",
     )
 
 
@@ -416,13 +375,13 @@ def verdict(shown: pd.DataFrame) -> str:
     return f"**Verdict.** With CLIP's own pool CALIP pays on {names}, and on none of the others."
 
 
-def _gain_line(ax: Axes, rows: pd.DataFrame, along: str, name: str, colour: str, marker: str = "o") -> None:
+def _gain_line(ax: Axes, rows: pd.DataFrame, along: str, name: str, colour: str) -> None:
     """Gains in points with their intervals, and the line of no gain."""
     gain = 100 * rows["gain"]
     ends = np.stack([gain - 100 * rows["gain_low"], 100 * rows["gain_high"] - gain])
     ax.axhline(0, color=MUTED, linewidth=1)
     ax.errorbar(
-        rows[along], gain, yerr=ends.clip(min=0), marker=marker, markersize=5, color=colour, label=name, linewidth=1.8
+        rows[along], gain, yerr=ends.clip(min=0), marker="o", markersize=5, color=colour, label=name, linewidth=1.8
     )
 
 
@@ -439,7 +398,3 @@ def _span(counts: pd.Series) -> str:
 def _range(shares: pd.Series) -> str:
     low, high = percent(shares.min()), percent(shares.max())
     return low if low == high else f"{low} to {high}"
-
-
-def _range_of(rows: pd.DataFrame) -> str:
-    return f"{points(rows['gain'].min())} to {points(rows['gain'].max())}"

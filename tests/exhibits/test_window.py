@@ -130,23 +130,14 @@ def training(splits, task="one"):
     ]  # fmt: skip
 
 
-def test_training_is_drawn_beside_lambda_on_the_tasks_of_both():
-    gains = pd.DataFrame([*training([CLEAR, UNCLEAR]), *training([UNCLEAR, UNCLEAR], "elsewhere")])
-    plot = window.training_gains(gains, whole_sweep(), "value")
-    (ax,) = plot.figure.axes
-    trained = next(line for line in ax.lines if line.get_marker() == "o")
-    assert list(trained.get_xdata()) == pytest.approx([50, 60]) and list(trained.get_ydata()) == pytest.approx([5, 0.2])
-    assert "one: +0.2 to +5.0 points" in plot.alt and "after 1,000 to 2,000 pictures" in plot.caption
-
-
 def test_the_table_of_training_counts_clear_gains_and_losses():
     frame = window.training_table(pd.DataFrame(training([CLEAR, UNCLEAR, (10, 60)]))).frame
-    found = frame.loc["one, validation"]
+    found = frame.loc["one"]
     assert (found["gains"], found["losses"]) == ("1 of 3", "1 of 3") and found["CLIP, first to last"] == "50 % to 70 %"
     assert (found["largest gain"], found["last gain"]) == ("+5.0", "−5.0 [−6.0, −4.0]")
     two = pd.DataFrame([*training([CLEAR]), *training([UNCLEAR], "two")]).assign(p=0.04)
     table = window.training_table(two)
-    assert "the 2 checkpoints and tasks" in table.caption and table.frame.loc["one, validation", "gains"] == "0 of 1"
+    assert "the 2 checkpoints and tasks" in table.caption and table.frame.loc["one", "gains"] == "0 of 1"
 
 
 def test_the_conclusion_goes_through_the_conditions():
