@@ -277,9 +277,12 @@ def ways_to_choose(
             gain_interval(test.only_a, test.only_b, len(clip)), f"{test.only_a} : {test.only_b}",
             verdict(test.only_a, test.only_b, test.p_value, way.labels),
         )  # fmt: skip
-    columns = ["labels seen", "β₂, β₃", "accuracy", "gain [95 %]", "only CALIP : only CLIP right", "verdict (McNemar)"]
+    columns = ["labels seen", "β₂, β₃", "accuracy", "gain [95 %]", "CALIP : CLIP alone", "verdict (McNemar)"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    caption = f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points."
+    caption = (
+        f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points. "
+        "Alone: images that only this one gets right."
+    )
     return Table(frame, caption, {"accuracy": lambda share: percent(share, 2)})
 
 
