@@ -72,7 +72,7 @@ def protocols(records: Sequence[Record]) -> Table:
     first = records[0]
     caption = (
         f"{_where(first)}, {first.data.images:,} test images; CLIP has "
-        f"{percent(first.score.clip_top1, 2)}. Gains in points. Alone: images that only this one gets right."
+        f"{percent(first.score.clip_top1, 2)}. Gains in points. Alone: images that only one of the two gets right."
     )
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return Table(frame, caption, {"CALIP": _percent_two})

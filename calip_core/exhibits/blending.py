@@ -281,7 +281,7 @@ def ways_to_choose(
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     caption = (
         f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points. "
-        "Alone: images that only this one gets right."
+        "Alone: images that only one of the two gets right."
     )
     return Table(frame, caption, {"accuracy": lambda share: percent(share, 2)})
 
