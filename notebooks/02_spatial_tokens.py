@@ -206,9 +206,8 @@ torch.testing.assert_close(normalize(z[:8, 1:], dim=-1), some.spatial, **near)
 grid.pool_attention(attention_pool(pool, places, sharpness)[1], backbone=resnet.name)
 
 # %% [markdown]
-# Row after row looks the same. The value of {eq}`eq-attention-pool` depends on $i$ only through the question $P_q x_i$,
-# and training only ever used the mean's question. The other questions find much the same places, so their answers are
-# alike. A user who drew the weights of OpenAI's RN50x4 saw the same
+# Row after row looks the same. Training only ever used the mean's question. The other questions find much the same
+# places, so their answers are alike. A user who drew the weights of OpenAI's RN50x4 saw the same
 # ([openai/CLIP #237](https://github.com/openai/CLIP/issues/237)).
 #
 # ## What each place would say alone
@@ -247,21 +246,10 @@ torch.testing.assert_close(
 
 # %% [markdown]
 # Is the pooled vector a weighted mean of the value tokens? If all heads agreed, $a_{hm} = a_m$, then
-# {eq}`eq-head-by-head` would be exactly $z_0 = \sum_m a_m z^{\text{val}}_m$, because the weights add up to 1. Do they agree?
-
-# %%
-grid.head_maps(
-    grid.picture_seen(test[chosen[0]][0], resnet.preprocess),
-    a[0, :, 0, 1:],
-    resnet.grid,
-    backbone=resnet.name,
-)
-
-# %% [markdown]
-# They do not. Each head of the miniature bets nearly everything on one place, and different heads bet on different
-# places: the pooled vector takes some of its features here and others there. So we measure the distance from the
-# *one-head picture*, in which every head has the mean of all heads' weights. The plain mean of the value tokens is the
-# simplest pool of all.
+# {eq}`eq-head-by-head` would be exactly $z_0 = \sum_m a_m z^{\text{val}}_m$, because the weights add up to 1. They do
+# not: each head of the miniature bets nearly everything on one place, and different heads bet on different places. So we
+# measure the distance from the *one-head picture*, in which every head has the mean of all heads' weights. The plain
+# mean of the value tokens is the simplest pool of all.
 
 # %%
 exact, one_head = one_head_pool(pool, places)
@@ -275,10 +263,9 @@ grid.pool_table(
 
 # %% [markdown]
 # A cosine of 1 in the second row would make the pooled vector a weighted mean of value tokens. The miniature falls short
-# of 1; how far depends on the images (try `dataset = "digits"`). A value token says what *all* heads see at a place, while
-# the pool takes there what *some* heads see.
+# of 1; how far depends on the images (try `dataset = "digits"`).
 #
-# ## Transformers: the pooled vector is token 0
+# ## Transformers
 #
 # A vision transformer {cite:p}`dosovitskiy2021vit` carries a **class token** $t_0$ beside the $M$ patch tokens through
 # all layers. At the end CLIP applies a layer norm and a projection $P$ to $t_0$ alone; CALIP applies them to every token:
@@ -297,15 +284,13 @@ grid.pool_table(
 # F^{\text{val}}_{s,m} \propto \operatorname{LN}\bigl(P_o P_v \operatorname{LN}_1(t'_m)\bigr)\, P.
 # $$ (eq-vit-value-tokens)
 #
-# This leaves out the residual $t'_m$ and the block's MLP, which MaskCLIP keeps. What is left is the patch's own
-# contribution, as in the ResNet.
+# This leaves out the residual $t'_m$ and the block's MLP, which MaskCLIP keeps.
 #
-# ## Does the hottest token lie on the object?
+# ## The pointing game
 #
-# Pretty maps convince too easily. The **pointing game** {cite:p}`zhang2018excitation` asks for a number: in how many
-# images does the hottest token of the true class lie on the object? We need to know where the object is. The miniature
-# world does, because it drew the images. So this section uses its scenes, whatever the chapter's dataset is. A token
-# points at the centre of its cell; `tolerance` forgives near misses.
+# Pretty maps convince too easily. The *pointing game* {cite:p}`zhang2018excitation` asks in how many images the hottest
+# token of the true class lies on the object. The miniature world knows where it is, so this section uses its scenes,
+# whatever the chapter's dataset. A token points at the centre of its cell; `tolerance` forgives near misses.
 
 # %%
 tolerance = 1 / 16  # of the picture's side; turn it: 0 forgives nothing
@@ -331,11 +316,9 @@ grid.pointing_game(hits, on_object)
 
 # %% [markdown]
 # Two players that never look set the scale: a random cell, and the one cell that is most often right. The joint tokens of
-# `mini-rn` lose to that fixed cell: what little differs between copies does not follow the object. Its value tokens beat
-# the cell, also with a tolerance of 0 or 1/8. In `mini-vit` the order is the same, although its joint tokens are no
-# copies: tokens that differ need not point at the object. Nobody trained any of them for this.
-
-# %% [markdown]
+# `mini-rn` lose to that fixed cell; its value tokens beat it. In `mini-vit` the order is the same, although its joint
+# tokens are no copies: tokens that differ need not point at the object.
+#
 # ## How much do tokens differ?
 #
 # A softmax over tokens can only choose if there is something to choose from. The table shows mean cosines, and splits the
@@ -357,13 +340,9 @@ grid.token_table(features, task=task.title)
 # ## What we found
 #
 # - CLIP's pool is already an attention: one question to the whole grid, asked by the mean.
-# - In the miniature ResNet, joint tokens are copies of its answer. Hardly any of their variance is a place's own. An
-#   attention over copies has nothing to choose from.
-# - Value tokens are free as well and live in the same space. They differ from place to place, and the hottest one
-#   usually lies on the object.
+# - In the miniature ResNet, joint tokens are copies of its answer: an attention over them has nothing to choose from.
+# - Value tokens are free as well. They differ from place to place, and the hottest one usually lies on the object.
 # - The pooled vector is no weighted mean of value tokens, because the heads of the pool look at different places.
-# - The joint tokens of the miniature transformer are no copies, but its value tokens point at
-#   the object far more often.
 #
 # CALIP uses joint tokens. [Chapter 3](03_calip_attention) derives its attention for tokens of any kind, and
 # [chapter 4](04_when_it_pays) measures for which of them it pays.
@@ -412,8 +391,8 @@ torch.testing.assert_close(ours, one_head[0], **near)  # the library's
 #
 # :::{admonition} Hint
 # :class: dropdown
-# With no question, the softmax sees zeros. For the second part, look at the heads' weights in the figure above: how
-# much sharper can they get?
+# With no question, the softmax sees zeros. For the second part, look at the heads' largest weights,
+# `a[0, :, 0].amax(dim=1)`: how much sharper can they get?
 # :::
 #
 # :::{admonition} Solution
@@ -443,6 +422,4 @@ torch.testing.assert_close(ours, one_head[0], **near)  # the library's
 # ## Further reading
 #
 # - {cite:t}`zhou2022maskclip` segment images with value tokens.
-# - {cite:t}`li2023clipsurgery` explain why CLIP's similarity maps are noisy and often point at the background.
-# - {cite:t}`darcet2024registers` find the outlier tokens of large transformers, and a cure.
 # - {cite:t}`zhang2018excitation` introduce the pointing game.

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -14,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from calip_core.datasets import disk_datasets, load_card, split_template_set
-from calip_core.datasets.inventory import inventory
 from calip_core.evaluation.record import Record
 from calip_core.evaluation.store import latest
 from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked, signed
@@ -47,12 +45,10 @@ def record_table(record: Record) -> Table:
         "backbone": f"{backbone_label(encoder.backbone)}, {encoder.tokens} tokens, {encoder.precision}",
         "temperatures and pooling": str(record.head.options.get("config")),
         "protocol": f"{choice.protocol}: {choice.chosen_by}",
-        "labels seen by the choice": choice.labels_seen,
         "β₂, β₃": _pair(record),
         "CLIP": percent(score.clip_top1, 2),
         "CALIP, % [95 %]": interval_text(score),
         "gain, points [95 %]": gain_text(score),
-        "only CALIP : only CLIP right": f"{score.only_method} : {score.only_clip}",
         "verdict (McNemar)": verdict_on(record),
         "seed, commit, seconds": f"{record.seed}, {record.run.commit[:10]}, {record.run.seconds:.1f}",
     }
@@ -72,11 +68,11 @@ def protocols(records: Sequence[Record]) -> Table:
         )
         for record in records
     }  # fmt: skip
-    columns = ["labels seen", "β₂, β₃", "CALIP", "gain [95 %]", "only CALIP : only CLIP right", "verdict (McNemar)"]
+    columns = ["labels seen", "β₂, β₃", "CALIP", "gain [95 %]", "CALIP : CLIP alone", "verdict (McNemar)"]
     first = records[0]
     caption = (
         f"{_where(first)}, {first.data.images:,} test images; CLIP has "
-        f"{percent(first.score.clip_top1, 2)}. Gains in points."
+        f"{percent(first.score.clip_top1, 2)}. Gains in points. Alone: images that only one of the two gets right."
     )
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return Table(frame, caption, {"CALIP": _percent_two})
@@ -85,41 +81,6 @@ def protocols(records: Sequence[Record]) -> Table:
 def _how(record: Record) -> str:
     criterion = record.choice.criterion
     return record.choice.protocol + (f": {criterion.replace('_', ' ')}" if criterion else "")
-
-
-def measured_gains(records: Sequence[Record]) -> Plot:
-    """Gains over CLIP with paired intervals: one row per task and backbone, one colour per protocol."""
-    rows = list(dict.fromkeys(map(_where, records)))
-    hows = list(dict.fromkeys(record.choice.protocol for record in records))
-    shown = [record for record in records if record.choice.protocol == "validation"] or list(records)
-    alt = f"Gains over CLIP by {', '.join(hows)} on {len(rows)} pairs of task and backbone. "
-    alt += (
-        f"By {shown[0].choice.protocol}: "
-        + ", ".join(f"{_where(record)} {points(record.score.gain, 2)}" for record in shown)
-        + " points."
-    )
-    caption = f"Gain of CALIP, measured on the same images as CLIP. {_counted(records)}"
-    return restacked(partial(_draw_measured, records, rows, hows), columns=2, alt=alt, caption=caption)
-
-
-def _draw_measured(records: Sequence[Record], rows: Sequence[str], hows: Sequence[str], columns: int) -> Figure:
-    """One row per task and backbone, one marker per protocol; the legend has so many columns."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.62 * len(rows) + 1.6), layout="constrained")
-    for turn, (how, marker, colour) in enumerate(zip(hows, _MARKERS, PALETTE, strict=False)):
-        mine = [record for record in records if record.choice.protocol == how]
-        places = [
-            len(rows) - 1 - rows.index(_where(record)) + 0.3 - 0.6 * turn / max(1, len(hows) - 1) for record in mine
-        ]
-        gains = np.array([100 * record.score.gain for record in mine])
-        ends = 100 * np.array([[record.score.gain_low, record.score.gain_high] for record in mine]).T
-        errors = np.clip([gains - ends[0], ends[1] - gains], 0, None)
-        ax.errorbar(gains, places, xerr=errors, fmt=marker, color=colour, capsize=2, markersize=5, linewidth=1.2,
-                    label=f"{how} (saw test labels)" if how == "oracle" else how)  # fmt: skip
-    ax.axvline(0, color=MUTED, linewidth=1)
-    ax.set_yticks(np.arange(len(rows))[::-1], rows)
-    ax.set_xlabel(fill("gain over CLIP (points, 95 % interval of the paired difference)", 35 * columns))
-    figure.legend(loc="outside lower center", ncols=columns)
-    return figure
 
 
 def _where(record: Record) -> str:
@@ -149,7 +110,7 @@ def measured_table(records: Sequence[Record]) -> Table:
     caption = (
         "Gain of CALIP in points, and in brackets the images that only CALIP : only CLIP gets right. Star: a verdict "
         "of McNemar's test (p < 0.05). The oracle saw test labels and gets no verdict; beside it, the mean gain of the "
-        "same search on shuffled terms."
+        "same search on shuffled terms. " + _counted(records)
     )
     return Table(pd.DataFrame.from_dict(rows, orient="index", columns=columns), caption, {"CLIP": percent})
 
@@ -160,7 +121,7 @@ def _short_gain(record: Record) -> str:
     return f"{points(score.gain, 2)} ({score.only_method}\u00a0:\u00a0{score.only_clip}){star}"
 
 
-def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most: int = 16) -> Plot:
+def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most: int = 12) -> Plot:
     """Change of each class's accuracy from CLIP to CALIP, with intervals and tests that hold for all classes together.
 
     Args:
@@ -197,7 +158,7 @@ def _draw_classes(
 ) -> Figure:  # fmt: skip
     """One row per class; the label of the axis has room for so many columns."""
     won, lost, images = counts
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.32 * len(order) + 1.0), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.25 * len(order) + 0.9), layout="constrained")
     places = np.arange(len(order))[::-1]
     for place, k, end, sure in zip(places, order, ends, changed, strict=True):
         gain = 100 * (won[k] - lost[k]) / images[k]
@@ -209,23 +170,6 @@ def _draw_classes(
     ax.set_yticks(places, rows, fontsize=9)
     ax.set_xlabel(fill("change of the class's accuracy, CALIP less CLIP (points)", 30 * columns))
     return figure
-
-
-def datasets(root: Path) -> Table:
-    """The image datasets that have a card; what this machine holds of them has a column if it holds any."""
-    rows, states = {}, {}
-    for entry in inventory(root, disk_datasets(kind="images")):
-        card = load_card(entry.name)
-        rows[card.title] = (entry.name, card.classes, card.sizes["test"], card.templates[0])
-        states[card.title] = "stand-in" if entry.standin else entry.state
-    frame = pd.DataFrame.from_dict(
-        rows, orient="index", columns=["name", "classes", "test images", "prompt (the first)"]
-    )
-    here = any(state != "missing" for state in states.values())
-    if here:
-        frame["here"] = pd.Series({title: "" if state == "missing" else state for title, state in states.items()})
-    caption = "Image datasets with a card." + ("" if here else " None of them is on this machine.")
-    return Table(frame, caption, {"test images": "{:,}"})
 
 
 @dataclass(frozen=True)
@@ -289,7 +233,7 @@ def published_gains() -> Plot:
 def _draw_published(gains: Mapping[str, Mapping[str, float]], margins: np.ndarray, columns: int) -> Figure:
     """One row per dataset, one marker per source of CLIP's accuracy; the legend has so many columns."""
     names = list(next(iter(gains.values())))
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.42 * len(names) + 1.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.29 * len(names) + 1.4), layout="constrained")
     rows = np.arange(len(names))[::-1]
     ax.barh(rows, 2 * margins, left=-margins, height=0.7, color=MUTED, alpha=0.2, label="95 % margin of one accuracy")
     heights = np.linspace(0.22, -0.22, len(gains))  # equal gains do not hide each other

@@ -81,7 +81,7 @@ def accuracy_over_shots(records: Sequence[Record]) -> Plot:
     means = {name: float(shares.mean()) for name, shares in references(records).items()}
 
     def draw(_: int) -> Figure:
-        figure, ax = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+        figure, ax = plt.subplots(figsize=(WIDTH, 2.9), layout="constrained")
         draw_curve(ax, accuracy, label="CALIP-FS")
         draw_references(ax, means, label=True)
         ax.set(xlabel="shots: labelled images per class", ylabel="accuracy (%)")
@@ -170,37 +170,11 @@ def gradients(norms: Mapping[str, Mapping[str, float]]) -> Table:
     )
 
 
-def choices(scores: Mapping[str, pd.DataFrame], clip: float) -> Table:
-    """Accuracy under each design choice, beside that of its class bias alone.
-
-    Args:
-        scores: choice -> one row per draw with the columns "CALIP-FS" and "class bias alone"; the first choice is the
-            one that the others are compared with.
-        clip: accuracy of zero-shot CLIP.
-    """
-    first = next(iter(scores.values()))["CALIP-FS"].to_numpy()
-    rows = {
-        choice: {
-            "accuracy (%)": over_draws(frame["CALIP-FS"].to_numpy()),
-            "difference": ""
-            if frame is next(iter(scores.values()))
-            else over_draws(frame["CALIP-FS"].to_numpy() - first, difference=True),
-            "class bias alone (%)": over_draws(frame["class bias alone"].to_numpy()),
-        }
-        for choice, frame in scores.items()
-    }
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index"),
-        f"One choice changed at a time; {_draws(len(first))}, differences in points, draw by draw. Zero-shot CLIP: "
-        f"{percent(clip)}. Nothing is chosen from this table: that would be choosing on test labels.",
-    )
-
-
 def bias_share(scores: pd.DataFrame, clip: float) -> Text:
     """How much of the gain over zero-shot CLIP the class bias alone reaches.
 
     Args:
-        scores: see ``choices``.
+        scores: one row per draw with the columns "CALIP-FS" and "class bias alone".
         clip: accuracy of zero-shot CLIP.
     """
     gain, alone = (float(scores[column].mean()) - clip for column in ("CALIP-FS", "class bias alone"))
@@ -312,8 +286,8 @@ def _draw_diagram(columns: int) -> Figure:
         ax.text(0, y, heading, fontsize=10, fontweight="bold", va="top")
         y -= 0.28 * (1 + heading.count("\n"))
         for line in _lines(cells, room):
-            _draw_step(ax, line, y - 0.65)
-            y -= 1.45
+            _draw_step(ax, line, y - 0.55)
+            y -= 1.3
     ax.set(xlim=(-0.05, room), ylim=(y + 0.1, 0.1), aspect="equal")
     figure.set_size_inches(inches, inches * (0.2 - y) / room)
     return figure

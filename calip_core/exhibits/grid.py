@@ -34,7 +34,6 @@ from calip_core.tokens import ImageTokens
 HEAT_COLOURS = "cividis"
 _OPACITY = 0.55  # of a heat-map over its image
 _PHONE_WIDTH = 4.2  # inches
-_MOST_HEADS = 8
 Picture = Float[np.ndarray, "h w 3"]
 Heat = Float[np.ndarray, "gh gw"]
 Hits = Bool[np.ndarray, " n"]
@@ -168,7 +167,7 @@ def pool_attention(weights: Float[Tensor, "n heads q m"], *, backbone: str) -> P
     shared = torch.minimum(weights[:, :, :1], weights[:, :, 1:]).sum(dim=-1).mean().item()
     name, places = short_name(backbone), looks.shape[0] - 1
     return Plot(
-        _draw_pool_attention(looks, (5.2, 3.6)),
+        _draw_pool_attention(looks, (4.0, 2.6)),
         narrow=_draw_pool_attention(looks, (3.7, 2.9)),
         alt=f"Matrix of the pool's attention weights with {places + 1} rows that look alike: a query of a place shares "
         f"{percent(shared, 0)} of its attention with the query of the mean.",
@@ -186,40 +185,6 @@ def _draw_pool_attention(looks: Float[np.ndarray, "q m"], size: tuple[float, flo
         axis.set_major_locator(MaxNLocator(6, integer=True))
     figure.colorbar(image, ax=ax, label="mean weight $a_{ij}$")
     return figure
-
-
-def head_maps(picture: Picture, weights: Float[Tensor, "heads m"], grid: tuple[int, int], *, backbone: str) -> Plot:
-    """Where each head of the pooled query looks in one image, on one colour scale; eight heads at most.
-
-    Args:
-        picture: the image as the backbone sees it.
-        weights: softmax weights of the pooled query over the places, one row per head.
-        grid: rows and columns of the places.
-        backbone: its name.
-    """
-    shown = weights[:_MOST_HEADS].unflatten(1, grid).double().cpu().numpy()
-    limits = 0.0, float(shown.max())
-    favourites = len({int(head.argmax()) for head in weights})
-
-    def draw(columns: int) -> Figure:
-        width = min(WIDTH, 1.85 * columns)
-        figure, axes = panels(len(shown), columns, width=width, height=width / columns + 0.15, layout="constrained")
-        for number, (ax, heat) in enumerate(zip(axes, shown, strict=True), 1):
-            draw_heat(ax, picture, heat, limits)
-            ax.set(xticks=[], yticks=[])
-            ax.set_title(f"head {number}", fontsize=10)
-            ax.spines[:].set_visible(False)
-        bar = _colour_bar(figure, axes, limits, shrink=0.8, aspect=30)
-        bar.set_label("weight", fontsize=10)
-        return figure
-
-    return restacked(
-        draw, columns=4, narrow=2,
-        alt=f"Attention of {len(shown)} heads over one image. The {len(weights)} heads have {favourites} different "
-        "favourite places.",
-        caption=f"Where the pooled query of {short_name(backbone)} looks in one image: {len(shown)} of its "
-        f"{len(weights)} heads, on one colour scale. All heads together have {favourites} different favourite places.",
-    )  # fmt: skip
 
 
 def pool_table(
@@ -337,7 +302,7 @@ def picture_seen(image: Image.Image, preprocess: Compose) -> Picture:
 
 def _estimates_chart(groups: Mapping[str, Sequence[Estimate]], columns: int) -> Figure:
     """One panel per group; fractions that come from no map are grey diamonds."""
-    height = 0.36 * max(map(len, groups.values())) + 1.1
+    height = 0.3 * max(map(len, groups.values())) + 1.0
     figure, axes = panels(
         len(groups), columns, width=min(WIDTH, 3.7 * columns + 0.5), height=height, layout="constrained", sharey=True
     )

@@ -94,15 +94,6 @@ def test_gradients_name_the_matrices_and_write_a_zero_as_zero():
 SCORES = pd.DataFrame({"CALIP-FS": [0.5, 0.7], "class bias alone": [0.5, 0.5]})
 
 
-def test_choices_are_compared_with_the_first_draw_by_draw():
-    table = show.choices({"as above": SCORES, "other": SCORES - 0.1}, clip=0.4)
-    assert list(table.frame.index) == ["as above", "other"]
-    assert table.frame.loc["as above", "difference"] == ""
-    assert table.frame.loc["other", "difference"] == "−10.0 ± 0.0"
-    assert table.frame.loc["other", "class bias alone (%)"].startswith("40.0")
-    assert "40.0 %" in table.caption and "2 draws" in table.caption
-
-
 @pytest.mark.parametrize(
     ("clip", "said"),
     [(0.4, "50 % of the gain needs no attention"), (0.55, "explains none"), (0.7, "no gain to explain")],

@@ -90,14 +90,6 @@ def test_queries_that_look_at_the_same_places_share_all_their_attention() -> Non
     np.testing.assert_array_equal(shown.figure.axes[0].images[0].get_array(), np.eye(3))
 
 
-def test_head_maps_share_a_scale_and_count_favourites() -> None:
-    weights = torch.eye(4).repeat(3, 1)[:10] * 0.8  # ten heads, four favourites
-    shown = grid.head_maps(GREY, weights, (2, 2), backbone="mini-rn")
-    assert "4 different favourite places" in shown.alt
-    assert "8 of its 10 heads" in shown.caption
-    assert len({ax.images[1].get_clim() for ax in shown.figure.axes[:8]}) == 1
-
-
 def test_the_table_of_pools_holds_cosines_and_accuracies() -> None:
     own = torch.eye(2)
     table = grid.pool_table({"own": own, "swapped": own.flip(0)}, torch.eye(2), np.array([0, 1]), backbone="mini-rn")
