@@ -269,18 +269,10 @@ def ways_to_choose(
             gain_interval(test.only_a, test.only_b, len(clip)), f"{test.only_a} : {test.only_b}",
             verdict(test.only_a, test.only_b, test.p_value, way.labels),
         )  # fmt: skip
-<<<<<<< HEAD
-    columns = ["β₂, β₃", "accuracy", "gain [95 %]", "only CALIP : CLIP", "verdict (McNemar)"]
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    caption = (
-        f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points; then "
-        "the images that only one of the two gets right."
-=======
-    columns = ["labels seen", "β₂, β₃", "accuracy", "gain [95 %]", "CALIP : CLIP alone", "verdict (McNemar)"]
+    columns = ["β₂, β₃", "accuracy", "gain [95 %]", "CALIP : CLIP alone", "verdict (McNemar)"]
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     caption = (
         f"{where}: CALIP against CLIP ({percent(clip.mean(), 2)}) on {len(clip):,} test images. Gains in points. "
         "Alone: images that only one of the two gets right."
->>>>>>> cut3
     )
     return Table(frame, caption, {"accuracy": lambda share: percent(share, 2)})

@@ -99,9 +99,5 @@ def test_ways_to_choose_have_one_verdict_each_and_the_oracle_none():
     ways = {"fixed": fixed(), "oracle": Selection(1.0, 0.5, "oracle", "", "test")}
     frame = blending.ways_to_choose(ways, {"fixed": better, "oracle": better}, clip, "here").frame
     assert frame.loc["fixed", "accuracy"] == 1.0 and frame.loc["fixed", "β₂, β₃"] == "1.12, 0.02"
-<<<<<<< HEAD
-    assert frame.loc["fixed", "only CALIP : CLIP"] == "10 : 0"
-=======
     assert frame.loc["fixed", "CALIP : CLIP alone"] == "10 : 0"
->>>>>>> cut3
     assert list(frame["verdict (McNemar)"]) == ["gain, p = 0.002", "none: saw test labels"]
