@@ -21,7 +21,6 @@ from calip_core.metrics import Interval, mcnemar, wilson_interval
 from calip_core.pointclouds.projection import depth_maps
 from calip_core.pointclouds.views import view_set
 
-"""What one run of ``fragility`` changes: a number, or a word."""
 
 _DECIMALS = 3  # of coordinates in the unit sphere: finer than a pixel of the viewer, at a third of the bytes
 _NARROW = 3.9  # inches: a phone's width
@@ -96,7 +95,7 @@ def drawings(task: Task, cloud: int, sets: Sequence[str], views: int = 6) -> Plo
     )
 
 
-def _share_drawn(depth: Map) -> float:
+def _share_drawn(depth: Float[np.ndarray, "h w"]) -> float:
     """The share of pixels that differ from the background, as the corner shows it."""
     return float((depth != depth[0, 0]).mean())
 
@@ -123,7 +122,7 @@ def _side(label: str) -> str:
     return label.replace("-", "−")
 
 
-def _draw_map(ax: Axes, depth: Map, largest: float) -> None:
+def _draw_map(ax: Axes, depth: Float[np.ndarray, "h w"], largest: float) -> None:
     ax.imshow(depth, cmap="gray", vmin=0, vmax=largest)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)  # the frame of a map with a white background
