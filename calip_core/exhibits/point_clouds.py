@@ -21,7 +21,6 @@ from calip_core.metrics import Interval, mcnemar, wilson_interval
 from calip_core.pointclouds.projection import depth_maps
 from calip_core.pointclouds.views import view_set
 
-
 _DECIMALS = 3  # of coordinates in the unit sphere: finer than a pixel of the viewer, at a third of the bytes
 _NARROW = 3.9  # inches: a phone's width
 _LEVEL = 0.05
