@@ -49,7 +49,6 @@ seed: int = 0  # draws the first weights, the pictures and the captions
 
 # %% tags=["imports", "hide-input"]
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ from calip_core.backbones.model_card import (
 from calip_core.exhibits import training
 from calip_core.miniature.architecture import build_miniature
 from calip_core.miniature.batches import make_batch
-from calip_core.miniature.objective import choice_loss, contrastive_loss
+from calip_core.miniature.objective import contrastive_loss
 from calip_core.miniature.start import start_vit
 from calip_core.miniature.train import train
 from calip_core.teaching import Choice, Minutes, Seed, check_parameters, grade, prose
@@ -134,13 +133,6 @@ prose(
 
 # %%
 model = build_miniature(arch, seed)
-everything = sum(p.numel() for p in model.parameters())
-counts = {
-    "token table": model.token_embedding.weight.numel(),
-    "vision tower": sum(p.numel() for p in model.visual.parameters()),
-}
-counts["rest of the text tower, logit scale"] = everything - sum(counts.values())
-training.towers(counts, f"mini-{arch}")
 
 # %% [markdown]
 # ## The loss, in one screen
@@ -193,19 +185,8 @@ prose(
 # - **Spread.** Each of those captions is compared with the same captions, and must be most similar to itself. So texts
 #   that exclude each other are pushed apart at once, and the vision tower has something to aim at.
 #
-# Both are the same cross-entropy. Before training, the spread term is near its value for texts that are all alike, the
-# logarithm of their number:
-
-# %%
-with torch.no_grad():
-    shapes = normalize(model.encode_text(batch.questions[0].tokens), dim=1)
-itself = torch.arange(len(shapes))
-spread = choice_loss(shapes, shapes, scale, itself).item()
-prose(
-    f"Spread {spread:.2f}; all alike: log {len(shapes)} = {math.log(len(shapes)):.2f}."
-)
-
-# %% [markdown]
+# Both are the same cross-entropy.
+#
 # ## A transformer needs a better start
 #
 # A convolution looks for the same edge at every place, by construction. A vision transformer has to learn that from
@@ -276,13 +257,7 @@ training.accuracies(hits, classes)
 training.reached(minutes, hits, classes)
 
 # %% [markdown]
-# The code that wrote the shipped weights wrote their card, too:
-
-# %%
-training.model_card(card)
-
-# %% [markdown]
-# To train the shipped model again, type the command of the card. It keeps a checkpoint about once per minute. Stop it
+# To train the shipped model again, type the command of its card in `data/miniature`. It keeps a checkpoint about once per minute. Stop it
 # with Ctrl-C, and go on with `--resume`. `--samples` says how many pictures to draw, `--minutes` trains by the clock, and
 # `--snapshots FOLDER` keeps the weights along the way. [Chapter 4](04_when_it_pays) uses such snapshots: CALIP's gain
 # along the training of `mini-vit` is a table in `data/`.

@@ -122,27 +122,33 @@ def clouds_beside_published(records: Iterable[Record]) -> Table:
             rows.append(((record.data.task, record.encoder.backbone), _measured_clouds(record)))
     order = list(dict.fromkeys([*(dataset for (dataset, _), _ in rows), *known]))
     rows.sort(key=lambda row: (order.index(row[0][0]), row[0][1]))
-    columns = ["what", "CLIP", "CALIP, % [95 %]", "protocol and source"]
-    frame = pd.DataFrame([cells for _, cells in rows], index=[dataset for (dataset, _), _ in rows], columns=columns)
+    notes = dict.fromkeys(cells[-1] for _, cells in rows)
+    numbers = {note: f"({number})" for number, note in enumerate(notes, start=1)}
+    columns = ["method", "backbone", "CLIP", "CALIP, % [95 %]", "note"]
+    frame = pd.DataFrame(
+        [(*cells[:-1], numbers[cells[-1]]) for _, cells in rows],
+        index=[dataset for (dataset, _), _ in rows],
+        columns=columns,
+    )
     if not frame["CALIP, % [95 %]"].any():
         frame = frame.drop(columns="CALIP, % [95 %]")
-    caption = "Point clouds: published accuracies, and what was measured here."
+    caption = "Published accuracies on point clouds, and what was measured here. "
+    caption += "; ".join(f"{number} {note}" for note, number in numbers.items()) + "."
     return Table(frame, caption, {"CLIP": lambda share: percent(share, 2)})
 
 
-def _published_clouds(ref: PublishedClouds) -> tuple[str, float, str, str]:
-    what = f"published: {ref.method}, {ref.backbone or 'backbone not stated'}"
-    return what, ref.top1, "", f"{ref.note} ({ref.source})"
+def _published_clouds(ref: PublishedClouds) -> tuple[str, str, float, str, str]:
+    return ref.method, ref.backbone or "not stated", ref.top1, "", f"{ref.note}: {ref.source}"
 
 
-def _measured_clouds(record: Record) -> tuple[str, float, str, str]:
+def _measured_clouds(record: Record) -> tuple[str, str, float, str, str]:
     data, choice, score = record.data, record.choice, record.score
     how = (
         f"{data.projection}; blend: {choice.protocol}; view weights: {choice.view_weighting}, "
         f"{choice.view_weights_by}; labels seen: {choice.labels_seen}; {data.images} clouds; "
         f"gain {gain_text(score)} points; verdict: {verdict_on(record)}"
     )
-    return f"measured here: {backbone_label(record.encoder.backbone)}", score.clip_top1, interval_text(score), how
+    return "measured here", backbone_label(record.encoder.backbone), score.clip_top1, interval_text(score), how
 
 
 def mean_over_seeds(records: Iterable[Record], dataset: str, backbone: str, method: str, shots: int) -> str:

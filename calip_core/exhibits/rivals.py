@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from calip_core.analysis.leader import Leader, leader
+from calip_core.analysis.leader import leader
 from calip_core.evaluation.record import Record
-from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, over_draws, references
+from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, references
 from calip_core.exhibits.exhibit import Plot, Table, Text, percent, points, restacked
-from calip_core.exhibits.results import REPOSITORIES, mean_over_seeds
-from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
+from calip_core.exhibits.results import mean_over_seeds
+from calip_core.exhibits.style import MUTED, PALETTE, panels
 from calip_core.methods.base import Head
 from calip_core.metrics import mean_interval
-from calip_core.published import PublishedFewShot, published, published_few_shot
+from calip_core.published import PublishedFewShot, published_few_shot
 
 _TITLES = {
     "linear_probe": "linear probe", "clap": "CLAP", "tip_adapter": "Tip-Adapter", "tip_adapter_f": "Tip-Adapter-F",
@@ -27,7 +26,6 @@ _IDEAS = {
     "gda": "one Gaussian per class", "clip_adapter": "bent features", "coop": "prompt", "calip_fs": "attention",
 }  # fmt: skip
 _SHORT = {"tip_adapter": "Tip", "tip_adapter_f": "Tip-F", "clip_adapter": "CA", "coop": "CoOp"}
-_MARKERS = "oDs^vPX*"
 
 
 def _measured(records: Sequence[Record]) -> dict[str, dict[int, Shares]]:
@@ -48,7 +46,7 @@ def accuracy_over_shots(records: Sequence[Record]) -> Plot:
     accuracy, means = _measured(records), _reference_means(records)
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(accuracy), columns, height=2.0, layout="constrained", sharex=True, sharey=True)
+        figure, axes = panels(len(accuracy), columns, height=1.7, layout="constrained", sharex=True, sharey=True)
         for ax, (title, by_shots) in zip(axes, accuracy.items(), strict=True):
             for other in accuracy.values():
                 shares = [100 * shares.mean() for shares in other.values()]
@@ -90,27 +88,6 @@ def in_short(records: Sequence[Record]) -> Text:
     return Text(f"{text} With {_shots(fewest)}, {falls} below zero-shot CLIP, which has seen no label.")
 
 
-def by_shots(records: Sequence[Record]) -> Table:
-    """Accuracy of every head at every number of shots, and the leader of each."""
-    accuracy = _measured(records)
-    shots = list(next(iter(accuracy.values())))
-    rows = {title: [over_draws(found[n]) for n in shots] for title, found in accuracy.items()}
-    leaders = [leader({title: found[n] for title, found in accuracy.items()}) for n in shots]
-    rows["ahead"] = [_ahead(best) for best in leaders]
-    count = len(next(iter(accuracy.values()))[shots[0]])
-    free = ", ".join(f"{name} {percent(share)}" for name, share in _reference_means(records).items())
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index", columns=[_shots(n) for n in shots]),
-        f"Accuracy in per cent over {count} draw{'s' * (count > 1)}, with half the 95 % t-interval if there are "
-        f"several. Without shots: {free}. Last row: the best mean and its lead in points over the next, clear if it "
-        "exceeds half its interval.",
-    )
-
-
-def _ahead(best: Leader) -> str:
-    return f"{best.name} ({points(best.lead)}, {'clear' if best.clear else 'not clear'})"
-
-
 def ledger(records: Sequence[Record], heads: Mapping[str, Head], shots: int) -> Table:
     """What each head is, what it learns and keeps, and how long a fit takes.
 
@@ -142,59 +119,6 @@ def _seconds(records: Sequence[Record], method: str, shots: int) -> float:
     """Mean duration of a fit over the draws."""
     own = [record for record in records if record.head.method == method and record.shots == shots]
     return float(np.mean([record.head.fit_seconds for record in own]))
-
-
-def cost(records: Sequence[Record]) -> Plot:
-    """Accuracy against the duration of a fit at the largest number of shots, one point per head."""
-    accuracy, means = _measured(records), _reference_means(records)
-    methods = {title: method for method, title in _TITLES.items()}
-    most = max(max(found) for found in accuracy.values())
-    heads = {title: (_seconds(records, methods[title], most), found[most]) for title, found in accuracy.items()}
-    told = [f"{title} {seconds:.3f} s and {percent(float(own.mean()))}" for title, (seconds, own) in heads.items()]
-
-    def draw(columns: int) -> Figure:
-        figure, ax = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
-        for (title, (seconds, shares)), marker, colour in zip(heads.items(), _MARKERS, PALETTE, strict=False):
-            ax.vlines(seconds, 100 * shares.min(), 100 * shares.max(), color=colour, linewidth=1)
-            ax.plot(seconds, 100 * shares.mean(), marker, color=colour, markersize=8, label=title)
-        draw_references(ax, means, label=True)
-        ax.set(xscale="log", xlabel="seconds of one fit, features given", ylabel="accuracy (%)")
-        ax.xaxis.set_major_formatter("{x:g}")
-        figure.legend(loc="outside lower center", ncols=columns)
-        return figure
-
-    return restacked(
-        draw,
-        columns=4,
-        narrow=2,
-        alt=f"Accuracy at {most} shots against the duration of one fit. {'; '.join(told)}.",
-        caption=f"At {most} shots. Bars: from the worst draw to the best. The time axis is logarithmic.",
-    )
-
-
-def choosing(fixed: Sequence[Record], chosen: Sequence[Record]) -> Table:
-    """Fixed hyperparameters beside those chosen on further labelled images.
-
-    Args:
-        fixed: records of the heads with protocol "fixed".
-        chosen: records of some of these heads with protocol "validation", with the same seeds and one number of shots.
-    """
-    shots = chosen[0].shots
-    rows = {}
-    for method, title in _TITLES.items():
-        found = draws(chosen, method)
-        if found:
-            before, after = draws(fixed, method)[shots], found[shots]
-            rows[title] = {
-                "chosen": ", ".join(next(r.choice.values for r in chosen if r.head.method == method)),
-                "fixed (%)": over_draws(before),
-                "on validation (%)": over_draws(after),
-                "difference (points)": over_draws(after - before, difference=True),
-            }
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index"),
-        f"{shots} shots. Validation adds {min(shots, 4)} labelled images per class, on which the values are chosen.",
-    )
 
 
 def shift(leads: Mapping[str, Mapping[str, Float[np.ndarray, "draws"]]]) -> Plot:
@@ -252,32 +176,6 @@ def published_accuracy(records: Iterable[Record]) -> Table:
         pd.DataFrame.from_dict(cells, orient="index"),
         "Published accuracy (%) with RN50; the number after each name is the shots. Tip: Tip-Adapter; CA: "
         f"CLIP-Adapter. Sources: {sources}.{measured}",
-    )
-
-
-def published_gains() -> Table:
-    """Mean published gains over each published accuracy of zero-shot CLIP: how much a gain depends on the baseline."""
-    columns: dict[str, dict[str, float]] = {"CALIP": {}}
-    baselines: dict[str, dict[str, float]] = {}
-    for p in published():
-        if p.backbone == "RN50" and p.method == "calip":
-            columns["CALIP"].setdefault(p.dataset, p.top1)  # two logs differ on one dataset: the first counts
-        elif p.backbone == "RN50" and p.method == "zero_shot":
-            baselines.setdefault(p.source.partition(" (")[0], {})[p.dataset] = p.top1
-    for few in published_few_shot():
-        if few.shots == max(p.shots for p in published_few_shot()):
-            columns.setdefault(_column(few), {})[few.dataset] = few.top1
-    rows = {
-        f"over {REPOSITORIES.get(source, source)}'s CLIP": {
-            column: float(np.mean([top1[name] - clip[name] for name in clip])) for column, top1 in columns.items()
-        }
-        for source, clip in baselines.items()
-    }
-    return Table(
-        pd.DataFrame.from_dict(rows, orient="index"),
-        "Published mean gain in points over zero-shot CLIP with RN50 on eleven datasets, one row per published "
-        "accuracy of that same zero-shot CLIP. CALIP takes no shots; the number after each other name is its shots.",
-        dict.fromkeys(columns, lambda gain: points(gain, 2)),
     )
 
 

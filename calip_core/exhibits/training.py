@@ -1,4 +1,4 @@
-"""The exhibits of appendix A: the procedural world, the towers, training curves, and what a short run reaches."""
+"""The exhibits of appendix A: the procedural world, training curves, and what a short run reaches."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -44,7 +44,7 @@ def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], kin
 
 def _gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], columns: int) -> Figure:
     width = WIDTH if columns > 2 else _NARROW
-    figure, axes = panels(len(pictures), columns, width=width, height=2.3, layout="constrained")
+    figure, axes = panels(len(pictures), columns, width=width, height=1.7, layout="constrained")
     for ax, picture, caption in zip(axes, pictures, captions, strict=True):
         ax.imshow(picture)
         ax.set_title(_in_lines(caption), fontsize=9)
@@ -59,21 +59,6 @@ def _in_lines(caption: str, width: int = 22) -> str:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(lines)
-
-
-def towers(counts: Mapping[str, int], name: str) -> Table:
-    """Where the parameters of a miniature are.
-
-    Args:
-        counts: part -> its number of parameters.
-        name: of the miniature.
-    """
-    total = sum(counts.values())
-    frame = pd.DataFrame(
-        {"parameters": [*counts.values(), total], "share": [count / total for count in (*counts.values(), total)]},
-        index=[*counts, "together"],
-    )
-    return Table(frame, f"Where the parameters of {name} are.", {"parameters": "{:,}", "share": percent})
 
 
 def loudness(spectra: Mapping[str, Float[Tensor, " c"]]) -> Table:
@@ -127,7 +112,7 @@ def _threads(count: int) -> str:
 
 def _training_curves(curves: Mapping[str, Curve], columns: int) -> Figure:
     width = WIDTH if columns > 1 else _NARROW
-    figure, axes = panels(1 + len(QUESTIONS), columns, width=width, height=2.8, layout="constrained")
+    figure, axes = panels(1 + len(QUESTIONS), columns, width=width, height=2.4, layout="constrained")
     for (name, curve), marker in zip(curves.items(), "os^d", strict=False):
         seen = [point["samples"] / 1000 for point in curve]
         for ax, key in zip(axes, ("loss", *QUESTIONS), strict=True):
@@ -186,22 +171,3 @@ def reached(minutes: float, hits: Mapping[str, Mapping[str, Hits]], classes: Map
     which = "all questions" if len(above) == len(hits) else ", ".join(above)
     gap = f"The shipped model is better on {behind} of {len(hits)}" if behind else "The shipped model is no better"
     return Text(f"After {span} of training, this run answers {which} better than guessing. {gap}.")
-
-
-def model_card(card: ModelCard) -> Table:
-    """What the card of a shipped miniature says: how it was trained, and what it reaches."""
-    training = card.training
-    rows = {
-        "command": training.command,
-        "pictures, steps": f"{training.samples:,}, {training.steps:,}",
-        "time": f"{training.minutes:.1f} minutes on {_threads(training.threads)} of {training.processor}",
-        "parameters, file": f"{card.parameters:,}, {card.bytes / 1e6:.2f} MB",
-        "text tower": training.text_tower,
-        "logit scale": f"{card.logit_scale:.1f}",
-        "licence": card.licence,
-    }
-    rows |= {
-        f"{name} ({result.images:,} pictures)": f"{percent(result.accuracy)} {interval(result.low, result.high)}"
-        for name, result in card.accuracy.items()
-    }
-    return Table(pd.DataFrame({card.name: rows}), "The card of the shipped model, with accuracies and 95 % intervals.")

@@ -22,20 +22,6 @@ def test_the_search_finds(built_book: Path, offline: BrowserContext) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("chapter", ["07_point_clouds"])
-def test_a_step_of_a_slider_shows_another_trace(built_book: Path, offline: BrowserContext, chapter: str) -> None:
-    page, figure = _open_figure(built_book, offline, chapter, ".slider-container")
-    before, picture = _shown(figure), figure.screenshot()
-    rail = figure.locator(".slider-rail-touch-rect").bounding_box()
-    assert rail is not None
-    page.mouse.click(rail["x"] + rail["width"] - 2, rail["y"] + rail["height"] / 2)
-    page.wait_for_timeout(_REDRAWN)
-    after = _shown(figure)
-    assert before == [0] and len(after) == 1 and after != before
-    assert figure.screenshot() != picture
-    page.close()
-
-
 def test_the_arrow_keys_move_a_slider(built_book: Path, offline: BrowserContext) -> None:
     page = offline.new_page()
     page.goto((built_book / "notebooks" / "03_calip_attention.html").as_uri(), wait_until="load")

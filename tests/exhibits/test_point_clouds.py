@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from calip_core.blend.line import LineLandscape
 from calip_core.datasets import load_task
 from calip_core.evaluation.record import pack_hits
-from calip_core.exhibits import Text
 from calip_core.exhibits import point_clouds as clouds
 from tests.records import make_record
 
@@ -48,15 +46,6 @@ def test_the_viewer_shows_one_cloud_and_its_menu_the_others(task):
     assert "64 points" in shown.alt and second in shown.alt
 
 
-def test_the_slider_has_one_step_per_view(task):
-    shown = clouds.view_slider(task, 0)
-    steps = shown.figure.layout.sliders[0].steps
-    assert len(steps) == task.splits["test"].views and steps[0].label == "−z"
-    assert steps[1].args[0]["visible"][:3] == [False, True, False]
-    assert all(trace.source.startswith("data:image/png;base64,") for trace in shown.figure.data)
-    assert "by pointclip; a slider goes through its 6 views" in shown.alt
-
-
 def test_drawings_have_one_row_per_view_set_and_a_narrow_form(task):
     shown = clouds.drawings(task, 0, ("pointclip", "bright_voxels"))
     assert [ax.get_ylabel() for ax in shown.figure.axes[::6]] == ["pointclip", "bright_voxels"]
@@ -86,24 +75,6 @@ def test_the_larger_of_drawing_and_attention_is_named():
     assert "calls 1 of these 2 changes real (+17.5 with value tokens on pointclip_v2). Without any effect" in text
 
 
-def test_single_views_are_sorted_below_all_together(task):
-    view_hits = np.stack([hits(10 + v) for v in range(6)], axis=1)
-    shown = clouds.single_views(task, view_hits, hits(30))
-    (ax,) = shown.figure.axes
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert labels[:2] == ["all views", "from −y"]
-    assert [float(line.get_xdata()[0]) for line in ax.lines[1::2]][:2] == [0.75, 0.375]
-    assert "from 37.5 % (−y) down to 25.0 % (−z). All views together: 75.0 %" in shown.alt
-
-
-def test_lines_are_drawn_at_their_accuracies():
-    line = LineLandscape(np.array([0.0, 1.0, 4.0]), np.array([3, 5]), 10)
-    shown = clouds.weight_lines({"-x": line})
-    (patch,) = shown.figure.axes[0].patches
-    assert list(patch.get_data().values) == [0.3, 0.5]
-    assert "from −x between 30.0 % and 50.0 %" in shown.alt
-
-
 def test_the_table_of_weightings_has_the_control_of_the_oracle():
     weighted = {("validation", "searched"): record(20, 21), ("oracle", "uniform"): record(20, 22, control_gain=0.01)}
     shown = clouds.by_weighting(weighted)
@@ -129,36 +100,3 @@ def test_a_search_is_judged_by_clouds_that_it_has_not_seen(before, after, said):
     }  # fmt: skip
     text = clouds.search_verdict(weighted).markdown
     assert "changes CLIP's accuracy by +10.0 points" in text and said in text
-
-
-def test_fragility_has_one_panel_per_knob_and_one_for_the_views():
-    runs = {
-        "points per cloud": {64: record(8), 128: record(16)},
-        "turned about": {"none": record(8), "any": record(4)},
-    }
-    shown = clouds.fragility(runs, {1: [0.1, 0.3], 2: [0.4, 0.4]}, logarithmic="points per cloud")
-    points, turns, views = shown.figure.axes
-    assert points.get_xscale() == "log" and list(points.lines[0].get_ydata()) == [0.2, 0.4]
-    assert [label.get_text() for label in turns.get_xticklabels()] == ["none", "any"]
-    assert np.allclose(views.lines[0].get_ydata(), [0.2, 0.4])
-    assert "points per cloud, from 20.0 % at 64 to 40.0 % at 128; turned about, from 20.0 % at none" in shown.alt
-    assert "number of views, from 20.0 % with 1 to 40.0 %" in shown.alt and "2 random choices" in shown.caption
-
-
-def test_confusions_are_counted_per_class(task):
-    truth = task.splits["test"].labels[:: task.splits["test"].views]
-    answers = truth.copy()
-    wrong = int(truth[0])
-    answers[truth == wrong] = other = (wrong + 1) % 10
-    shown = clouds.confusions(task, np.arange(len(truth)), answers)
-    count = int((truth == wrong).sum())
-    names = task.classnames[wrong], task.classnames[other]
-    assert shown.figure.axes[0].get_xlabel() == f"{names[0]},\ncalled {names[1]}\n({count} of {count})"
-    assert f"{names[0]} called {names[1]}" in shown.alt
-    assert f"“{names[1]}”, makes up 100.0 % of all wrong answers" in shown.caption
-
-
-def test_without_a_confusion_there_is_a_sentence(task):
-    truth = task.splits["test"].labels[:: task.splits["test"].views]
-    shown = clouds.confusions(task, np.arange(len(truth)), truth)
-    assert isinstance(shown, Text) and "classified correctly" in shown.markdown

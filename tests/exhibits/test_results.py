@@ -80,15 +80,18 @@ def test_measured_clouds_stand_among_published_ones():
     )  # fmt: skip
     alone = results.clouds_beside_published([]).frame
     assert len(alone) == len(published_clouds())
-    frame = results.clouds_beside_published([record, make_record()]).frame
-    mine = frame["what"].str.startswith("measured here")
-    assert frame[~mine][alone.columns].equals(alone) and set(frame) - set(alone) == {"CALIP, % [95 %]"}
+    table = results.clouds_beside_published([record, make_record()])
+    frame = table.frame
+    mine = frame["method"] == "measured here"
+    published = alone.columns.drop("note")
+    assert frame[~mine][published].equals(alone[published]) and set(frame) - set(alone) == {"CALIP, % [95 %]"}
     (measured,) = frame[mine].itertuples()
-    assert measured.Index == "modelnet40" and measured.what == "measured here: RN50" and measured.CLIP == 0.4
-    assert "view weights: published, somebody's code; labels seen: test" in measured[-1]
-    assert "verdict: none: saw test labels" in measured[-1]
+    assert measured.Index == "modelnet40" and measured.backbone == "RN50" and measured.CLIP == 0.4
+    note = table.caption.partition(measured.note)[2].partition("; (")[0]
+    assert "view weights: published, somebody's code; labels seen: test" in note
+    assert "verdict: none: saw test labels" in note
     place = list(mine).index(True)
-    assert frame.index[place - 1] == "modelnet40" and "RN50" not in frame["what"].iloc[place + 1]
+    assert frame.index[place - 1] == "modelnet40" and frame["backbone"].iloc[place + 1] != "RN50"
     standin = record.model_copy(update={"data": record.data.model_copy(update={"standin": True})})
     assert results.clouds_beside_published([standin]).frame.equals(alone)
 

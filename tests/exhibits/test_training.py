@@ -17,12 +17,6 @@ def test_every_picture_has_its_caption():
     assert shown.alt == "5 pictures with captions: five black squares. The first caption is “caption 0”."
 
 
-def test_towers_add_up():
-    shown = training.towers({"vision": 30, "text": 70}, "mini-rn")
-    assert list(shown.frame["parameters"]) == [30, 70, 100] and list(shown.frame.index)[-1] == "together"
-    assert "30.0\u00a0%" in shown._repr_mimebundle_()["text/html"]
-
-
 def test_loudness_is_a_ratio_of_spectra():
     frame = training.loudness({"plain": torch.tensor([1.0, 2.0, 10.0])}).frame
     assert frame.loc["plain"].tolist() == [5.0, 2.0]
@@ -73,11 +67,3 @@ def test_accuracies_stand_beside_guessing():
 def test_what_the_minutes_reach(found, said):
     assert said in training.reached(0.5, found, CLASSES).markdown
     assert training.reached(1, found, CLASSES).markdown.removeprefix("After ").startswith("1 minute of")
-
-
-def test_the_card_is_shown_as_it_stands():
-    card = load_card("mini-vit")
-    column = training.model_card(card).frame["mini-vit"]
-    assert column["command"] == card.training.command and f"{card.training.samples:,}" in column["pictures, steps"]
-    shapes = card.accuracy["mini-shapes"]
-    assert column[f"mini-shapes ({shapes.images:,} pictures)"].startswith(f"{100 * shapes.accuracy:.1f} % [")

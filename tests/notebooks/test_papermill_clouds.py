@@ -26,18 +26,17 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_DATA", str(tmp_path / "data"))
 
 
-def test_chapter_7_runs_on_clouds_with_fewer_points_than_it_would_try(tmp_path):
+def test_chapter_7_runs_on_clouds_of_ones_own(tmp_path):
     clouds = SolidClouds(np.arange(len(CLASSES)).repeat(10), seed=0)
     for number in range(30):
         path = tmp_path / "mine" / CLASSES[number // 10] / f"{number}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, clouds(number)[:1500])
-    shown = run(tmp_path, dataset=f"points:{tmp_path / 'mine'}", views="pointclip, 700 points", protocol="fixed, paper",
+    run(tmp_path, dataset=f"points:{tmp_path / 'mine'}", views="pointclip, 700 points", protocol="fixed, paper",
                 samples=6)  # fmt: skip
     (record,) = load(tmp_path / "runs.jsonl")
     assert (record.data.projection, record.choice.protocol) == ("pointclip, 700 points", "fixed")
     assert record.head.options["config"] == "paper"
-    assert "points per cloud, from" in shown and " % at 1024; noise" in shown  # the files have 1,500
 
 
 def test_chapter_7_takes_every_cloud_when_asked_for_0(tmp_path):
@@ -54,4 +53,4 @@ def test_chapter_7_runs_on_a_stand_in(tmp_path):
     shown = run(tmp_path, dataset="modelnet40", views="pointclip", samples=6)
     (record,) = load(tmp_path / "runs.jsonl")
     assert (record.data.task, record.data.standin, record.data.classes) == ("modelnet40", True, 3)
-    assert "measured here: mini-rn" not in shown  # beside published values of the dataset itself
+    assert "measured here</td>" not in shown  # beside published values of the dataset itself
