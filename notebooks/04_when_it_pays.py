@@ -236,6 +236,9 @@ show.training_table(gains)
 # point may not count as clear, and on the 599 digits one of three points. $\lambda$ spoils only the pool and keeps good
 # tokens. Early in training the tokens are poor as well, and what no place knows no attention can collect.
 #
+# To repeat it (an hour or more, then some minutes): `python -m calip_core.miniature.train --arch vit --snapshots snapshots`,
+# then `python -m calip_core.analysis.training_gains snapshots`.
+#
 # ## What we found
 
 # %%
