@@ -144,6 +144,11 @@ def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any],
         app.add_js_file("plotly.min.js", loading_method="defer")
 
 
+def _list_citations(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Docutils puts entries of a withdrawn role into a list of references, which then seems to have no items."""
+    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def _mend(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Ready a docstring for napoleon.
 
@@ -199,6 +204,7 @@ def setup(app: Sphinx) -> None:
     """Every page may hold mathematics that Sphinx does not see (captions of computed figures): MathJax on all."""
     app.set_html_assets_policy("always")
     app.connect("html-page-context", _add_scripts)
+    app.connect("html-page-context", _list_citations)
     app.connect("html-page-context", _plain_lines)
     app.connect("doctree-read", _unfolding)
     app.connect("doctree-read", _lead)
