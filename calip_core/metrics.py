@@ -13,6 +13,9 @@ from torch import Tensor
 
 Floats = Float[np.ndarray, "..."]
 
+LEVEL = 0.05
+"""Significance level: a test's p-value below it counts as evidence of a difference."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -83,6 +86,15 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
     _check_confidence(confidence)
     interval = binomtest(correct, total).proportion_ci(confidence, method="wilson")
     return Interval(float(interval.low), float(interval.high))
+
+
+def accuracy_interval(hits: Bool[np.ndarray, "n"]) -> Interval:
+    """Wilson's 95 % interval for the fraction of images that are classified correctly.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    return wilson_interval(int(hits.sum()), len(hits))
 
 
 def paired_interval(only_a: int, only_b: int, total: int, confidence: float = 0.95) -> Interval:

@@ -56,7 +56,7 @@ from calip_core import calip_logits, encode_split, exhibits, load_backbone, load
 from calip_core import metrics, zero_shot_classifier
 from calip_core.analysis.pool import spoil_pool
 from calip_core.exhibits import start
-from calip_core.exhibits.grid import picture_seen
+from calip_core.exhibits.pictures import picture_seen
 from calip_core.features import choose_images
 
 check_parameters(

@@ -62,6 +62,7 @@ from calip_core.analysis.pool import one_head_pool
 from calip_core.backbones.dense import run_and_watch
 from calip_core.datasets.task import Split
 from calip_core.exhibits import grid
+from calip_core.exhibits.pictures import picture_seen
 from calip_core.features import choose_images, encode_split
 from calip_core.teaching import (
     AtLeast,
@@ -121,7 +122,7 @@ for kind in kinds:
 chosen = choose_images(test, samples, seed)
 shown = list(range(0, len(labels), max(1, len(labels) // examples)))[:examples]
 grid.token_maps(
-    [grid.picture_seen(test[chosen[i]][0], encoder.preprocess) for i in shown],
+    [picture_seen(test[chosen[i]][0], encoder.preprocess) for i in shown],
     {
         k: heat(features[encoder.name, k].spatial[shown], text, labels[shown])
         for k in kinds

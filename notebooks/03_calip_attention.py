@@ -73,6 +73,7 @@ from calip_core.analysis.expansions import (
     visual_first_order,
 )
 from calip_core.exhibits import attention, percent
+from calip_core.exhibits.pictures import picture_seen
 from calip_core.features import choose_images
 from calip_core.teaching import grade, prose
 
@@ -110,7 +111,7 @@ for kind in dict.fromkeys(["joint", "value", tokens]):
     maps[kind] = [column.view(model.grid).cpu().numpy() for column in A.T]
 
 # %% tags=["hide-input"]
-picture = attention.picture_seen(image, clip_model.preprocess)
+picture = picture_seen(image, clip_model.preprocess)
 names, truth = [task.classnames[k] for k in likely], task.classnames[labels[example]]
 attention.affinities(picture, maps, names, truth)
 

@@ -65,7 +65,8 @@ from calip_core import (
 )
 from calip_core.blend import selection
 from calip_core.blend.optimism import optimism
-from calip_core.exhibits import blending, results
+from calip_core.backbones.names import backbone_label
+from calip_core.exhibits import blending
 from calip_core.features import choose_images
 from calip_core.teaching import (
     AtLeast,
@@ -256,7 +257,7 @@ hits = {
 }
 
 # %% tags=["hide-input"]
-where = f"{task.name}, {results.backbone_label(backbone)} with {tokens} tokens"
+where = f"{task.name}, {backbone_label(backbone)} with {tokens} tokens"
 blending.ways_to_choose(ways, hits, clip_hits, where)
 
 # %% [markdown]

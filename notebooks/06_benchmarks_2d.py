@@ -60,6 +60,7 @@ from calip_core.analysis.speed import paired_seconds
 from calip_core.blend import protocols
 from calip_core.evaluation.evaluate import evaluate
 from calip_core.evaluation.store import append, load
+from calip_core.backbones.names import backbone_label
 from calip_core.exhibits import benchmarks, results
 from calip_core.features import choose_images
 from calip_core.methods.calip import CONFIGS
@@ -199,7 +200,7 @@ seconds |= paired_seconds(attention, repeats=3)
 
 # %% tags=["hide-input"]
 benchmarks.costs(
-    seconds, len(encoded), f"{results.backbone_label(backbone)}, {record.run.device}"
+    seconds, len(encoded), f"{backbone_label(backbone)}, {record.run.device}"
 )
 
 # %% [markdown]

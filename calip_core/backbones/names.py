@@ -29,6 +29,11 @@ def available_backbones() -> tuple[str, ...]:
     return (*MINIATURES, *OPENAI)
 
 
+def backbone_label(name: str) -> str:
+    """A backbone's name for a label: of a checkpoint's path only the file's name."""
+    return name if name in available_backbones() or name.startswith(OPEN_CLIP) else Path(name).name
+
+
 def check_backbone_name(name: str | Path) -> None:
     """Refuse a name that ``load_backbone`` does not know, without loading anything.
 

@@ -40,7 +40,7 @@ from calip_core.evaluation.support_sets import Short, support_split, validation_
 from calip_core.features import FeatureStore, PlannedStore, text_features
 from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
-from calip_core.metrics import Interval, correct_predictions, mcnemar, paired_interval, wilson_interval
+from calip_core.metrics import Interval, accuracy_interval, correct_predictions, mcnemar, paired_interval
 from calip_core.paths import printable
 from calip_core.tokens import CalipLogits, ImageTokens
 
@@ -406,7 +406,7 @@ class Evaluation:
         control: Mapping[str, Any],
     ) -> ScorePart:
         test = mcnemar(hits, clip_hits)
-        interval = wilson_interval(int(hits.sum()), len(hits))
+        interval = accuracy_interval(hits)
         # CLIP has no gain over itself, on these images or on any.
         itself = self._question.method == "zero_shot"
         gain = Interval(0.0, 0.0) if itself else paired_interval(test.only_a, test.only_b, len(hits))

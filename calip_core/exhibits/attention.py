@@ -8,22 +8,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from calip_core.evaluation.record import Record
 from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked
-from calip_core.exhibits.grid import HEAT_COLOURS, Heat, Picture, draw_heat, picture_seen
+from calip_core.exhibits.pictures import Heat, Picture, bare, draw_heat, heat_bar
+from calip_core.exhibits.results import where
 from calip_core.exhibits.slider import Slider
-from calip_core.exhibits.style import WIDTH, panels
+from calip_core.exhibits.style import PHONE_WIDTH, WIDTH, panels
 from calip_core.metrics import accuracy
-
-__all__ = ["affinities", "parts", "picture_seen", "prior", "temperature_slider"]
-
-PHONE = 3.7
-"""Width of a figure for a phone, in inches."""
 
 Logits = Float[Tensor, "n k"]
 Labels = Int[np.ndarray, " n"]
@@ -61,7 +55,7 @@ def _draw_affinities(
     columns: int,
 ) -> Figure:
     rows = len(maps) * -(-(1 + len(classnames)) // columns)
-    width = WIDTH if columns > 2 else PHONE
+    width = WIDTH if columns > 2 else PHONE_WIDTH
     figure, grid = plt.subplots(
         rows, columns, figsize=(width, ((width - 0.9) / columns + 0.25) * rows), squeeze=False, layout="constrained"
     )
@@ -77,12 +71,11 @@ def _draw_affinities(
         for spare in axes[1 + len(classnames) :]:
             spare.remove()
         axes = axes[: 1 + len(classnames)]
-        colours = plt.cm.ScalarMappable(Normalize(*spans[kind]), HEAT_COLOURS)
-        bar = figure.colorbar(colours, ax=axes, aspect=12 * per_kind)
+        bar = heat_bar(figure, axes, spans[kind], aspect=12 * per_kind)
         bar.set_label("cosine", fontsize=9)
         bar.ax.tick_params(labelsize=9)
     for ax in grid.flat:
-        _bare(ax)
+        bare(ax)
     return figure
 
 
@@ -136,8 +129,8 @@ def prior(alone: Mapping[tuple[str, float], Record], blended: Mapping[str, Recor
     record = next(iter(blended.values()))
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        f"{record.data.task}, {record.encoder.backbone}, {record.encoder.tokens} tokens, {record.data.images} test "
-        "images. Alone: accuracy of the visual-attended term. CALIP: all three terms, weights by the protocol "
+        f"{where(record)}, {record.encoder.tokens} tokens, {record.data.images} test images."
+        " Alone: accuracy of the visual-attended term. CALIP: all three terms, weights by the protocol "
         f"{record.choice.protocol}; gain in points over CLIP ({percent(record.score.clip_top1)}), with the images that "
         "only CALIP and only CLIP get right.",
     )
@@ -179,7 +172,7 @@ def _attention(cosines: Heat, alpha: float) -> Heat:
 
 
 def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float, columns: int) -> Figure:
-    width = min(WIDTH if columns > 2 else PHONE, 2.2 * columns + 0.8)
+    width = min(WIDTH if columns > 2 else PHONE_WIDTH, 2.2 * columns + 0.8)
     figure, axes = panels(
         1 + len(heats), columns, width=width, height=(width - 0.8) / columns + 0.3, layout="constrained"
     )
@@ -189,11 +182,6 @@ def _draw_frame(picture: Picture, heats: Mapping[str, Heat], top: float, columns
         draw_heat(ax, picture, heat, (0.0, top))
         ax.set_title(f"{kind} tokens", fontsize=10)
     for ax in axes:
-        _bare(ax)
-    figure.colorbar(plt.cm.ScalarMappable(Normalize(0, top), HEAT_COLOURS), ax=axes, label="weight", shrink=0.85)
+        bare(ax)
+    heat_bar(figure, axes, (0.0, top), label="weight", shrink=0.85)
     return figure
-
-
-def _bare(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)

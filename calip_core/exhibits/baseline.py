@@ -8,22 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
 from calip_core import metrics
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
-from calip_core.exhibits.style import BAD, GOOD, MUTED, WIDTH, panels
-
-THUMBNAIL = 96
-"""Pixels along the longer side of thumbnails in a figure."""
-
-PHONE = 3.7
-"""Width of a figure for a phone, in inches."""
+from calip_core.exhibits.pictures import picture_grid
+from calip_core.exhibits.style import BAD, GOOD, MUTED, PHONE_WIDTH, WIDTH, in_percent, panels
 
 
 def answers(
@@ -51,7 +44,7 @@ def answers(
     ]
     titles = ["\n".join(lines) for lines in ranked]
     return restacked(
-        lambda columns: picture_grid(pictures, titles, right, columns, width=WIDTH if columns > 2 else PHONE),
+        partial(picture_grid, pictures, titles, right),
         columns=4,
         narrow=2,
         alt="Images with their likeliest classes: "
@@ -66,17 +59,17 @@ def learning_curve(losses: Mapping[int, float], batch: int) -> Plot:
     """Contrastive loss on held-out pictures against training steps (keys), beside the loss of a guess, log(batch)."""
     steps, values, guess = list(losses), list(losses.values()), float(np.log(batch))
 
-    def draw(width: float) -> Figure:
-        figure, ax = plt.subplots(figsize=(width, 2.1))
+    def draw(_: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 2.1))
         ax.plot(steps, values, color=GOOD)
         ax.axhline(guess, color=MUTED, linestyle="--")
         ax.annotate("a guess", (steps[-1], guess), ha="right", va="bottom", fontsize=10, color=MUTED)
         ax.set(xlabel="training step", ylabel="loss (nats)", ylim=(0, 1.15 * max(guess, *values)))
         return figure
 
-    return Plot(
-        draw(WIDTH),
-        narrow=draw(PHONE),
+    return restacked(
+        draw,
+        columns=1,
         alt=f"Contrastive loss on pictures held out against training steps. It falls from {values[0]:.2f} to "
         f"{values[-1]:.2f} nats in {steps[-1]} steps; a guess has {guess:.2f}.",
         caption=f"A toy CLIP learns from batches of {batch} pictures with captions. On pictures held out it narrows "
@@ -161,29 +154,8 @@ def shift_curves(
     )
 
 
-def picture_grid(
-    pictures: Sequence[Image.Image],
-    titles: Sequence[str],
-    right: Sequence[bool] | None = None,
-    columns: int = 4,
-    width: float = WIDTH,
-) -> Figure:
-    """Pictures with a few lines of text under each; if ``right`` is given, each has a blue or vermilion frame."""
-    lines = max(title.count("\n") + 1 for title in titles)
-    side = width / min(columns, len(pictures))
-    figure, axes = panels(len(pictures), columns, width=width, height=min(1.75, side) + 0.19 * lines)
-    for place, (ax, picture, title) in enumerate(zip(axes, pictures, titles, strict=True)):
-        ax.imshow(_thumbnail(picture, 2 * THUMBNAIL))
-        ax.set(xticks=[], yticks=[])
-        ax.set_xlabel(title, fontsize=9)
-        for spine in ax.spines.values():
-            spine.set_visible(right is not None)
-            spine.set(color=(GOOD if right[place] else BAD) if right is not None else MUTED, linewidth=3)
-    return figure
-
-
 def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
-    width, height = (WIDTH, 2.9) if columns > 1 else (PHONE, 2.9)
+    width, height = (WIDTH, 2.9) if columns > 1 else (PHONE_WIDTH, 2.9)
     figure, axes = panels(len(curves), columns, width=width, height=height, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--")
@@ -196,8 +168,8 @@ def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: in
         ax.set_title(f"{title}\nECE {100 * bins.expected_calibration_error:.1f} points")
         ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence")
         ax.set_aspect("equal")
-        _percent(ax, "x")
-        _percent(ax, "y")
+        in_percent(ax.xaxis)
+        in_percent(ax.yaxis)
     axes[0].set_ylabel("accuracy")
     return figure
 
@@ -205,26 +177,14 @@ def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: in
 def _draw_shifts(
     strengths: Sequence[float], hits: Mapping[str, Sequence[int]], total: int, guess: float, columns: int
 ) -> Figure:
-    figure, axes = panels(len(hits), columns, width=WIDTH if columns > 2 else PHONE, height=2.1, sharey=True)
+    figure, axes = panels(len(hits), columns, width=WIDTH if columns > 2 else PHONE_WIDTH, height=2.1, sharey=True)
     for ax, (name, counts) in zip(axes, hits.items(), strict=True):
         intervals = [metrics.wilson_interval(count, total) for count in counts]
         ax.fill_between(strengths, [i.low for i in intervals], [i.high for i in intervals], color=GOOD, alpha=0.25)
         ax.plot(strengths, [count / total for count in counts], "o-", color=GOOD)
         ax.axhline(guess, color=MUTED, linestyle="--")
         ax.set(title=name, xlabel="strength", ylim=(0, 1.02), xticks=list(strengths))
-        _percent(ax, "y")
+        in_percent(ax.yaxis)
     axes[0].set_ylabel("accuracy")
     return figure
 
-
-def _thumbnail(picture: Image.Image, side: int = THUMBNAIL) -> Image.Image:
-    small = picture.convert("RGB")
-    enlarge = max(1, side // max(small.size))  # tiny pictures, such as digits, keep crisp pixels
-    small = small.resize((small.width * enlarge, small.height * enlarge), Image.Resampling.NEAREST)
-    small.thumbnail((side, side))
-    return small
-
-
-def _percent(ax: Axes, which: str) -> None:
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))

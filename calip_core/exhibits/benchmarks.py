@@ -12,21 +12,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from calip_core.backbones.names import backbone_label
 from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.evaluation.record import Record
 from calip_core.evaluation.store import latest
 from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked, signed
-from calip_core.exhibits.results import (
-    LEVEL,
-    REPOSITORIES,
-    backbone_label,
-    gain_text,
-    interval_text,
-    split_text,
-    verdict_on,
-)
+from calip_core.exhibits.results import REPOSITORIES, gain_text, interval_text, split_text, verdict_on, where
 from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, WIDTH
-from calip_core.metrics import Interval, mcnemar, paired_interval, wilson_interval
+from calip_core.metrics import LEVEL, Interval, mcnemar, paired_interval, wilson_interval
 from calip_core.published import published
 
 _MARKERS = "o", "D", "s", "^", "v"
@@ -71,7 +64,7 @@ def protocols(records: Sequence[Record]) -> Table:
     columns = ["labels seen", "β₂, β₃", "CALIP", "gain [95 %]", "CALIP : CLIP alone", "verdict (McNemar)"]
     first = records[0]
     caption = (
-        f"{_where(first)}, {first.data.images:,} test images; CLIP has "
+        f"{where(first)}, {first.data.images:,} test images; CLIP has "
         f"{percent(first.score.clip_top1, 2)}. Gains in points. Alone: images that only one of the two gets right."
     )
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -81,10 +74,6 @@ def protocols(records: Sequence[Record]) -> Table:
 def _how(record: Record) -> str:
     criterion = record.choice.criterion
     return record.choice.protocol + (f": {criterion.replace('_', ' ')}" if criterion else "")
-
-
-def _where(record: Record) -> str:
-    return f"{record.data.task}, {backbone_label(record.encoder.backbone)}"
 
 
 def _counted(records: Sequence[Record]) -> str:
@@ -102,7 +91,7 @@ def measured_table(records: Sequence[Record]) -> Table:
     hows = list(dict.fromkeys(record.choice.protocol for record in records))
     rows: dict[str, dict[str, float | str]] = {}
     for record in records:
-        row = rows.setdefault(_where(record), {"CLIP": record.score.clip_top1})
+        row = rows.setdefault(where(record), {"CLIP": record.score.clip_top1})
         row[record.choice.protocol] = _short_gain(record)
         if record.score.control_gain is not None:
             row["oracle, shuffled"] = points(record.score.control_gain, 2)
@@ -137,14 +126,14 @@ def class_changes(record: Record, labels: ArrayLike, names: Sequence[str], most:
     tests = {k: mcnemar(ours[target == k], clips[target == k]).p_value * len(seen) for k in seen}
     ranked = sorted(seen, key=lambda k: -int(won[k] + lost[k]))[:most]
     order = sorted(ranked, key=lambda k: -float(won[k] - lost[k]) / images[k])
-    ends = [paired_interval(int(won[k]), int(lost[k]), int(images[k]), 1 - 0.05 / len(seen)) for k in order]
+    ends = [paired_interval(int(won[k]), int(lost[k]), int(images[k]), 1 - LEVEL / len(seen)) for k in order]
     draw = partial(_draw_classes, order, [won, lost, images], ends, [tests[k] < LEVEL for k in order], names)
     changed = [f"{names[k]} ({points((won[k] - lost[k]) / images[k])})" for k in seen if tests[k] < LEVEL]
     found = f"Classes that change: {', '.join(changed)}." if changed else "No class changes by more than luck explains."
     some = f"the {len(order)} of {len(seen)} classes with the most images on which CLIP and CALIP differ"
     which = some if len(order) < len(seen) else "all classes"
     caption = (
-        f"{_where(record)}, protocol {record.choice.protocol}: {which}. In "
+        f"{where(record)}, protocol {record.choice.protocol}: {which}. In "
         f"brackets: images won, lost, and all. Intervals and tests are corrected for {len(seen)} classes (Bonferroni). "
         f"{found}"
     )
@@ -277,7 +266,7 @@ def ledger(records: Iterable[Record] = ()) -> Table:
 
 def _measured_label(record: Record) -> str:
     note = split_text(record.data)
-    return f"measured: {_where(record)}, {_how(record)}" + (f" ({note})" if note else "")
+    return f"measured: {where(record)}, {_how(record)}" + (f" ({note})" if note else "")
 
 
 def _measured_note(rows: Mapping[str, object]) -> str:

@@ -88,7 +88,7 @@ def accuracy_over_shots(records: Sequence[Record]) -> Plot:
         figure.legend(loc="outside lower center", ncols=3)
         return figure
 
-    told = ", ".join(f"{percent(float(shares.mean()))} at {_shots(count)}" for count, shares in accuracy.items())
+    told = ", ".join(f"{percent(float(shares.mean()))} at {shots_text(count)}" for count, shares in accuracy.items())
     lines = ", ".join(f"{name} {percent(share)}" for name, share in means.items())
     count = len(next(iter(accuracy.values())))
     return restacked(
@@ -106,7 +106,7 @@ def in_short(records: Sequence[Record]) -> Text:
     most = max(accuracy)
     gain = over_draws(accuracy[most] - free["zero-shot CLIP"], difference=True)
     return Text(
-        f"**In short.** With {_shots(most)} per class, CALIP-FS differs from zero-shot CLIP by {gain} points; "
+        f"**In short.** With {shots_text(most)} per class, CALIP-FS differs from zero-shot CLIP by {gain} points; "
         f"CALIP, which learns nothing, by {points(float((free['CALIP'] - free['zero-shot CLIP']).mean()))}."
     )
 
@@ -190,7 +190,8 @@ def _plain(name: str) -> str:
     return name.strip("$")
 
 
-def _shots(count: int) -> str:
+def shots_text(count: int) -> str:
+    """A number of shots in words: "1 shot", "4 shots"."""
     return f"{count} shot{'s' * (count > 1)}"
 
 

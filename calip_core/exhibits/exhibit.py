@@ -5,19 +5,22 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import display
+from jaxtyping import Bool
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from PIL import Image
 
 from calip_core.exhibits.style import PHONE_WIDTH
+from calip_core.metrics import accuracy_interval
 
 _DPI = 160
 _CSS_DPI = 92  # shows a figure as wide as the text (7.4 inches, 680 pixels), and 9 points nearly as large as on paper
@@ -227,6 +230,18 @@ def signed(value: float, decimals: int = 1) -> str:
 def interval(low: float, high: float, decimals: int = 1) -> str:
     """Format an interval of fractions in per cent: "[8.3, 9.1]"."""
     return f"[{_minus(100 * low, decimals)}, {_minus(100 * high, decimals)}]"
+
+
+def accuracy_text(hits: Bool[np.ndarray, "n"]) -> str:
+    """An accuracy with its 95 % interval: "60.0 % [58.0, 61.9]"."""
+    ends = accuracy_interval(hits)
+    return f"{percent(float(hits.mean()))} {interval(ends.low, ends.high)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence lists them: "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else str(last)
 
 
 def _minus(value: float, decimals: int) -> str:

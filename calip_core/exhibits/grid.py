@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import wrap
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,30 +10,19 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, interpolate
-from torchvision.transforms import Compose
-from torchvision.transforms import Normalize as Standardise
+from torch.nn.functional import cosine_similarity
 
 from calip_core.analysis.token_geometry import mean_token_cosines, off_diagonal_mean, variance_shares
-from calip_core.backbones.names import OPEN_CLIP, available_backbones
+from calip_core.backbones.names import backbone_label
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, restacked
-from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
-from calip_core.metrics import correct_predictions, wilson_interval
+from calip_core.exhibits.pictures import HEAT_COLOURS, Heat, Picture, bare, draw_heat, heat_bar
+from calip_core.exhibits.style import MUTED, PALETTE, PHONE_WIDTH, WIDTH, panels
+from calip_core.metrics import accuracy_interval, correct_predictions, wilson_interval
 from calip_core.tokens import ImageTokens
 
-# Designed for colour-blind readers; its uniform lightness stays legible over a grey image.
-HEAT_COLOURS = "cividis"
-_OPACITY = 0.55  # of a heat-map over its image
-_PHONE_WIDTH = 4.2  # inches
-Picture = Float[np.ndarray, "h w 3"]
-Heat = Float[np.ndarray, "gh gw"]
 Hits = Bool[np.ndarray, " n"]
 
 
@@ -52,29 +39,6 @@ class HeatRow:
     image: Picture
     heats: Sequence[Heat]
     title: str = ""
-
-
-def short_name(backbone: str) -> str:
-    """The name of a backbone for a label: of a checkpoint's path only the file name."""
-    if backbone in available_backbones() or backbone.startswith(OPEN_CLIP):
-        return backbone
-    return Path(backbone).name
-
-
-def upsample(heat: Heat, size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """Interpolate a map of tokens bilinearly to ``size`` pixels, with each token's value at the centre of its cell."""
-    values = torch.from_numpy(np.ascontiguousarray(heat)).double()[None, None]
-    return interpolate(values, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
-
-
-def draw_heat(ax: Axes, image: Picture, heat: Heat, limits: tuple[float, float]) -> None:
-    """Overlay a heat-map on the image in grey, and mark the centre of the hottest token's cell with a cross."""
-    height, width = image.shape[:2]
-    ax.imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=1)
-    ax.imshow(upsample(heat, (height, width)), cmap=HEAT_COLOURS, vmin=limits[0], vmax=limits[1], alpha=_OPACITY)
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    x, y = (column + 0.5) * width / heat.shape[1] - 0.5, (row + 0.5) * height / heat.shape[0] - 0.5
-    ax.plot(x, y, marker="P", markersize=9, color="white", markeredgecolor="black")
 
 
 def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], *, width: float = WIDTH) -> Figure:
@@ -106,9 +70,8 @@ def heat_map_table(rows: Sequence[HeatRow], columns: Sequence[str], *, width: fl
         for ax, heat in zip(line[1:], row.heats, strict=True):
             draw_heat(ax, row.image, heat, limits)
         for ax in line:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-        bar = _colour_bar(figure, list(line), limits, aspect=12, fraction=0.05, pad=0.01)
+            bare(ax)
+        bar = heat_bar(figure, list(line), limits, aspect=12, fraction=0.05, pad=0.01)
         bar.ax.yaxis.set_major_locator(MaxNLocator(4))
         bar.ax.tick_params(labelsize=9)
     for ax, title in zip(axes[0], ["image", *columns], strict=True):
@@ -144,10 +107,10 @@ def token_maps(
     columns = [kind.replace("_", "-") for kind in heats]
     spans = {kind: float((heat.amax(dim=1) - heat.amin(dim=1)).mean()) for kind, heat in heats.items()}
     within = ", ".join(f"{span:.3f} ({kind})" for kind, span in spans.items())
-    name = short_name(backbone)
+    name = backbone_label(backbone)
     return Plot(
         heat_map_table(rows, columns),
-        narrow=heat_map_table(rows, columns, width=_PHONE_WIDTH),
+        narrow=heat_map_table(rows, columns, width=PHONE_WIDTH),
         alt=f"Images with heat-maps of their class ({', '.join(titles)}) from the {' and '.join(columns)} tokens of "
         f"{name}, a grid of {grid[0]} by {grid[1]}. Within an image, the cosines span on average {within}.",
         caption=f"Cosine of each token of {name} with the text of the image's class. The maps of a row share one "
@@ -165,7 +128,7 @@ def pool_attention(weights: Float[Tensor, "n heads q m"], *, backbone: str) -> P
     looks = weights.mean(dim=(0, 1)).double().cpu().numpy()
     # Compared head by head: heads with equal averages need not be equal
     shared = torch.minimum(weights[:, :, :1], weights[:, :, 1:]).sum(dim=-1).mean().item()
-    name, places = short_name(backbone), looks.shape[0] - 1
+    name, places = backbone_label(backbone), looks.shape[0] - 1
     return Plot(
         _draw_pool_attention(looks, (4.0, 2.6)),
         narrow=_draw_pool_attention(looks, (3.7, 2.9)),
@@ -210,7 +173,7 @@ def pool_table(
         rows[way] = [f"{cosine:.3f}", *_share(hits)]
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=["cosine with the pool", "accuracy", "95 % interval"]),
-        caption=f"The pool of {short_name(backbone)} beside simpler ones on {len(labels)} images. Accuracy is "
+        caption=f"The pool of {backbone_label(backbone)} beside simpler ones on {len(labels)} images. Accuracy is "
         "zero-shot.",
     )
 
@@ -227,7 +190,7 @@ def token_table(tokens: Mapping[tuple[str, str], ImageTokens], *, task: str) -> 
         pooled = float((found.spatial @ found.pooled.unsqueeze(2)).mean())
         within = off_diagonal_mean(mean_token_cosines(found.spatial))
         shares = variance_shares(found.spatial)
-        rows[f"{short_name(backbone)}, {kind}"] = [pooled, within, shares.image, shares.place, shares.rest]
+        rows[f"{backbone_label(backbone)}, {kind}"] = [pooled, within, shares.image, shares.place, shares.rest]
     columns = ["cosine with pooled", "cosine with each other", "image", "place", "own"]
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=columns),
@@ -249,7 +212,7 @@ def pointing_game(hits: Mapping[str, Mapping[str, Hits]], on_object: Mapping[str
         cells = on_object[backbone]
         seen = [Estimate(f"{kind} tokens", int(hit.sum()), len(hit)) for kind, hit in kinds.items()]
         fixed = Estimate("best fixed cell", int(cells.sum(axis=0).max()), len(cells))
-        groups[short_name(backbone)] = [
+        groups[backbone_label(backbone)] = [
             *seen,
             fixed,
             Estimate("random cell", float(cells.mean() * len(cells)), len(cells)),
@@ -287,19 +250,6 @@ class Estimate:
         return self.hits / self.total
 
 
-def picture_seen(image: Image.Image, preprocess: Compose) -> Picture:
-    """The image as a backbone sees it: cropped and resized, but not standardised.
-
-    Args:
-        image: the original.
-        preprocess: the backbone's chain of transforms, ``backbone.preprocess``.
-    """
-    for step in preprocess.transforms:
-        if not isinstance(step, Standardise):
-            image = step(image)
-    return np.asarray(torch.as_tensor(image).permute(1, 2, 0), dtype=float)
-
-
 def _estimates_chart(groups: Mapping[str, Sequence[Estimate]], columns: int) -> Figure:
     """One panel per group; fractions that come from no map are grey diamonds."""
     height = 0.3 * max(map(len, groups.values())) + 1.0
@@ -326,11 +276,6 @@ def _draw_estimate(ax: Axes, row: int, estimate: Estimate) -> None:
     ax.plot(100 * estimate.share, row, "o", color=PALETTE[0], markersize=6)
 
 
-def _colour_bar(figure: Figure, axes: list[Axes], limits: tuple[float, float], **options: Any) -> Colorbar:
-    """An opaque bar for heat-maps that are drawn with less opacity."""
-    return figure.colorbar(ScalarMappable(Normalize(*limits), HEAT_COLOURS), ax=axes, **options)
-
-
 def _share(hits: Hits) -> tuple[str, str]:
-    found = wilson_interval(int(hits.sum()), len(hits))
+    found = accuracy_interval(hits)
     return percent(float(hits.mean())), interval(found.low, found.high)

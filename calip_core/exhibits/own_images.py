@@ -1,36 +1,31 @@
 """The exhibits of appendix B: the classes of a folder, accuracies beside chance, and the least certain answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from calip_core.datasets.task import Split, Task
 from calip_core.exhibits.exhibit import Plot, Table, Text, interval, percent, restacked
-from calip_core.exhibits.style import BAD, GOOD, WIDTH, panels
-from calip_core.metrics import mcnemar, wilson_interval
+from calip_core.exhibits.pictures import first_of_each, picture_grid
+from calip_core.metrics import LEVEL, accuracy_interval, mcnemar
 
 Labels = Int[np.ndarray, " n"]
 Hits = Bool[np.ndarray, " n"]
 
-_NARROW = 3.9  # inches: a phone's width
-_LEVEL = 0.05
 
 
 def one_per_class(task: Task, most: int = 8) -> Plot:
     """The first test image of each class, with the class's name; ``most`` classes at most."""
     test = task.splits["test"]
-    first = {name: np.flatnonzero(test.labels == label) for label, name in enumerate(task.classnames)}
-    shown = dict([(name, int(where[0])) for name, where in first.items() if len(where)][:most])
+    shown = first_of_each(test.labels, task.classnames, most)
     counts = ", ".join(f"{len(task.splits[split])} for {split}" for split in ("train", "val", "test"))
     return restacked(
-        partial(_grid, [test[i][0] for i in shown.values()], list(shown), None),
+        partial(picture_grid, [test[i][0] for i in shown.values()], _short(shown), None),
         columns=4,
         narrow=2,
         alt=f"One test image per class: {', '.join(shown)}.",
@@ -59,7 +54,7 @@ def beside_chance(answers: Mapping[str, Labels], labels: Labels, about: str) -> 
     rows = {}
     for name, given in answers.items():
         hits = given == labels
-        ends = wilson_interval(int(hits.sum()), len(hits))
+        ends = accuracy_interval(hits)
         rows[name] = {
             "accuracy": percent(float(hits.mean())),
             "95 % interval": interval(ends.low, ends.high),
@@ -75,7 +70,7 @@ def beside_chance(answers: Mapping[str, Labels], labels: Labels, about: str) -> 
 
 def _against_chance(answers: Labels, labels: Labels) -> str:
     hits = answers == labels
-    ends, level = wilson_interval(int(hits.sum()), len(hits)), chance(answers, labels)
+    ends, level = accuracy_interval(hits), chance(answers, labels)
     if ends.low > level:
         return "better than chance"
     return "worse than chance" if ends.high < level else "no better than chance"
@@ -102,7 +97,7 @@ def verdict(clip: Labels, calip: Labels, labels: Labels, backbone: str) -> Text:
         return Text("CLIP and CALIP are right on the same images, so there is nothing to compare.")
     p = f"McNemar's p = {test.p_value:.2g}"
     counts = f"CALIP alone is right on {test.only_a} images, CLIP alone on {test.only_b} ({p})"
-    if test.p_value >= _LEVEL:
+    if test.p_value >= LEVEL:
         return Text(f"{counts}: these images do not show which of the two is better.")
     better = "CALIP" if test.only_a > test.only_b else "CLIP"
     return Text(f"{counts}: {better} is better by more than chance explains.")
@@ -124,27 +119,20 @@ def least_certain(
     chosen = top.values.cpu().argsort()[:most].tolist()
     answers = top.indices.cpu().tolist()
     sure = {i: percent(float(top.values[i]), 0) for i in chosen}
-    titles = [f"“{classnames[answers[i]]}” {sure[i]}\n({classnames[labels[i]]})" for i in chosen]
+    said = _short(f"“{classnames[answers[i]]}” {sure[i]}" for i in chosen)
+    truths = _short(f"({classnames[labels[i]]})" for i in chosen)
+    titles = [f"{answer}\n{truth}" for answer, truth in zip(said, truths, strict=True)]
     right = [bool(answers[i] == labels[i]) for i in chosen]
-    said = "; ".join(f"{classnames[labels[i]]} called {classnames[answers[i]]}" for i in chosen)
+    called = "; ".join(f"{classnames[labels[i]]} called {classnames[answers[i]]}" for i in chosen)
     return restacked(
-        partial(_grid, [split[i][0] for i in chosen], titles, right),
+        partial(picture_grid, [split[i][0] for i in chosen], titles, right),
         columns=4,
         narrow=2,
-        alt=f"The {len(chosen)} test images with the least certain answers: {said}.",
+        alt=f"The {len(chosen)} test images with the least certain answers: {called}.",
         caption=f"The least certain answers with their probability, and the true class in brackets. {sum(right)} of "
         f"{len(right)} are right (blue frame); wrong ones have a vermilion frame.",
     )
 
 
-def _grid(pictures: Sequence[Image.Image], titles: Sequence[str], right: Sequence[bool] | None, columns: int) -> Figure:
-    width = WIDTH if columns > 2 else _NARROW
-    figure, axes = panels(len(pictures), columns, width=width, height=2.2, layout="constrained")
-    for place, (ax, picture, title) in enumerate(zip(axes, pictures, titles, strict=True)):
-        ax.imshow(np.asarray(picture.convert("RGB")))
-        ax.set(xticks=[], yticks=[])
-        ax.set_xlabel("\n".join(shorten(line, 26, placeholder=" …") for line in title.splitlines()), fontsize=9)
-        for spine in ax.spines.values():
-            spine.set_visible(right is not None)
-            spine.set(color=GOOD if right is not None and right[place] else BAD, linewidth=3)
-    return figure
+def _short(lines: Iterable[str]) -> list[str]:
+    return [shorten(line, 26, placeholder=" …") for line in lines]

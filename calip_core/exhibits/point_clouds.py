@@ -12,26 +12,35 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from calip_core.backbones.names import backbone_label
 from calip_core.datasets.clouds.views import ViewSplit
 from calip_core.datasets.task import Task
 from calip_core.evaluation.record import Record
-from calip_core.exhibits.exhibit import Interactive, Plot, Table, Text, interval, percent, points, restacked
-from calip_core.exhibits.style import WIDTH
-from calip_core.metrics import Interval, mcnemar, wilson_interval
+from calip_core.exhibits.exhibit import (
+    Interactive,
+    Plot,
+    Table,
+    Text,
+    accuracy_text,
+    interval,
+    percent,
+    points,
+    restacked,
+)
+from calip_core.exhibits.pictures import first_of_each
+from calip_core.exhibits.results import where
+from calip_core.exhibits.style import PHONE_WIDTH, WIDTH
+from calip_core.metrics import LEVEL, mcnemar
 from calip_core.pointclouds.projection import depth_maps
 from calip_core.pointclouds.views import view_set
 
 _DECIMALS = 3  # of coordinates in the unit sphere: finer than a pixel of the viewer, at a third of the bytes
-_NARROW = 3.9  # inches: a phone's width
-_LEVEL = 0.05
 
 
 def first_of_class(task: Task, most: int = 10) -> dict[str, int]:
     """Class name -> number of its first test cloud, for up to ``most`` classes that have one."""
     test = _clouds(task)
-    labels = test.labels[:: test.views]
-    first = {name: np.flatnonzero(labels == label) for label, name in enumerate(task.classnames)}
-    return dict([(name, int(where[0])) for name, where in first.items() if len(where)][:most])
+    return first_of_each(test.labels[:: test.views], task.classnames, most)
 
 
 def cloud_viewer(task: Task) -> Interactive:
@@ -100,7 +109,7 @@ def _share_drawn(depth: Float[np.ndarray, "h w"]) -> float:
 
 
 def _drawings(maps: Mapping[str, Float[np.ndarray, "v h w"]], columns: int) -> Figure:
-    width = WIDTH if columns > 3 else _NARROW
+    width = WIDTH if columns > 3 else PHONE_WIDTH
     figure, axes = plt.subplots(
         len(maps), columns, squeeze=False, layout="constrained",
         figsize=(width, (width / columns + 0.25) * len(maps) + 0.2),
@@ -141,8 +150,9 @@ def by_view_set(measured: Mapping[tuple[str, str], Record]) -> Table:
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
         caption=f"Zero-shot accuracy of CLIP, and the gain of CALIP with fixed weights on the same "
-        f"{record.data.images:,} test clouds of {record.data.task} [95 % intervals]. {record.encoder.backbone}; equal "
-        f"weights for all views. Guessing reaches {percent(1 / record.data.classes)}.",
+        f"{record.data.images:,} test clouds of {record.data.task} [95 % intervals]. "
+        f"{backbone_label(record.encoder.backbone)}; equal weights for all views. Guessing reaches "
+        f"{percent(1 / record.data.classes)}.",
     )
 
 
@@ -170,7 +180,7 @@ def _clear_gains(measured: Mapping[tuple[str, str], Record]) -> str:
     clear = [
         f"{points(record.score.gain)} with {kind} tokens on {name}"
         for (name, kind), record in measured.items()
-        if mcnemar(record.correct(), record.correct_by_clip()).p_value < _LEVEL
+        if mcnemar(record.correct(), record.correct_by_clip()).p_value < LEVEL
     ]
     if not clear:
         return f"McNemar's test calls none of these {len(measured)} changes real."
@@ -199,7 +209,7 @@ def by_weighting(weighted: Mapping[tuple[str, str], Record]) -> Table:
     record = next(iter(weighted.values()))
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        caption=f"{record.data.images:,} test clouds of {record.data.task}, {record.encoder.backbone}, "
+        caption=f"{record.data.images:,} test clouds of {where(record)}, "
         f"{record.data.projection}, seed {record.seed}. “Searched”: first the views' weights for CLIP, then the blend, "
         "both on the labels seen. Last column: what the oracle's search for a blend gains on average when CALIP's "
         "terms belong to other clouds; smaller gains mean nothing.",
@@ -212,7 +222,7 @@ def search_verdict(weighted: Mapping[tuple[str, str], Record]) -> Text:
     searched, equal = weighted["validation", "searched"], weighted["validation", "uniform"]
     honest = searched.score.clip_top1 - equal.score.clip_top1
     p = mcnemar(searched.correct_by_clip(), equal.correct_by_clip()).p_value
-    if p >= _LEVEL:
+    if p >= LEVEL:
         verdict = f"With {equal.data.images:,} clouds, the second change cannot be distinguished from chance"
     elif honest > 0:
         verdict = "The gain survives on clouds that the search has not seen"
@@ -231,14 +241,8 @@ def _clouds(task: Task) -> ViewSplit:
     return test
 
 
-def _clip_interval(record: Record) -> Interval:
-    hits = record.correct_by_clip()
-    return wilson_interval(int(hits.sum()), len(hits))
-
-
 def _clip(record: Record) -> str:
-    ends = _clip_interval(record)
-    return f"{percent(record.score.clip_top1)} {interval(ends.low, ends.high)}"
+    return accuracy_text(record.correct_by_clip())
 
 
 def _gain(record: Record) -> str:

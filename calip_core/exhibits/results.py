@@ -6,18 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from calip_core.backbones.names import available_backbones
+from calip_core.backbones.names import backbone_label
 from calip_core.blend.protocols import LabelsSeen
 from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.evaluation.record import DataPart, Record, ScorePart
 from calip_core.evaluation.store import latest
 from calip_core.exhibits.exhibit import Table, percent, points
 from calip_core.methods import METHODS
-from calip_core.metrics import paired_interval
+from calip_core.metrics import LEVEL, paired_interval
 from calip_core.published import PublishedClouds, published_clouds
 
-LEVEL = 0.05
-"""McNemar's exact p-value must be below this for a verdict other than "not shown"."""
 REPOSITORIES = {
     "APE_results.ipynb": "APE",
     "mrflogs/ICLR24 exp.log": "GDA",
@@ -26,10 +24,9 @@ REPOSITORIES = {
 """Source of published numbers -> the method whose repository it belongs to."""
 
 
-def backbone_label(name: str) -> str:
-    """A backbone's name, or of a checkpoint's path the file's name."""
-    known = name in available_backbones() or name.startswith("open_clip:")
-    return name if known else Path(name).name
+def where(record: Record) -> str:
+    """Task and backbone of a record, as captions name them."""
+    return f"{record.data.task}, {backbone_label(record.encoder.backbone)}"
 
 
 def interval_text(score: ScorePart) -> str:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from calip_core.analysis.leader import leader
 from calip_core.evaluation.record import Record
-from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, references
-from calip_core.exhibits.exhibit import Plot, Table, Text, percent, points, restacked
+from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, references, shots_text
+from calip_core.exhibits.exhibit import Plot, Table, Text, listed, percent, points, restacked
 from calip_core.exhibits.results import mean_over_seeds
 from calip_core.exhibits.style import MUTED, PALETTE, panels
 from calip_core.methods.base import Head
@@ -79,13 +79,13 @@ def in_short(records: Sequence[Record]) -> Text:
     fewest, most = min(next(iter(accuracy.values()))), max(next(iter(accuracy.values())))
     best = leader({title: by_shots[most] for title, by_shots in accuracy.items()})
     below = [title for title, by_shots in accuracy.items() if by_shots[fewest].mean() < clip]
-    text = f"**In short.** With {_shots(most)} per class {_the(best.name)} comes first: {percent(best.mean)}, "
+    text = f"**In short.** With {shots_text(most)} per class {_the(best.name)} comes first: {percent(best.mean)}, "
     text += f"zero-shot CLIP {percent(clip)}."
     if best.runner_up:
         text += f" Its lead over {_the(best.runner_up)} is {100 * best.lead:.1f} points, "
         text += f"{'more' if best.clear else 'no more'} than the draws explain."
-    falls = f"{_listed(below)} {'fall' if len(below) > 1 else 'falls'}" if below else "no head falls"
-    return Text(f"{text} With {_shots(fewest)}, {falls} below zero-shot CLIP, which has seen no label.")
+    falls = f"{listed(map(_the, below))} {'fall' if len(below) > 1 else 'falls'}" if below else "no head falls"
+    return Text(f"{text} With {shots_text(fewest)}, {falls} below zero-shot CLIP, which has seen no label.")
 
 
 def ledger(records: Sequence[Record], heads: Mapping[str, Head], shots: int) -> Table:
@@ -109,8 +109,8 @@ def ledger(records: Sequence[Record], heads: Mapping[str, Head], shots: int) -> 
     ).T
     return Table(
         frame,
-        f"With {_shots(shots)}. Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head holds "
-        "beside the text features. The duration of a fit does not include the features.",
+        f"With {shots_text(shots)}. Numbers learned: by gradients or L-BFGS. Numbers kept: all that a fitted head "
+        "holds beside the text features. The duration of a fit does not include the features.",
         {"numbers learned": "{:,}", "numbers kept": "{:,}", "fit (ms)": "{:,.1f}"},
     )
 
@@ -183,14 +183,5 @@ def _column(p: PublishedFewShot) -> str:
     return f"{_SHORT[p.method]} {p.shots}"
 
 
-def _listed(titles: Sequence[str]) -> str:
-    names = [_the(title) for title in titles]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def _the(title: str) -> str:
     return f"the {title}" if title == "linear probe" else title
-
-
-def _shots(count: int) -> str:
-    return f"{count} shot{'s' * (count > 1)}"

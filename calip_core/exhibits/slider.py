@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from calip_core.exhibits.exhibit import Plot, Text
+from calip_core.exhibits.exhibit import Plot
 
 _CHANGE = (
     "const f=this.closest('.calip-slider'),n=this.dataset.labels.split('|')[this.value];"
@@ -44,4 +44,4 @@ class Slider:
             f'data-labels="{escape("|".join(self.labels))}" oninput="{escape(_CHANGE)}"></label>'
         )
         html = f'<div class="calip-slider">{control}{"".join(images)}</div>'
-        return {"text/html": html, "text/plain": str(Text(f"[slider: {self.name}] {shown.alt}").markdown)}
+        return {"text/html": html, "text/plain": f"[slider: {self.name}] {shown.alt}"}

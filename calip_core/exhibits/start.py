@@ -8,21 +8,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked, signed
-from calip_core.exhibits.grid import HEAT_COLOURS, Heat, Picture, draw_heat
-from calip_core.exhibits.style import MUTED, PALETTE, WIDTH, panels
-from calip_core.metrics import correct_predictions, mcnemar, paired_interval, wilson_interval
+from calip_core.exhibits.pictures import Heat, Picture, bare, draw_heat, heat_bar
+from calip_core.exhibits.style import MUTED, PALETTE, PHONE_WIDTH, WIDTH, panels
+from calip_core.metrics import accuracy_interval, correct_predictions, mcnemar, paired_interval
 from calip_core.tokens import CalipLogits, ImageTokens
 
 Hits = Bool[np.ndarray, " n"]
-PHONE = 3.7
-"""Width of a figure for a phone, in inches."""
-
 _TERMS = {"clip": "CLIP", "text_attended": "text attended", "visual_attended": "visual attended"}
 
 
@@ -141,7 +136,7 @@ def _draw_one_image(
     columns: int,
 ) -> Figure:
     wide, places = columns > 1, 1 + len(heats)
-    figure, axes = panels(places + len(bars), columns, width=WIDTH if wide else PHONE, height=2.3)
+    figure, axes = panels(places + len(bars), columns, width=WIDTH if wide else PHONE_WIDTH, height=2.3)
     axes[0].imshow(picture)
     axes[0].set_title("the image")
     limits = min(map(np.min, heats.values())), max(map(np.max, heats.values()))
@@ -149,10 +144,8 @@ def _draw_one_image(
         draw_heat(ax, picture, heat, limits)
         ax.set_title(f"{kind} tokens")
     for ax in axes[:places]:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    colours = ScalarMappable(Normalize(*limits), HEAT_COLOURS)
-    figure.colorbar(colours, ax=axes[len(heats)], label="cosine", fraction=0.046)
+        bare(ax)
+    heat_bar(figure, axes[len(heats)], limits, label="cosine", fraction=0.046)
     for place, (ax, (title, values)) in enumerate(zip(axes[places:], bars.items(), strict=True)):
         _draw_bars(ax, title, values, rows if place == 0 or not wide else None)
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=len(heats))
@@ -178,7 +171,7 @@ def _draw_window(
     gains: Mapping[str, Sequence[tuple[float, float, float]]],
     columns: int,
 ) -> Figure:
-    figure, (left, right) = panels(2, columns, width=WIDTH if columns > 1 else PHONE, height=3.2)
+    figure, (left, right) = panels(2, columns, width=WIDTH if columns > 1 else PHONE_WIDTH, height=3.2)
     amounts = np.array(list(clip))
     left.plot(amounts, [100 * hits.mean() for hits in clip.values()], "s-", color=MUTED, label="CLIP")
     for place, (kind, found) in enumerate(calip.items()):
@@ -195,7 +188,7 @@ def _draw_window(
 
 
 def _share(found: Hits) -> dict[str, str | float]:
-    share = wilson_interval(int(found.sum()), len(found))
+    share = accuracy_interval(found)
     return {"accuracy": float(found.mean()), "95 % interval": interval(share.low, share.high)}
 
 

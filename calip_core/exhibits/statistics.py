@@ -13,10 +13,7 @@ from scipy.stats import binom
 from calip_core import metrics
 from calip_core.exhibits.exhibit import Plot, Table, Text, interval, percent, points, restacked
 from calip_core.exhibits.style import GOOD, MUTED, PALETTE, WIDTH
-from calip_core.metrics import Interval, PairedTest
-
-LEVEL = 0.05
-"""Significance level of the book."""
+from calip_core.metrics import LEVEL, Interval, PairedTest
 
 
 def false_alarms(most: int = 60) -> Plot:

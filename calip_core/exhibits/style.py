@@ -7,7 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 PALETTE: tuple[str, ...] = tuple(sns.color_palette("colorblind").as_hex())
 """Ten hues for colour-blind readers, after Okabe and Ito, in order of use."""
@@ -57,6 +59,11 @@ def panels(
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def in_percent(axis: Axis) -> None:
+    """Label an axis of fractions in per cent."""
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
 
 _RC = {

@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from calip_core.backbones.model_card import ModelCard
-from calip_core.exhibits.exhibit import Plot, Table, Text, interval, percent, restacked
-from calip_core.exhibits.style import WIDTH, panels
-from calip_core.metrics import wilson_interval
+from calip_core.exhibits.exhibit import Plot, Table, Text, accuracy_text, percent, restacked
+from calip_core.exhibits.style import PHONE_WIDTH, WIDTH, in_percent, panels
+from calip_core.metrics import accuracy_interval
 from calip_core.miniature.trainer import Progress
 
 Curve = Sequence[Mapping[str, float]]
@@ -22,7 +22,6 @@ Hits = Bool[np.ndarray, " n"]
 QUESTIONS = {"mini-shapes": "shapes", "mini-pairs": "held-out pairs"}
 """The questions of a training curve, and their titles."""
 
-_NARROW = 3.9  # inches: a phone's width
 
 
 def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], kinds: str) -> Plot:
@@ -43,22 +42,13 @@ def gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], kin
 
 
 def _gallery(pictures: UInt8[np.ndarray, "n h w 3"], captions: Sequence[str], columns: int) -> Figure:
-    width = WIDTH if columns > 2 else _NARROW
+    width = WIDTH if columns > 2 else PHONE_WIDTH
     figure, axes = panels(len(pictures), columns, width=width, height=1.7, layout="constrained")
     for ax, picture, caption in zip(axes, pictures, captions, strict=True):
         ax.imshow(picture)
-        ax.set_title(_in_lines(caption), fontsize=9)
+        ax.set_title(fill(caption, 23), fontsize=9)
         ax.axis("off")
     return figure
-
-
-def _in_lines(caption: str, width: int = 22) -> str:
-    lines = [""]
-    for word in caption.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
 
 
 def loudness(spectra: Mapping[str, Float[Tensor, " c"]]) -> Table:
@@ -111,7 +101,7 @@ def _threads(count: int) -> str:
 
 
 def _training_curves(curves: Mapping[str, Curve], columns: int) -> Figure:
-    width = WIDTH if columns > 1 else _NARROW
+    width = WIDTH if columns > 1 else PHONE_WIDTH
     figure, axes = panels(1 + len(QUESTIONS), columns, width=width, height=2.4, layout="constrained")
     for (name, curve), marker in zip(curves.items(), "os^d", strict=False):
         seen = [point["samples"] / 1000 for point in curve]
@@ -120,7 +110,7 @@ def _training_curves(curves: Mapping[str, Curve], columns: int) -> Figure:
     for ax, title in zip(axes, ("training loss (nats)", *QUESTIONS.values()), strict=True):
         ax.set(title=title, xlabel="thousand pictures", ylim=(0, None))
     for ax in axes[1:]:
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        in_percent(ax.yaxis)
         ax.set_ylim(0, 1)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(curves))
     return figure
@@ -135,7 +125,7 @@ def accuracies(hits: Mapping[str, Mapping[str, Hits]], classes: Mapping[str, int
     """
     rows = {
         name: {"classes": classes[name], "guessing": percent(1 / classes[name])}
-        | {model: _accuracy(found) for model, found in by_model.items()}
+        | {model: accuracy_text(found) for model, found in by_model.items()}
         for name, by_model in hits.items()
     }
     most = max(len(found) for by_model in hits.values() for found in by_model.values())
@@ -143,11 +133,6 @@ def accuracies(hits: Mapping[str, Mapping[str, Hits]], classes: Mapping[str, int
         pd.DataFrame.from_dict(rows, orient="index"),
         f"Zero-shot accuracy on up to {most} new pictures per question [95 % intervals].",
     )
-
-
-def _accuracy(hits: Hits) -> str:
-    ends = wilson_interval(int(hits.sum()), len(hits))
-    return f"{percent(float(hits.mean()))} {interval(ends.low, ends.high)}"
 
 
 def reached(minutes: float, hits: Mapping[str, Mapping[str, Hits]], classes: Mapping[str, int]) -> Text:
@@ -160,7 +145,7 @@ def reached(minutes: float, hits: Mapping[str, Mapping[str, Hits]], classes: Map
     """
     above, behind = [], 0
     for name, by_model in hits.items():
-        own = wilson_interval(int(by_model["this run"].sum()), len(by_model["this run"]))
+        own = accuracy_interval(by_model["this run"])
         other = next(found for model, found in by_model.items() if model != "this run")
         behind += own.high < other.mean()
         if own.low > 1 / classes[name]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from calip_core.attention import CalipConfig
 from calip_core.evaluation.record import Record
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
+from calip_core.exhibits.results import where
 from calip_core.exhibits.style import MUTED, PALETTE, WIDTH
 
 Settings = Mapping[str, tuple[str, CalipConfig, float, float, float]]
@@ -58,8 +59,8 @@ def accuracies(
         columns=4,
         narrow=2,
         alt=f"Accuracy of each version. CLIP {percent(first.score.clip_top1)}. {found}.",
-        caption=f"Accuracy of each version, and of its attended terms without CLIP's logits: {first.encoder.backbone}, "
-        f"{first.data.images:,} images of {first.data.task}.",
+        caption=f"Accuracy of each version, and of its attended terms without CLIP's logits: {where(first)}, "
+        f"{first.data.images:,} images.",
     )
 
 
@@ -105,7 +106,7 @@ def scores(
     columns = ["accuracy", "gain", "only it : only CLIP", "p", "text alone", "visual alone"]
     return Table(
         pd.DataFrame.from_dict(rows, orient="index", columns=columns),
-        caption=f"The versions measured: {first.encoder.backbone}, {first.data.images:,} images of {first.data.task}. "
+        caption=f"The versions measured: {where(first)}, {first.data.images:,} images. "
         "Only it : only CLIP: images that one of the two alone gets right; p: McNemar's test on them. "
         f"CLIP has {percent(first.score.clip_top1)}, a guess {percent(1 / first.data.classes)}. Gain in points.",
     )

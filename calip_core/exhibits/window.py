@@ -1,6 +1,6 @@
 """The exhibits of chapter 4: the gain of CALIP against the quality of the pool, the temperature, and training time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from calip_core.analysis.synthetic import TokenModel, text_lead, weight_on_object
-from calip_core.exhibits.exhibit import Plot, Table, Text, interval, percent, points, restacked
-from calip_core.exhibits.style import DIVERGING, MUTED, PALETTE, PHONE_WIDTH, WIDTH, panels
+from calip_core.exhibits.exhibit import Plot, Table, Text, interval, listed, percent, points, restacked
+from calip_core.exhibits.style import DIVERGING, MUTED, PALETTE, WIDTH, panels
+from calip_core.metrics import LEVEL
 
 _COLOURS = {"value": PALETTE[0], "joint": PALETTE[1], "pre_pool": PALETTE[2]}
-_LEVEL = 0.05
 _PAIR = "paper's pair"
 
 
@@ -26,7 +26,7 @@ def clear_gains(frame: pd.DataFrame, tests: int | None = None) -> pd.Series:
         frame: with the columns of ``window.paired_gain``.
         tests: number of tests that are looked at together; the number of rows by default.
     """
-    return (frame["gain"] > 0) & (frame["p"] < _LEVEL / (tests or len(frame)))
+    return (frame["gain"] > 0) & (frame["p"] < LEVEL / (tests or len(frame)))
 
 
 def pool_curves(sweep: pd.DataFrame, tokens: str) -> Plot:
@@ -117,13 +117,13 @@ def pool_table(sweep: pd.DataFrame, amount: float) -> Table:
         frame,
         rf"$\lambda = {amount:g}$, blend weights chosen on validation images. Gain in points with its 95 % interval "
         f"(Tango's); images that only one of the two gets right; McNemar's exact p, with a star where it is below "
-        f"{_LEVEL:g} divided by the {len(rows)} rows.",
+        f"{LEVEL:g} divided by the {len(rows)} rows.",
         {"CLIP": percent},
     )
 
 
 def _paired(rows: pd.DataFrame) -> pd.DataFrame:
-    stars = np.where((rows["p"] < _LEVEL / len(rows)), " *", "")
+    stars = np.where((rows["p"] < LEVEL / len(rows)), " *", "")
     return pd.DataFrame(
         {
             "CLIP": rows["clip"],
@@ -207,7 +207,7 @@ def phase_diagram(table: pd.DataFrame) -> Plot:
         draw, columns=3,
         alt=f"{len(spreads)} heat-maps of CALIP's gain in points over temperature and share: " + "; ".join(said) + ".",
         caption=f"Gain of CALIP over CLIP in the model, weights chosen on validation images, {_span(table['images'])} "
-        f"test images per cell. A dot: McNemar's p is below {_LEVEL:g} divided by the {len(table)} cells.",
+        f"test images per cell. A dot: McNemar's p is below {LEVEL:g} divided by the {len(table)} cells.",
     )  # fmt: skip
 
 
@@ -219,8 +219,8 @@ def temperature_curves(swept: Mapping[str, pd.DataFrame], spreads: Mapping[str, 
         spreads: kind of tokens -> spread of its affinities.
     """
 
-    def draw(width: float, columns: int) -> Figure:
-        figure, (ax,) = panels(1, 1, width=width, height=2.6)
+    def draw(columns: int) -> Figure:
+        figure, (ax,) = panels(1, 1, width=WIDTH, height=2.6)
         for kind, table in swept.items():
             _gain_line(ax, table, "alpha", f"{kind} tokens", _COLOURS[kind])
             ax.axvline(spreads[kind], color=_COLOURS[kind], linestyle=":", label=f"spread of {kind} affinities")
@@ -232,13 +232,12 @@ def temperature_curves(swept: Mapping[str, pd.DataFrame], spreads: Mapping[str, 
     for kind, table in swept.items():
         best = table.loc[table["gain"].idxmax()]
         said.append(f"{kind} tokens: {points(best.gain)} at most, at α = {best.alpha:g}, spread {spreads[kind]:.3f}")
-    return Plot(
-        draw(WIDTH, 2),
-        narrow=draw(PHONE_WIDTH, 1),
+    return restacked(
+        draw, columns=2,
         alt="Gain of CALIP over CLIP in points against the temperature. " + "; ".join(said) + ".",
         caption="Gain against the temperature of both softmaxes, weights chosen on validation images, with 95 % "
         "intervals. Dotted: spread of the affinities over the tokens of an image.",
-    )
+    )  # fmt: skip
 
 
 def training_table(gains: pd.DataFrame) -> Table:
@@ -259,7 +258,7 @@ def training_table(gains: pd.DataFrame) -> Table:
         pd.DataFrame.from_dict(rows, orient="index"),
         "CALIP against CLIP at the checkpoints of one training run, joint tokens, weights chosen on validation images, "
         "in points. Gains and losses: checkpoints at which McNemar's p is "
-        f"below {_LEVEL:g} divided by the {len(chosen)} checkpoints and tasks.",
+        f"below {LEVEL:g} divided by the {len(chosen)} checkpoints and tasks.",
     )
 
 
@@ -300,7 +299,7 @@ def tokens_sentence(sweep: pd.DataFrame, tokens: str) -> str:
     if better.all():
         return said + " So there is something to attend to."
     if better.any():
-        return said + f" Joint tokens do better on {_names(better.index[~better])}."
+        return said + f" Joint tokens do better on {listed(better.index[~better])}."
     return said + f" Here {tokens} tokens know no more than joint tokens."
 
 
@@ -314,7 +313,7 @@ def pool_sentence(shown: pd.DataFrame) -> str:
         return r"No value of $\lambda$ makes a clear gain that CLIP's own pool does not make: there is no window here."
     best = "; ".join(f"{points(inside[t].gain)} points at {inside[t].amount:g} on {t}" for t in with_window)
     said = rf"The gain is clear at a middle $\lambda$ and smaller at $\lambda = 0$ and 1: {best}."
-    return said if not without else f"{said} There is no such window on {_names(without)}."
+    return said if not without else f"{said} There is no such window on {listed(without)}."
 
 
 def _window(rows: pd.DataFrame) -> Any:
@@ -369,7 +368,7 @@ def verdict(shown: pd.DataFrame) -> str:
             "**Verdict.** With CLIP's own pool CALIP has a clear gain on none of these tasks: this network leaves a "
             "second attention little to do."
         )
-    names = _names(untouched.loc[clear, "task"])
+    names = listed(untouched.loc[clear, "task"])
     if clear.all():
         return f"**Verdict.** Even with CLIP's own pool CALIP pays on every task: {names}."
     return f"**Verdict.** With CLIP's own pool CALIP pays on {names}, and on none of the others."
@@ -383,11 +382,6 @@ def _gain_line(ax: Axes, rows: pd.DataFrame, along: str, name: str, colour: str)
     ax.errorbar(
         rows[along], gain, yerr=ends.clip(min=0), marker="o", markersize=5, color=colour, label=name, linewidth=1.8
     )
-
-
-def _names(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else str(last)
 
 
 def _span(counts: pd.Series) -> str:

@@ -11,7 +11,7 @@ from calip_core.backbones.clip_import import clip
 from calip_core.backbones.model_card import Accuracy, ModelCard, Training, save_card
 from calip_core.digests import sha256_of
 from calip_core.environment import processor_name
-from calip_core.metrics import wilson_interval
+from calip_core.metrics import accuracy_interval
 from calip_core.miniature.architecture import half_state_dict
 from calip_core.miniature.batches import DIGIT_SHARE, SOLID_SHARE
 from calip_core.miniature.evaluation import QUESTIONS, answer, make_question
@@ -57,7 +57,7 @@ def measure_accuracy(weights: Path, images: int = CARD_IMAGES, seed: int = _CARD
     results = {}
     for name in QUESTIONS:
         correct = answer(model, make_question(name, images, seed))
-        interval = wilson_interval(int(correct.sum()), len(correct))
+        interval = accuracy_interval(correct)
         results[name] = Accuracy(
             accuracy=round(float(correct.mean()), 4),
             correct=int(correct.sum()),

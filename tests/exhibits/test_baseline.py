@@ -70,9 +70,3 @@ def test_shift_curves_draw_shares() -> None:
     plot = baseline.shift_curves([0.0, 0.5], {"noisy": [9, 5], "coarse": [9, 8]}, 10, 0.1, "mini-rn")
     assert np.allclose(plot.figure.axes[0].lines[0].get_ydata(), [0.9, 0.5])
     assert "From 90.0 % without a shift to, at strength 0.5: noisy 50.0 %, coarse 80.0 %" in plot.alt
-
-
-def test_picture_grid_without_verdicts_has_no_frames() -> None:
-    figure = baseline.picture_grid(pictures(3), ["a", "b", "c\nd"])
-    assert [ax.get_xlabel() for ax in figure.axes] == ["a", "b", "c\nd"]
-    assert not any(ax.spines["left"].get_visible() for ax in figure.axes)

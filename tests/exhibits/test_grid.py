@@ -4,12 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.nn.functional import normalize
-from torchvision import transforms
 
 from calip_core.exhibits import grid
-from calip_core.exhibits.grid import Estimate, HeatRow, draw_heat, heat_map_table, picture_seen, upsample
+from calip_core.exhibits.grid import Estimate, HeatRow, heat_map_table
 from calip_core.tokens import ImageTokens
 
 GREY = np.full((8, 8, 3), 0.5)
@@ -20,22 +18,6 @@ HEAT = np.array([[0.0, 1.0], [0.2, 0.4]])
 def _close():
     yield
     plt.close("all")
-
-
-def test_a_tokens_value_stands_at_the_centre_of_its_cell() -> None:
-    np.testing.assert_allclose(upsample(HEAT, (6, 6))[1::3, 1::3], HEAT)
-
-
-def test_interpolation_stays_between_the_tokens() -> None:
-    fine = upsample(HEAT, (32, 48))
-    assert fine.shape == (32, 48)
-    assert 0 <= fine.min() < fine.max() <= 1
-
-
-def test_the_cross_marks_the_hottest_cell() -> None:
-    _, ax = plt.subplots()
-    draw_heat(ax, GREY, HEAT, (0.0, 1.0))
-    assert ax.lines[0].get_xydata().tolist() == [[5.5, 1.5]]
 
 
 def test_the_maps_of_a_row_share_one_scale_and_rows_do_not() -> None:
@@ -49,28 +31,6 @@ def test_the_maps_of_a_row_share_one_scale_and_rows_do_not() -> None:
 def test_every_row_needs_one_map_per_column() -> None:
     with pytest.raises(ValueError, match="1 maps for 2 columns"):
         heat_map_table([HeatRow(GREY, [HEAT])], ["a", "b"])
-
-
-def test_the_picture_is_cropped_as_for_the_backbone_but_keeps_its_colours() -> None:
-    wide = Image.fromarray(np.full((10, 20, 3), (255, 0, 51), dtype=np.uint8))
-    chain = transforms.Compose(
-        [transforms.CenterCrop(10), transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.1, 0.1, 0.1))]
-    )
-    seen = picture_seen(wide, chain)
-    assert seen.shape == (10, 10, 3)
-    np.testing.assert_allclose(seen[0, 0], [1, 0, 0.2])
-
-
-@pytest.mark.parametrize(
-    ("backbone", "label"),
-    [
-        ("ViT-B/32", "ViT-B/32"),
-        ("open_clip:ViT-B-32/laion", "open_clip:ViT-B-32/laion"),
-        ("/a/long/way/my.pt", "my.pt"),
-    ],
-)
-def test_a_path_is_labelled_by_its_file(backbone: str, label: str) -> None:
-    assert grid.short_name(backbone) == label
 
 
 def test_token_maps_state_the_span_of_the_cosines() -> None:

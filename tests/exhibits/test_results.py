@@ -64,12 +64,6 @@ def test_fewer_images_and_another_split_than_coops_are_named():
     assert note(task="mini-shapes") == ""
 
 
-def test_a_checkpoint_has_a_short_label():
-    assert results.backbone_label("/somewhere/else/model.pt") == "model.pt"
-    assert results.backbone_label("ViT-L/14@336px") == "ViT-L/14@336px"
-    assert results.backbone_label("open_clip:ViT-B-32/laion2b") == "open_clip:ViT-B-32/laion2b"
-
-
 def test_measured_clouds_stand_among_published_ones():
     record = make_record(
         data={"task": "modelnet40", "projection": "pointclip, 1024 points"},
