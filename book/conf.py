@@ -101,9 +101,14 @@ _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 _LINES = {"<dl>": '<span class="calip-lines">', "</dl>": "</span>", "<dd>": "<span>", "</dd>": "</span>"}
 
 
-def _plain_lines(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Sphinx puts parameters on lines of their own as a list of definitions without terms, which is not valid HTML."""
-    context["body"] = _SIGNATURE.sub(lambda match: _replaced(match[0], _LINES), context.get("body", ""))
+def _valid_html(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Mend what Sphinx and docutils write against the rules of HTML and ARIA.
+
+    Parameters on lines of their own are a list of definitions without terms, and the entries of a list of references
+    have a withdrawn role, so that the list seems to have no items.
+    """
+    body = _SIGNATURE.sub(lambda match: _replaced(match[0], _LINES), context.get("body", ""))
+    context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def _replaced(text: str, replacements: dict[str, str]) -> str:
@@ -142,11 +147,6 @@ def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any],
     """Plotly's four megabytes only where a figure needs them."""
     if "calip-interactive" in context.get("body", ""):
         app.add_js_file("plotly.min.js", loading_method="defer")
-
-
-def _list_citations(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Docutils puts entries of a withdrawn role into a list of references, which then seems to have no items."""
-    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def _mend(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -204,8 +204,7 @@ def setup(app: Sphinx) -> None:
     """Every page may hold mathematics that Sphinx does not see (captions of computed figures): MathJax on all."""
     app.set_html_assets_policy("always")
     app.connect("html-page-context", _add_scripts)
-    app.connect("html-page-context", _list_citations)
-    app.connect("html-page-context", _plain_lines)
+    app.connect("html-page-context", _valid_html)
     app.connect("doctree-read", _unfolding)
     app.connect("doctree-read", _lead)
     app.connect("autodoc-process-docstring", _mend, priority=400)  # before napoleon's 500

@@ -3,8 +3,8 @@
 import json
 
 
-def hero(executed: str) -> str:
-    """The first figure of an executed chapter as HTML; empty if it has none."""
-    outputs = [output for cell in json.loads(executed).get("cells", []) for output in cell.get("outputs", [])]
+def hero(page: str) -> str:
+    """The first figure of a chapter's page (``page.chapter_page``) as HTML for a page one folder up; empty if none."""
+    outputs = [output for cell in json.loads(page).get("cells", []) for output in cell.get("outputs", [])]
     shown = ("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
-    return next((html for html in shown if "calip-figure" in html), "")
+    return next((html for html in shown if "calip-figure" in html), "").replace('"../', '"')

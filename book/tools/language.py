@@ -9,7 +9,6 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from book.tools.chapters import ROOT, chapter_sources, read_chapter
 
@@ -61,26 +60,17 @@ def texts() -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for name in _PAGES:
         yield name, (ROOT / name).read_text(encoding="utf-8"), tuple(_RULES)
     for source in chapter_sources():
-        cells = read_chapter(source).cells
-        for cell in cells:
-            yield from _of_cell(source.name, cell.source, cell.cell_type == "markdown")
+        for cell in read_chapter(source).cells:
+            if cell.cell_type == "markdown":
+                yield source.name, cell.source, tuple(_RULES)
+            else:
+                yield from ((source.name, words, _IN_CODE) for words in strings(cell.source))
     for path in sorted((ROOT / "calip_core" / "exhibits").glob("*.py")):
-        yield from ((path.name, words, _IN_CODE) for words in strings(path))
+        yield from ((path.name, words, _IN_CODE) for words in strings(path.read_text(encoding="utf-8")))
 
 
-def _of_cell(name: str, source: str, is_text: bool) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    if is_text:
-        yield name, source, tuple(_RULES)
-    else:
-        yield from ((name, words, _IN_CODE) for words in _strings(source))
-
-
-def strings(path: Path) -> Iterator[str]:
-    """The strings in a file of Python, docstrings among them."""
-    return _strings(path.read_text(encoding="utf-8"))
-
-
-def _strings(source: str) -> Iterator[str]:
+def strings(source: str) -> Iterator[str]:
+    """The strings in Python's source text, docstrings among them."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value

@@ -54,7 +54,7 @@ def gather(build: Path = BUILD) -> Path:
     except ValueError as error:
         raise RenderError(str(error)) from error
     pages |= api_pages()
-    pages["hero.html"] = hero(_executed(build / "executed/00_start.ipynb").decode()).encode()
+    pages["hero.html"] = hero(pages["notebooks/00_start.ipynb"].decode()).encode()
     source = build / "source"
     _mirror(source, pages)
     _mirror(build / "static", _scripts() | figures)

@@ -28,9 +28,15 @@ def test_admonitions_that_fold_become_details_and_others_stay(conf: dict[str, An
 
 def test_parameters_on_lines_of_their_own_are_no_list_of_definitions(conf: dict[str, Any]) -> None:
     context = {"body": '<dl><dt class="sig sig-object">f(<dl>\n<dd>a</dd>\n</dl>\n)</dt><dd>text</dd></dl>'}
-    conf["_plain_lines"](None, "", "", context, None)
+    conf["_valid_html"](None, "", "", context, None)
     signature = 'f(<span class="calip-lines">\n<span>a</span>\n</span>\n)'
     assert context["body"] == f'<dl><dt class="sig sig-object">{signature}</dt><dd>text</dd></dl>'
+
+
+def test_entries_of_a_list_of_references_are_its_items(conf: dict[str, Any]) -> None:
+    context = {"body": '<div role="list"><div class="citation" role="doc-biblioentry">CLIP</div></div>'}
+    conf["_valid_html"](None, "", "", context, None)
+    assert context["body"] == '<div role="list"><div class="citation" role="listitem">CLIP</div></div>'
 
 
 def cell(text: str, *tags: str, output: str = "") -> nodes.container:

@@ -71,7 +71,7 @@ def test_the_benchmarks_measure_what_they_were_asked(tmp_path, monkeypatch):
     assert answered(record) == (asked["dataset"], asked["backbone"], asked["protocol"], asked["seed"], 60)
 
 
-def test_chapter_6_measures_what_it_was_asked(tmp_path, monkeypatch):
+def test_chapter_7_measures_what_it_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
     asked = {"dataset": "mini-solids", "backbone": "mini-vit", "protocol": "oracle", "seed": 2}
     run("07_point_clouds", tmp_path, views="pointclip", samples=20, **asked)

@@ -17,5 +17,10 @@ def test_the_first_figure_is_taken() -> None:
     assert found == '<figure class="calip-figure">first</figure>'
 
 
+def test_its_files_are_found_from_the_landing_page() -> None:
+    found = hero(executed('<figure class="calip-figure"><img src="../_static/figures/1.webp"></figure>'))
+    assert found == '<figure class="calip-figure"><img src="_static/figures/1.webp"></figure>'
+
+
 def test_a_chapter_without_a_figure_gives_nothing() -> None:
     assert hero(executed("<table></table>")) == ""
