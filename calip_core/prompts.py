@@ -15,7 +15,8 @@ from calip_core.paths import DATA_DIR
 from calip_core.reading import read_text
 from calip_core.templates import check_template
 
-_OFFICIAL = DATA_DIR / "class_names/imagenet.txt"
+IMAGENET_NAMES = DATA_DIR / "class_names" / "imagenet.txt"
+"""ImageNet's WordNet ids, sorted, each with the name that CLIP's authors gave it."""
 
 
 @runtime_checkable
@@ -92,7 +93,7 @@ def shared_names(classnames: Sequence[str]) -> list[str]:
 
 @cache
 def _official_counts() -> Counter[str]:
-    return Counter(line.partition(" ")[2] for line in read_text(_OFFICIAL).splitlines())
+    return Counter(line.partition(" ")[2] for line in read_text(IMAGENET_NAMES).splitlines())
 
 
 def listed_texts(argument: str, texts: Iterable[str]) -> list[str]:

@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from calip_core.paths import DATA_DIR
-from calip_core.prompts import shared_names, zero_shot_classifier
-
-IMAGENET = DATA_DIR / "class_names/imagenet.txt"
+from calip_core.prompts import IMAGENET_NAMES, shared_names, zero_shot_classifier
 
 DEGREES = {"a cat": 0, "one cat": 60, "a dog": 90, "one dog": 180, "a missile": 270}
 
@@ -64,7 +61,7 @@ def test_duplicate_names_are_legal_and_named():
 
 
 def test_the_doubles_of_imagenets_own_list_are_legitimate():
-    names = [line.partition(" ")[2] for line in IMAGENET.read_text(encoding="utf-8").splitlines()]
+    names = [line.partition(" ")[2] for line in IMAGENET_NAMES.read_text(encoding="utf-8").splitlines()]
     assert len(names) - len(set(names)) == 2  # "missile" and "sunglasses", by CLIP's authors
     assert shared_names(names) == []
     assert shared_names(["missile", "crane", "missile", "crane"]) == ["crane"]

@@ -5,12 +5,10 @@ from pathlib import Path
 from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row, names_in
 from calip_core.datasets.readers.folder import class_folders
 from calip_core.datasets.readers.own_splits import cut_val_off, folder_rows
-from calip_core.paths import DATA_DIR
+from calip_core.prompts import IMAGENET_NAMES
 from calip_core.reading import read_text
 
 CLASSNAMES = "classnames.txt"
-CURATED = DATA_DIR / "class_names" / "imagenet.txt"
-"""WordNet ids, sorted, each with the name that CLIP's authors gave it."""
 KAGGLES = "LOC_val_solution.csv"
 VAL_IMAGES = 50
 """Images per class that are cut from train as val: as many as in the official validation set, which is test here."""
@@ -83,7 +81,7 @@ def _class_order(folder: Path) -> tuple[int, str]:
 
 def _class_names(found: Found) -> dict[str, str]:
     own = found.folder / CLASSNAMES
-    path = own if own.is_file() else CURATED
+    path = own if own.is_file() else IMAGENET_NAMES
     names = {}
     for line in read_text(path).splitlines():
         wordnet_id, _, name = line.strip().partition(" ")

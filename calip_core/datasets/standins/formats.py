@@ -15,15 +15,15 @@ from jaxtyping import UInt8
 from scipy.io import savemat
 
 from calip_core.datasets.readers.flowers import CLASSNAMES as FLOWERS
-from calip_core.datasets.readers.imagenet import CURATED
 from calip_core.datasets.readers.ucf101 import words
 from calip_core.datasets.standins.pictures import Pictures
+from calip_core.prompts import IMAGENET_NAMES
 
 Writer = Callable[[Path, Sequence[str], int, Pictures], None]
 TEST = 0.3
 """Fraction of each class that the official lists assign to test."""
 
-_WORDNET = tuple(line.split()[0] for line in CURATED.read_text(encoding="utf-8").splitlines())
+_WORDNET = tuple(line.split()[0] for line in IMAGENET_NAMES.read_text(encoding="utf-8").splitlines())
 
 IMAGE_CLASSES: dict[str, tuple[str, ...]] = {
     "caltech101": (
@@ -202,7 +202,7 @@ def _ucf(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) 
 
 def _class_names(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "classnames.txt").write_bytes(CURATED.read_bytes())
+    (folder / "classnames.txt").write_bytes(IMAGENET_NAMES.read_bytes())
 
 
 def _imagenet(folder: Path, classes: Sequence[str], images: int, pictures: Pictures) -> None:
