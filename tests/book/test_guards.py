@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from book.tools import render
@@ -37,21 +38,25 @@ def test_elsewhere_a_missing_browser_skips_with_its_reason(monkeypatch: pytest.M
 
 @pytest.fixture
 def tiny_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The book's own settings with one-line pages and no chapter; ``render`` works on it."""
+    """The book's own settings with one-line pages and one chapter; ``render`` works on it."""
+    chapter = tmp_path / "00_start.ipynb"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A tiny chapter")])
+    for folder in (tmp_path, tmp_path / "build" / "executed"):
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, folder / chapter.name)
+    (tmp_path / "build" / "executed" / "00_start.json").write_text("{}")
     book = tmp_path / "book"
     book.mkdir()
     for name in _CONFIGURATION:
         copy = shutil.copytree if (render.BOOK / name).is_dir() else shutil.copy
         copy(render.BOOK / name, book / name)
     shutil.copy(render.BOOK.parent / "pyproject.toml", tmp_path)
-    others = ("notation", "bibliography", "contributing", "status", "speed")
+    others = ("notebooks/00_start", "notation", "bibliography", "contributing", "status", "speed")
     (book / "index.md").write_text("# A tiny book\n\n```{toctree}\n" + "\n".join(others) + "\n```\n")
     for name in ("notation", "bibliography"):
         (book / f"{name}.md").write_text(f"# {name}\n\nSee [the first page](index.md).\n")
-    (tmp_path / "build" / "executed").mkdir(parents=True)
-    (tmp_path / "build" / "executed" / "00_start.ipynb").write_text("{}")  # which has no figure for the landing page
     monkeypatch.setattr(render, "BOOK", book)
-    monkeypatch.setattr(render, "chapter_sources", list)
+    monkeypatch.setattr(render, "chapter_sources", lambda: [chapter.with_suffix(".py")])
     monkeypatch.setattr(render, "status_page", lambda records: "# Status\n")
     monkeypatch.setattr(render, "speed_page", lambda: "# Speed\n")
     monkeypatch.setattr(render, "api_pages", dict)
