@@ -22,6 +22,7 @@ Module = Callable[[str], Callable[..., Any]]
 
 _NAMES = sorted(html.entities.html5)
 
+_UNASSIGNED = "Cn"  # left out: what Python and the browser know of a character depends on their Unicode
 _SCRIPTS = (  # first and last character
     (0x00A0, 0x024F),  # Latin
     (0x0250, 0x02FF),  # phonetic
@@ -75,17 +76,17 @@ def tokenize(module: Module) -> Tokenize:
 
 
 def _merges() -> str:
-    """The lines of the published file that the tokenizer reads."""
+    """The lines of the published file that clip's tokenizer reads: all but bytes and marks."""
     with gzip.open(clip.simple_tokenizer.default_bpe(), "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")
-    return "\n".join(lines[1 : VOCABULARY - 256 - 2 + 1])
+    return "\n".join(lines[1 : 1 + VOCABULARY - 2 * 256 - 2])
 
 
 def test_texts_of_every_kind_become_the_numbers_of_clip(tokenize: Tokenize) -> None:
     rng = random.Random(0)
     made = [_text(rng) for _ in range(2000)]
     texts = [text for text in made if not _is_repaired(text)]
-    assert len(texts) > 0.8 * len(made)  # the others are mojibake to ftfy, which the browser leaves as it is
+    assert len(texts) > 0.99 * len(made)  # the others are mojibake to ftfy, which the browser leaves as it is
     assert _differences(tokenize, texts) == []
 
 
@@ -132,7 +133,7 @@ def _word(rng: random.Random) -> str:
     """Letters, marks and signs of one script, some repeated."""
     first, last = rng.choice(_SCRIPTS)
     drawn = (chr(rng.randint(first, last)) * rng.choice((1, 1, 1, 2)) for _ in range(rng.randint(1, 6)))
-    return "".join(character for character in drawn if unicodedata.category(character[0]) != "Cn")
+    return "".join(character for character in drawn if unicodedata.category(character[0]) != _UNASSIGNED)
 
 
 def _awkward(rng: random.Random) -> str:
@@ -141,7 +142,9 @@ def _awkward(rng: random.Random) -> str:
 
 def _reference(rng: random.Random) -> str:
     """A character reference of HTML: named or numbered, with or without its semicolon, escaped again or not."""
-    point = rng.choice((rng.randrange(0x100), rng.randrange(0x3000)))  # assigned or not, neither library minds
+    point = rng.choice((rng.randrange(0x100), rng.randint(*rng.choice(_SCRIPTS))))
+    if unicodedata.category(chr(point)) == _UNASSIGNED:
+        point = 0xFFFF
     name = rng.choice(_NAMES)
     made = rng.choice((name, name.rstrip(";"), name.upper(), f"#{point}", f"#{point};", f"#x{point:x};", f"#X{point:X}"))
     return rng.choice(("&", "&", "&amp;", "&amp;amp;")) + made
