@@ -47,22 +47,34 @@ function standardisedBytes(mean, std) {
  * @param {number} resolution - r, in pixels.
  * @returns {{data: Uint8ClampedArray, width: number, height: number}} RGBA, opaque, r x r.
  */
-export function resizeAndCrop({ data, width, height }, resolution) {
+export function resizeAndCrop(picture, resolution) {
+  const { width, height } = picture;
   const shorter = Math.min(width, height);
-  const across = middle(width, Math.floor((resolution * width) / shorter), resolution);
-  const down = middle(height, Math.floor((resolution * height) / shorter), resolution);
-  // As in Pillow, the passes meet in a picture of 8 bits: only its rows that the second pass reads are computed.
-  const top = down[0].first;
-  const rows = down[resolution - 1].first + down[resolution - 1].weights.length - top;
-  const narrow = new Uint8ClampedArray(4 * resolution * rows);
-  for (let row = 0; row < rows; row++) {
-    weigh(data, 4 * width * (top + row), 4, across, narrow, 4 * resolution * row, 4);
+  const resizedWidth = Math.floor((resolution * width) / shorter);
+  const resizedHeight = Math.floor((resolution * height) / shorter);
+  const across = middle(width, resizedWidth, resolution);
+  const down = middle(height, resizedHeight, resolution);
+  // The order matters, for the picture between the two passes has 8 bits. The rule is Pillow's since version 13.
+  const columnsFirst = height - resizedHeight > Math.max(0, 2 * (width - resizedWidth));
+  return columnsFirst
+    ? resizeRows(resizeColumns(picture, down), across)
+    : resizeColumns(resizeRows(picture, across), down);
+}
+
+function resizeRows({ data, width, height }, filters) {
+  const resized = new Uint8ClampedArray(4 * filters.length * height).fill(255);
+  for (let row = 0; row < height; row++) {
+    weigh(data, 4 * width * row, 4, filters, resized, 4 * filters.length * row, 4);
   }
-  const seen = new Uint8ClampedArray(4 * resolution * resolution).fill(255);
-  for (let column = 0; column < resolution; column++) {
-    weigh(narrow, 4 * (column - resolution * top), 4 * resolution, down, seen, 4 * column, 4 * resolution);
+  return { data: resized, width: filters.length, height };
+}
+
+function resizeColumns({ data, width }, filters) {
+  const resized = new Uint8ClampedArray(4 * width * filters.length).fill(255);
+  for (let column = 0; column < width; column++) {
+    weigh(data, 4 * column, 4 * width, filters, resized, 4 * column, 4 * width);
   }
-  return { data: seen, width: resolution, height: resolution };
+  return { data: resized, width, height: filters.length };
 }
 
 /** The filters of the middle `count` of `resized` places; torchvision rounds a half to the even number. */
