@@ -17,6 +17,7 @@ help:  ## list the commands
 book: $(FOR_BOOK)  ## install, execute the chapters that changed, render book/_build/html
 	$(BIN)/python -m book.tools.sync
 	$(BIN)/python -m book.tools.execute
+	$(BIN)/python -m book.tools.live
 	$(BIN)/python -m book.tools.render
 
 # The check comes first: building the book would mend what it is to find.

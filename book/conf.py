@@ -12,6 +12,7 @@ from docutils import nodes
 from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyAttribute
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import stringify_annotation
 
 _BOOK = Path(__file__).resolve().parent
@@ -144,9 +145,27 @@ def _lead(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Plotly's four megabytes only where a figure needs them."""
+    """Plotly's four megabytes only where a figure needs them, and the live pages' script where a panel does."""
     if "calip-interactive" in context.get("body", ""):
         app.add_js_file("plotly.min.js", loading_method="defer")
+    if "calip-live" in context.get("body", ""):
+        app.add_js_file("live/live.js", loading_method="defer")
+        app.add_css_file("live/live.css")
+
+
+class _Live(SphinxDirective):
+    """A panel of the live pages, by its name; the content says what a reader can do with it.
+
+    Without JavaScript and on paper there is nothing of it; on Colab its content is a note.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        panel, about = escape(self.arguments[0]), escape(" ".join(self.content))
+        html = f'<div class="calip-live" data-panel="{panel}" role="region" aria-label="Live"><p>{about}</p></div>'
+        return [nodes.raw("", html, format="html")]
 
 
 def _mend(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -208,6 +227,7 @@ def setup(app: Sphinx) -> None:
     app.connect("doctree-read", _unfolding)
     app.connect("doctree-read", _lead)
     app.connect("autodoc-process-docstring", _mend, priority=400)  # before napoleon's 500
+    app.add_directive("live", _Live)
     app.add_directive_to_domain("py", "attribute", _PlainAttribute, override=True)
     app.connect("autodoc-process-signature", _plain_types)
     app.connect("autodoc-skip-member", _without_aliases)

@@ -115,6 +115,8 @@ class ColabEdition:
     def _block(self, block: re.Match[str]) -> str:
         """An admonition: one that folds becomes HTML's, another one a quotation under its title."""
         _, name, title, options, body = block.groups()
+        if name == "live":
+            name, title = "note", "Live in the book"
         if name not in ("admonition", *_NOTES):
             raise ChapterError(f"uses the directive {name!r}, which has no plain form for Colab")
         title, body = title or name.capitalize(), _BLOCK.sub(self._block, body.strip())

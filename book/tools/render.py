@@ -13,6 +13,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from book.tools import live
 from book.tools.api import api_pages
 from book.tools.chapters import ROOT, chapter_sources
 from book.tools.hero import hero
@@ -92,9 +93,10 @@ def _mirror(folder: Path, files: dict[str, bytes]) -> None:
 def render(build: Path = BUILD) -> int:
     """Call Sphinx on the gathered pages; a warning is an error. Returns its exit status."""
     source = gather(build)
-    shutil.rmtree(build / "html" / "_static" / FIGURES, ignore_errors=True)  # Sphinx would keep those of earlier runs
+    for kept in (FIGURES, live.FOLDER):  # Sphinx would keep files of earlier runs
+        shutil.rmtree(build / "html" / "_static" / kept, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto"]
-    command += ["-D", f"html_static_path={BOOK / '_static'},{build / 'static'}"]
+    command += ["-D", f"html_static_path={BOOK / '_static'},{build / 'static'},{build / 'live'}"]
     command += ["-c", str(BOOK), "-d", str(build / "doctrees"), str(source), str(build / "html")]
     status = subprocess.run(command, check=False).returncode
     if status == 0:

@@ -20,7 +20,7 @@ _MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 @pytest.fixture(scope="session")
 def built_book() -> Path:
     """The folder of the book's pages: what `make book` would leave, executing and rendering only what changed."""
-    for tool in ("execute", "render"):
+    for tool in ("execute", "live", "render"):
         command = [sys.executable, "-m", f"book.tools.{tool}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"book.tools.{tool} failed:\n{done.stdout}{done.stderr}"

@@ -1,0 +1,3 @@
+export function createEngine() {
+  return { encodeText: null, encodeImage: null, onProgress: null };
+}

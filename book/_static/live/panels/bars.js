@@ -1,0 +1,58 @@
+// Stacked bars: per class, what each of several terms adds to its score.
+
+import { element, plain } from "./kit.js";
+
+/**
+ * A chart with one row per class.
+ *
+ * @param {{name: string, className: string}[]} terms in the order in which they are stacked; className colours a term
+ * @returns {{node: HTMLElement, draw: (classes: string[], values: ArrayLike<number>[], label: string) => void}}
+ *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; the largest sum is marked
+ */
+export function stackedBars(terms) {
+  const legend = element("p", { class: "live-legend", "aria-hidden": "true" });
+  legend.append(...terms.map(({ name, className }) => element("span", {}, element("i", { class: className }), name)));
+  const rows = element("div", { class: "live-rows", "aria-hidden": "true" });
+  const node = element("div", { class: "live-bars", role: "img" }, rows, legend);
+  const draw = (classes, values, label) => {
+    rows.replaceChildren(...classes.map((name, k) => row(name, k, values, terms)));
+    node.setAttribute("aria-label", label);
+  };
+  return { node, draw };
+}
+
+/** Terms are drawn from the zero line, positive ones to the right and negative ones to the left. */
+function row(name, k, values, terms) {
+  const [low, high] = extent(values);
+  const share = (value) => `${(100 * value) / (high - low || 1)}%`;
+  const sums = sumsOf(values);
+  const best = sums.indexOf(Math.max(...sums)) === k;
+  const bar = element("div", { class: "live-bar" });
+  let [right, left] = [0, 0];
+  for (const [t, { className }] of terms.entries()) {
+    const value = values[t][k];
+    const from = value >= 0 ? right : left + value;
+    const part = element("i", { class: className });
+    part.style.left = share(from - low);
+    part.style.width = share(Math.abs(value));
+    bar.append(part);
+    if (value >= 0) right += value;
+    else left += value;
+  }
+  const title = element("span", { class: best ? "live-best" : null }, name);
+  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, plain(sums[k], 1)));
+}
+
+function sumsOf(values) {
+  return Array.from(values[0], (_, k) => values.reduce((sum, term) => sum + term[k], 0));
+}
+
+/** Lowest and highest end of all bars; both sides of zero. */
+function extent(values) {
+  const ends = Array.from(values[0], (_, k) => {
+    const column = values.map((term) => term[k]);
+    const total = (keep) => column.filter(keep).reduce((sum, value) => sum + value, 0);
+    return [total((value) => value < 0), total((value) => value > 0)];
+  });
+  return [Math.min(0, ...ends.map(([low]) => low)), Math.max(0, ...ends.map(([, high]) => high))];
+}

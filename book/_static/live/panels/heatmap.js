@@ -1,0 +1,90 @@
+// A picture with how well each of its places fits a text drawn over it.
+
+import { element } from "./kit.js";
+
+/** Seven steps from blue over grey to orange; told apart by people with any colour vision. */
+const SCALE = [
+  [33, 102, 172],
+  [103, 169, 207],
+  [209, 229, 240],
+  [247, 247, 247],
+  [253, 219, 199],
+  [239, 138, 98],
+  [178, 74, 24],
+];
+
+/**
+ * A canvas that shows a picture and a map over it.
+ *
+ * @param {number} side of the canvas, in CSS pixels
+ * @returns {{node: HTMLCanvasElement, draw: (image: CanvasImageSource, map: ArrayLike<number>|null, grid: number[],
+ *   span: number[], label: string) => void}} `map` has one value per place, row by row; `span` are the values at the two
+ *   ends of the colour scale; a cross marks the highest place; `label` is the text alternative
+ */
+export function heatmap(side = 280) {
+  const density = Math.min(2, window.devicePixelRatio || 1);
+  const pixels = Math.round(side * density);
+  const node = element("canvas", { class: "live-heatmap", role: "img", width: pixels, height: pixels });
+  const draw = (image, map, grid, span, label) => {
+    const context = node.getContext("2d");
+    context.imageSmoothingEnabled = true;
+    context.drawImage(image, 0, 0, pixels, pixels);
+    if (map) {
+      drawPlaces(context, pixels, map, grid, span);
+      drawCross(context, pixels, map, grid);
+    }
+    node.setAttribute("aria-label", label);
+  };
+  return { node, draw };
+}
+
+/** Row and column, from 0, of the highest value. */
+export function hottest(map, grid) {
+  let best = 0;
+  for (let place = 1; place < map.length; place++) if (map[place] > map[best]) best = place;
+  return [Math.floor(best / grid[1]), best % grid[1]];
+}
+
+/** Where a place is, in words: "top left", "middle", "bottom right". */
+export function placeInWords([row, column], [rows, columns]) {
+  const third = (position, count) => Math.min(2, Math.floor((3 * (position + 0.5)) / count));
+  const vertical = ["top", "middle", "bottom"][third(row, rows)];
+  const horizontal = ["left", "middle", "right"][third(column, columns)];
+  if (vertical === horizontal) return "middle";
+  return [vertical, horizontal].filter((word) => word !== "middle" || vertical === horizontal).join(" ");
+}
+
+/** The colour of a share from 0 to 1 of the scale, as [red, green, blue]. */
+export function colourOf(share) {
+  const position = Math.max(0, Math.min(1, share)) * (SCALE.length - 1);
+  const below = Math.min(SCALE.length - 2, Math.floor(position));
+  return SCALE[below].map((value, i) => Math.round(value + (position - below) * (SCALE[below + 1][i] - value)));
+}
+
+function drawPlaces(context, pixels, map, [rows, columns], [low, high]) {
+  const height = pixels / rows;
+  const width = pixels / columns;
+  for (let place = 0; place < map.length; place++) {
+    const share = (map[place] - low) / (high - low || 1);
+    const strength = 0.15 + 0.6 * Math.abs(2 * Math.max(0, Math.min(1, share)) - 1);
+    context.fillStyle = `rgba(${colourOf(share).join(",")},${strength})`;
+    context.fillRect((place % columns) * width, Math.floor(place / columns) * height, width + 0.5, height + 0.5);
+  }
+}
+
+function drawCross(context, pixels, map, grid) {
+  const [row, column] = hottest(map, grid);
+  const x = ((column + 0.5) * pixels) / grid[1];
+  const y = ((row + 0.5) * pixels) / grid[0];
+  const arm = pixels / 28;
+  for (const [colour, width] of [["#000", pixels / 56], ["#fff", pixels / 112]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    context.beginPath();
+    context.moveTo(x - arm, y - arm);
+    context.lineTo(x + arm, y + arm);
+    context.moveTo(x - arm, y + arm);
+    context.lineTo(x + arm, y - arm);
+    context.stroke();
+  }
+}

@@ -1,0 +1,6 @@
+// The landing page's panel.
+
+/** @param {HTMLElement} host */
+export async function landing(host) {
+  host.append("");
+}
