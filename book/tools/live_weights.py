@@ -22,7 +22,6 @@ from calip_core.backbones.clip_import import ClipModule, clip
 from calip_core.backbones.loading import load_backbone
 from calip_core.backbones.model_card import checkpoint_path
 from calip_core.backbones.names import MINIATURES
-from calip_core.paths import atomic_path
 from calip_core.world.captions import _ENDINGS, DIGIT_TEMPLATES, SCENE_TEMPLATES, SOLID_TEMPLATES, WORDS
 
 LARGEST = 16_000_000
@@ -35,26 +34,8 @@ class LiveWeightsError(ValueError):
     """The weights are not as the pages need them; the message says what differs."""
 
 
-def write_weights(folder: Path) -> None:
-    """Write the scripts into ``folder/weights``; a script that is there already is not touched.
-
-    Raises:
-        LiveWeightsError: the miniatures do not share their text tower, or the scripts are larger than ``LARGEST``.
-        ValueError: a checkpoint does not match its card.
-        OSError: the folder cannot be written.
-    """
-    scripts = weight_scripts()
-    for name, script in scripts.items():
-        path = folder / "weights" / name
-        if not path.is_file() or path.read_bytes() != script:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(script)
-    for path in set((folder / "weights").glob("*.js")) - {folder / "weights" / name for name in scripts}:
-        path.unlink()
-
-
-def weight_scripts() -> dict[str, bytes]:
-    """Content of each script by the name of its file.
+def weight_scripts() -> dict[str, str]:
+    """Each script by its name: ``manifest``, ``mini-rn-0``, ``mini-rn-1``, ...
 
     Raises:
         LiveWeightsError: the miniatures do not share their text tower, or the scripts are larger than ``LARGEST``.
@@ -70,9 +51,9 @@ def weight_scripts() -> dict[str, bytes]:
     chunks["vocabulary"] = [merges]
     for name, entry in entries.items():
         entry |= {"chunks": len(chunks[name]), "characters": sum(map(len, chunks[name]))}
-    scripts = {"manifest.js": _script("calipManifest", _manifest(entries))}
+    scripts = {"manifest": _script("calipManifest", _manifest(entries))}
     for name, texts in chunks.items():
-        scripts |= {f"{name}-{i}.js": _script("calipChunk", name, i, text) for i, text in enumerate(texts)}
+        scripts |= {f"{name}-{i}": _script("calipChunk", name, i, text) for i, text in enumerate(texts)}
     if (size := sum(map(len, scripts.values()))) > LARGEST:
         raise LiveWeightsError(f"the scripts with the weights have {size} bytes, expected at most {LARGEST}")
     return scripts
@@ -188,6 +169,6 @@ def _transformer_settings(transformer: ClipModule) -> dict[str, Any]:
     return {"heads": transformer.resblocks[0].attn.num_heads, "layers": len(transformer.resblocks)}
 
 
-def _script(function: str, *arguments: object) -> bytes:
-    """A call of a function. Every character is ASCII, whatever the page's encoding."""
-    return f"{function}({', '.join(json.dumps(argument) for argument in arguments)});\n".encode()
+def _script(function: str, *arguments: object) -> str:
+    """A call of a function. Every character is ASCII, so that the page's encoding does not matter."""
+    return f"{function}({', '.join(json.dumps(argument) for argument in arguments)});\n"
