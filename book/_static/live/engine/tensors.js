@@ -26,7 +26,10 @@ function fourOutputs(x, weight, bias, y, j) {
   const inputs = weight.length / outputs;
   const [first, second, third, fourth] = [0, 1, 2, 3].map((k) => (j + k) * inputs);
   for (let start = 0, place = j; start < x.length; start += inputs, place += outputs) {
-    let [a, b, c, d] = [bias[j], bias[j + 1], bias[j + 2], bias[j + 3]];
+    let a = bias[j];
+    let b = bias[j + 1];
+    let c = bias[j + 2];
+    let d = bias[j + 3];
     for (let i = 0; i < inputs; i += 1) {
       const value = x[start + i];
       a += value * weight[first + i];
