@@ -1,10 +1,12 @@
 /**
  * CLIP's preprocessing: resize with bicubic interpolation, crop the middle, standardise.
  *
- * Bit by bit the same as `preprocess` of the miniatures, `_transform` of clip/clip.py, for a Pillow image in RGB with
- * 8 bits a channel. What differs is what a canvas has done to a file before: it applies the camera's orientation
- * and colour profiles, rounds 16 bits to 8, and loses colour where it is transparent (it stores colours multiplied by
- * their opacity). Alpha is dropped here, as Pillow's `convert("RGB")` does: draw a picture on a background first.
+ * Bit by bit the same as `_transform` of clip/clip.py, the miniatures' `preprocess`, for a Pillow image in RGB.
+ * Alpha is dropped, as Pillow's `convert("RGB")` does.
+ *
+ * A canvas does not keep all that a file holds, and Pillow does: it applies the camera's orientation and colour
+ * profiles, has 8 bits a channel, and loses colours where they are transparent, for it stores them multiplied by
+ * their opacity.
  */
 
 /** Means and standard deviations of red, green and blue, from 0 to 1 (calip_core/preprocessing.py). */
@@ -18,7 +20,8 @@ const HALF = 1 << (PRECISION_BITS - 1);
 /**
  * A picture as the image encoder reads it.
  *
- * @param {{data: Uint8ClampedArray, width: number, height: number}} picture - RGBA, rows from the top: an ImageData.
+ * @param {{data: Uint8ClampedArray, width: number, height: number}} picture - RGBA, such as an
+ *   ImageData.
  * @param {number} resolution - r, the height and width of the encoder's input in pixels.
  * @returns {Float32Array} 3 x r x r: planes of red, green and blue, each value (v / 255 - mean) / std.
  */
@@ -54,7 +57,8 @@ export function resizeAndCrop(picture, resolution) {
   const resizedHeight = Math.floor((resolution * height) / shorter);
   const across = middle(width, resizedWidth, resolution);
   const down = middle(height, resizedHeight, resolution);
-  // The order matters, for the picture between the two passes has 8 bits. The rule is Pillow's since version 13.
+  // The order matters, for the picture between the two passes has 8 bits. The rule is Pillow 13's; earlier
+  // versions always began with the rows.
   const columnsFirst = height - resizedHeight > Math.max(0, 2 * (width - resizedWidth));
   return columnsFirst
     ? resizeRows(resizeColumns(picture, down), across)
@@ -83,9 +87,10 @@ function middle(size, resized, count) {
   return Array.from({ length: count }, (_, i) => placeFilter(size, resized, start + i));
 }
 
+/** Of whole numbers and halves. */
 function roundHalfToEven(value) {
   const below = Math.floor(value);
-  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
+  return value === below ? value : below + (below % 2);
 }
 
 /**
@@ -119,7 +124,7 @@ function bicubic(distance) {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/** Apply filters to the RGB of one row or column of `source`, whose pixels lie `step` apart; clip to 8 bits. */
+/** Apply filters to the RGB of one row or column of `source`, whose pixels lie `step` apart. */
 function weigh(source, start, step, filters, target, targetStart, targetStep) {
   for (let place = 0; place < filters.length; place++) {
     const { first, weights } = filters[place];
