@@ -1,12 +1,12 @@
 /**
  * CLIP's preprocessing: resize with bicubic interpolation, crop the middle, standardise.
  *
- * Bit by bit the same as `_transform` of clip/clip.py, the miniatures' `preprocess`, for a Pillow image in RGB.
- * Alpha is dropped, as Pillow's `convert("RGB")` does.
+ * Bit by bit the same as `_transform` of clip/clip.py, the miniatures' `preprocess`, for a Pillow image in
+ * RGB. Alpha is dropped, as Pillow's `convert("RGB")` does.
  *
- * A canvas does not keep all that a file holds, and Pillow does: it applies the camera's orientation and colour
- * profiles, has 8 bits a channel, and loses colours where they are transparent, for it stores them multiplied by
- * their opacity.
+ * A canvas does not keep all that Pillow reads from a file: it applies the camera's orientation and colour
+ * profiles, has 8 bits a channel, and loses colours where they are transparent, for it stores them multiplied
+ * by their opacity.
  */
 
 /** Means and standard deviations of red, green and blue, from 0 to 1 (calip_core/preprocessing.py). */
@@ -57,8 +57,7 @@ export function resizeAndCrop(picture, resolution) {
   const resizedHeight = Math.floor((resolution * height) / shorter);
   const across = middle(width, resizedWidth, resolution);
   const down = middle(height, resizedHeight, resolution);
-  // The order matters, for the picture between the two passes has 8 bits. The rule is Pillow 13's; earlier
-  // versions always began with the rows.
+  // The order matters, for the picture between the two passes has 8 bits. This rule is Pillow 13's.
   const columnsFirst = height - resizedHeight > Math.max(0, 2 * (width - resizedWidth));
   return columnsFirst
     ? resizeRows(resizeColumns(picture, down), across)
