@@ -37,19 +37,18 @@ export function createEngine(base, source) {
    * @param {ImageData|CanvasImageSource} image pixels, a canvas, a bitmap or a picture of the page
    * @param {"mini-rn"|"mini-vit"} name of the backbone
    * @param {"joint"|"value"} tokens what CLIP answers at each place, or what each place contributes
-   * @returns {Promise<{pooled: Float32Array, spatial: Float32Array[], grid: number[]}>} of unit length; spatial row by
-   *   row of the grid of [rows, columns]
+   * @returns {Promise<{pooled: Float32Array, spatial: Float32Array[], grid: number[]}>} of unit length;
+   *   spatial row by row of the grid of [rows, columns]
    */
   async function encodeImage(image, name, tokens) {
-    if (!TOKENS.includes(tokens)) throw new Error(`tokens is ${tokens}, expected one of ${TOKENS.join(", ")}`);
+    if (!TOKENS.includes(tokens)) throw new Error(`tokens is ${tokens}, expected ${TOKENS.join(" or ")}`);
     const picture = pixelsOf(image);
     const { image: tower } = await backbone(name);
     return ask([tower.part], "encodeImage", picture, name, tokens);
   }
 
   /**
-   * The words of a text that no caption of training held, or that the tokenizer takes apart into pieces of which one
-   * occurred in none.
+   * The words of a text that training never showed: those with a byte pair that no caption held.
    *
    * @param {string} text
    * @returns {Promise<string[]>}
@@ -106,7 +105,8 @@ function createProgress() {
   let parts = []; // {arrived, total}, until all have arrived
 
   function report() {
-    const [arrived, total] = ["arrived", "total"].map((key) => parts.reduce((sum, part) => sum + part[key], 0));
+    const sum = (key) => parts.reduce((total, part) => total + part[key], 0);
+    const [arrived, total] = [sum("arrived"), sum("total")];
     if (arrived === total) parts = [];
     for (const listener of listeners) listener(arrived / total, arrived, total);
   }
@@ -122,7 +122,8 @@ function createProgress() {
   }
 
   /**
-   * @param {(share: number, arrived: number, total: number) => void} listener told a share from 0 to 1, and bytes
+   * @param {(share: number, arrived: number, total: number) => void} listener told a share from 0 to 1, and
+   *   bytes
    * @returns {() => void} ends that
    */
   function listen(listener) {
@@ -173,7 +174,7 @@ function pixelsOf(image) {
   canvas.width = image?.naturalWidth ?? image?.width ?? 0;
   canvas.height = image?.naturalHeight ?? image?.height ?? 0;
   if (!(canvas.width > 0 && canvas.height > 0)) {
-    throw new Error(`image is ${image}, expected ImageData, a canvas, a bitmap or a picture that has been loaded`);
+    throw new Error(`image is ${image}, expected ImageData, a canvas, a bitmap or a picture that is loaded`);
   }
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
