@@ -50,7 +50,7 @@ function convolution(tensors, name, norm, stride = 1) {
   };
 }
 
-/** A bottleneck. Instead of striding, CLIP averages 2 × 2 places before the last and the shortcut's convolution. */
+/** A bottleneck. Instead of striding, CLIP averages 2 × 2 places before the last convolution and the shortcut. */
 function bottleneck(tensors, name, strides) {
   const part = (convolved, normed) => convolution(tensors, `${name}.${convolved}`, `${name}.${normed}`);
   const same = (map) => map;

@@ -1,5 +1,5 @@
-// What the networks are made of. A matrix is one Float32Array, row after row; each row is a token, or a place of a
-// picture. Sums are taken in double precision.
+// What the networks are made of. A matrix is one Float32Array, row after row; each row is a token, or a place of
+// a picture. Sums are taken in double precision.
 
 /**
  * W x + b for each row x: torch.nn.Linear. The number of rows and both widths follow from the lengths.
