@@ -35,6 +35,13 @@ class Entry:
 HEADS = {
     "zero_shot": Entry("zero_shot", "ZeroShot", learns=False),
     "calip": Entry("calip", "Calip", learns=False),
+    "distribution_normalization": Entry("distribution_normalization", "DistributionNormalization", learns=False),
+    "inmap": Entry("inmap", "InMap", learns=False),
+    "transclip": Entry("transclip", "TransClip", learns=False),
+    "stata": Entry("stata", "StatA", learns=False),
+    "tda": Entry("tda", "Tda", learns=False),
+    "dmn": Entry("dmn", "Dmn", learns=False),
+    "zlap": Entry("zlap", "Zlap", learns=False),
     "linear_probe": Entry("linear_probe", "LinearProbe"),
     "coop": Entry("coop", "CoOp"),
     "clip_adapter": Entry("clip_adapter", "ClipAdapter"),
