@@ -43,7 +43,6 @@ class Dmn(TextOnly):
         beta: float = 5.5
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             check_at_least_one("capacity", self.capacity, "dmn")
             for name in ("alpha", "beta"):
                 check_weight(name, getattr(self, name), "dmn")

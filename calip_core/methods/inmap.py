@@ -47,7 +47,6 @@ class InMap(TextOnly):
         rate: float = 10.0
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             for name in ("text_temperature", "image_temperature", "sure", "rate"):
                 check_positive(name, getattr(self, name), "inmap")
             for name in ("balancing", "steps"):

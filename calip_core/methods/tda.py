@@ -56,7 +56,6 @@ class Tda(TextOnly):
         mask_high: float = 1.0
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             for name in ("capacity", "negative_capacity"):
                 check_at_least_one(name, getattr(self, name), "tda")
             for name in (

@@ -1,6 +1,7 @@
 """The base of heads that know nothing before they classify but the text features."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,18 +19,16 @@ class TextOnly(Head):
         """Options of every such head.
 
         Attributes:
-            logit_scale: the factor s on the cosines.
-
-        Raises:
-            ValueError: the scale is not positive and finite.
+            logit_scale: the factor s on the cosines, positive and finite.
         """
 
         logit_scale: float = 100.0
 
-        def __post_init__(self) -> None:
-            check_positive("logit_scale", self.logit_scale, "the head")
-
     options: Options
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        check_positive("logit_scale", self.options.logit_scale, self.name)
 
     def fit(
         self,

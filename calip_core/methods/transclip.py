@@ -48,7 +48,6 @@ class TransClip(TextOnly):
         inner: int = 5
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             check_weight("prior", self.prior, "transclip")
             for name in ("neighbours", "rounds", "inner"):
                 check_at_least_one(name, getattr(self, name), "transclip")

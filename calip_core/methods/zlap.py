@@ -46,7 +46,6 @@ class Zlap(TextOnly):
         power: float = 5.0
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             check_at_least_one("neighbours", self.neighbours, "zlap")
             check_weight("power", self.power, "zlap")
             if not 0 <= self.spread < 1:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from calip_core.datasets.subsets import CloudSubset, ImageSubset
 from calip_core.evaluation.support_sets import coop_support
 from calip_core.features import FeatureStore
 from calip_core.methods import METHODS, Head, TrainingDivergedError, TrainingOptions, make_method
+from calip_core.methods.base import Sees
 from calip_core.methods.trained import TrainedHead
 from calip_core.metrics import accuracy, correct_predictions
 from calip_core.prompts import zero_shot_classifier
@@ -51,6 +53,7 @@ def made(encoder):
 
     def make(name, **options):
         known = {"backbone": encoder, "classnames": NAMES, "context": 4, "training": SHORT, "ratios": (0.2, 0.6)}
+        known |= {"steps": 5, "rate": 0.01}  # of InMaP, whose large steps multiply the last digits
         known |= METHODS[name].choosing(4).options | options | {"training": options.get("training", SHORT)}
         return make_method(name, **{key: known[key] for key in known.keys() & METHODS[name].accepts()})
 
@@ -62,8 +65,9 @@ def support():
 
 
 def fit(head, tokens, labels, text, val=None):
-    """Fitted on a support set if the head takes one."""
-    return head.fit(*((None, None) if head.sees == "nothing" else (tokens, labels)), text, val)
+    """Fitted on a support set, or on images without labels, if the head takes them."""
+    given = {"labels": (tokens, labels), "unlabelled": (tokens, None)}.get(head.sees, (None, None))
+    return head.fit(*given, text, val)
 
 
 class Stream:
@@ -87,7 +91,7 @@ def test_a_head_is_a_module_that_says_what_it_is(name, made):
     tokens, text = support()
     head = made(name)
     assert isinstance(head, Head) and isinstance(head, torch.nn.Module) and METHODS[name] is type(head)
-    assert head.name == name and head.sees in ("nothing", "labels")
+    assert head.name == name and head.sees in get_args(Sees)
     assert head.reads_spatial == (name in ("calip", "calip_fs")) and head.label_free == (name == "calip")
     assert head.report is None and head.state_dict() == {}
     assert fit(head, tokens, LABELS, text) is head
