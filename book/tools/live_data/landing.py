@@ -38,10 +38,10 @@ _ENCODING: dict[str, Any] = {"limit": IMAGES, "seed": 0, "progress": False}
 def data() -> dict[str, Any]:
     """Scenes with their tokens of both kinds, class vectors, and a table with a row per kind of tokens and lambda."""
     task = load_task(TASK)
-    backbones = {kind: load_backbone(BACKBONE, tokens=kind) for kind in KINDS}
-    sweep = window.pool_sweep([task], {**backbones}, AMOUNTS, **_ENCODING)
+    backbones = {str(kind): load_backbone(BACKBONE, tokens=kind) for kind in KINDS}
+    sweep = window.pool_sweep([task], backbones, AMOUNTS, **_ENCODING)
     sweep = sweep[sweep["protocol"] == "validation"]
-    samples = {str(kind): window.encode_sample(task, model, **_ENCODING) for kind, model in backbones.items()}
+    samples = {kind: window.encode_sample(task, model, **_ENCODING) for kind, model in backbones.items()}
     grid = window.wide_grid()
     return {
         "backbone": BACKBONE,
