@@ -1,6 +1,6 @@
 """What the panel of heat-maps shows: a few scenes with their tokens, and the words of the miniature's world."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ from PIL import Image
 from book.tools.live_data.packing import features, floats, picture
 from calip_core import world
 from calip_core.backbones.loading import load_backbone
-from calip_core.backbones.names import MINIATURES
+from calip_core.backbones.names import MINIATURES, TokenSpace
 from calip_core.datasets.cards import load_card
 from calip_core.prompts import zero_shot_classifier
 from calip_core.world.vocabulary import COLOUR_RGB
 
-_KINDS: tuple[Literal["joint", "value"], ...] = ("joint", "value")
+_KINDS: tuple[TokenSpace, ...] = ("joint", "value")
 _SEED = 1_000_000_000  # of scenes that no training run sees
 _SHOWN = (10, 11, 22, 31)  # numbers of scenes: the object away from the middle, with others around it
 
@@ -48,7 +48,7 @@ def data() -> dict[str, Any]:
 
 def _encoded(name: str, images: list[Image.Image]) -> dict[str, list[dict[str, Any]]]:
     """Kind of tokens -> the features of every image."""
-    encoded = {}
+    encoded: dict[str, list[dict[str, Any]]] = {}
     for kind in _KINDS:
         backbone = load_backbone(name, precision="fp32", tokens=kind)
         tokens = backbone.encode_image(torch.stack([backbone.preprocess(image) for image in images]))
