@@ -1,24 +1,23 @@
-// What several panels ask the networks for: a reader's words, with the progress of the weights and the latest answer only.
+// A reader's own words, and what panels need that ask the networks about them.
 
 import { dot, unit } from "../engine/tensors.js";
 
 /**
- * Shows the weights' progress while `work` is pending.
+ * Shows the weights' progress if `work` has to wait for them.
  *
  * @param {Object} calip window.calip
- * @param {{during: Function}} progress a progressBar of the kit
+ * @param {{show: (share: number) => void, hide: () => void}} progress a progressBar of the kit
  * @param {() => Promise<any>} work
  * @returns {Promise<any>} what `work` gives
  */
 export async function whileLoading(calip, progress, work) {
-  return progress.during(async (onProgress) => {
-    const end = calip.onProgress(onProgress);
-    try {
-      return await work();
-    } finally {
-      end();
-    }
-  });
+  const end = calip.onProgress(progress.show);
+  try {
+    return await work();
+  } finally {
+    end();
+    progress.hide();
+  }
 }
 
 /**
@@ -38,27 +37,6 @@ export function latestOnly(onProblem) {
       if (own === turn) onProblem(problem);
     }
   };
-}
-
-/**
- * Vectors of prompts, each asked of the network once.
- *
- * @param {Object} calip
- * @param {string} backbone
- * @param {string[]} prompts those whose vectors the page has
- * @param {Float32Array[]} vectors theirs
- * @returns {{knows: (prompts: string[]) => boolean, of: (prompts: string[]) => Promise<Float32Array[]>}}
- */
-export function textVectors(calip, backbone, prompts, vectors) {
-  const known = new Map(prompts.map((prompt, i) => [prompt, vectors[i]]));
-  const knows = (wanted) => wanted.every((prompt) => known.has(prompt));
-  const of = async (wanted) => {
-    const fresh = [...new Set(wanted)].filter((prompt) => !known.has(prompt));
-    const found = fresh.length ? await calip.encodeText(fresh, backbone) : [];
-    fresh.forEach((prompt, i) => known.set(prompt, found[i]));
-    return wanted.map((prompt) => known.get(prompt));
-  };
-  return { knows, of };
 }
 
 /** The template with the name in the place of {}. */

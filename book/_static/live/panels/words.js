@@ -1,7 +1,7 @@
 // Chapter 1: a list of names and a template become probabilities.
 
 import { softmax } from "../engine/tensors.js";
-import { cosines, filled, latestOnly, neverShown, quoted, textVectors, whileLoading } from "./asking.js";
+import { cosines, filled, latestOnly, neverShown, quoted, whileLoading } from "./asking.js";
 import { answerLine, element, newId, percent, plain, progressBar, range, textField } from "./kit.js";
 import { sceneChoice } from "./scenes.js";
 
@@ -57,20 +57,18 @@ export async function words(host, calip) {
 
 /** What the networks say: `ask` gives the cosines of the scene with the names in the template, or refuses them. */
 function cosinesOf(calip, data) {
-  const texts = textVectors(calip, data.backbone, data.prompts, data.vectors);
+  const given = new Map(data.prompts.map((prompt, i) => [prompt, data.vectors[i]]));
   const progress = progressBar("Loading the text encoder …");
-  const read = async (names, template) => {
-    const vectors = await texts.of(names.map((name) => filled(template, name)));
-    const text = [template, ...names].join(" ");
-    return { vectors, about: neverShown(await calip.unseenWords(text), text, data.heldOut) };
-  };
+  const read = async (prompts, text) => ({
+    vectors: await calip.encodeText(prompts, data.backbone),
+    about: neverShown(await calip.unseenWords(text), text, data.heldOut),
+  });
   const ask = async ({ scene, names, template }) => {
     refuse(names, template);
     const prompts = names.map((name) => filled(template, name));
-    const known = texts.knows(prompts);
-    const { vectors, about } = known
-      ? { vectors: await texts.of(prompts), about: "" }
-      : await whileLoading(calip, progress, () => read(names, template));
+    const { vectors, about } = prompts.every((prompt) => given.has(prompt))
+      ? { vectors: prompts.map((prompt) => given.get(prompt)), about: "" }
+      : await whileLoading(calip, progress, () => read(prompts, [template, ...names].join(" ")));
     return { names, cosines: cosines(vectors, scene.pooled), about };
   };
   return { ask, progress: progress.node };
