@@ -19,6 +19,8 @@ export function start(address, source) {
   const calip = {
     encodeText: engine.encodeText,
     encodeImage: engine.encodeImage,
+    seenImage: engine.seenImage,
+    unseenWords: engine.unseenWords,
     logits: calipLogits,
     onProgress: engine.onProgress,
     data: (name) => loadData(new URL("data/", address).href, name),

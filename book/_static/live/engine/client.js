@@ -8,8 +8,8 @@ const TOKENS = ["joint", "value"];
 /**
  * @param {string} base address of the folder of `weights/`, with its last slash
  * @param {string} source an expression whose value is all modules, for the worker
- * @returns {{encodeText: Function, encodeImage: Function, unseenWords: Function, backbone: Function, onProgress: Function}}
- *   the functions below
+ * @returns {{encodeText: Function, encodeImage: Function, seenImage: Function, unseenWords: Function,
+ *   backbone: Function, onProgress: Function}} the functions below
  */
 export function createEngine(base, source) {
   const loader = createLoader(`${base}weights/`);
@@ -46,6 +46,20 @@ export function createEngine(base, source) {
     const picture = pixelsOf(image);
     const { image: tower } = await settings(backbone);
     return ask([tower.part], "encodeImage", picture, backbone, tokens);
+  }
+
+  /**
+   * What a backbone sees of a picture: resized and cropped as for `encodeImage`, which gives the same features for it.
+   *
+   * @param {ImageData|CanvasImageSource} image as `encodeImage` takes it
+   * @param {"mini-rn"|"mini-vit"} backbone
+   * @returns {Promise<ImageData>}
+   */
+  async function seenImage(image, backbone) {
+    const picture = pixelsOf(image);
+    await settings(backbone);
+    const { data, width, height } = await ask([], "seenImage", picture, backbone);
+    return new ImageData(data, width, height);
   }
 
   /**
@@ -112,7 +126,7 @@ export function createEngine(base, source) {
     for (const listener of listeners) listener(sum("arrived") / sum("total"), sum("arrived"), sum("total"));
   }
 
-  return { encodeText, encodeImage, unseenWords, backbone: settings, onProgress };
+  return { encodeText, encodeImage, seenImage, unseenWords, backbone: settings, onProgress };
 }
 
 /** A function that calls the networks: in a worker, or in the page where a worker does not start. */

@@ -45,13 +45,15 @@ export function hottest(map, grid) {
   return [Math.floor(best / grid[1]), best % grid[1]];
 }
 
-/** Where a place is, in words: "top left", "middle", "bottom right". */
+/**
+ * Where a place is, in words: "top left", "middle", "bottom right". The middle is a fifth of the picture's side, as in
+ * the captions that the miniatures learned from (calip_core/world/scenes.py).
+ */
 export function placeInWords([row, column], [rows, columns]) {
-  const third = (position, count) => Math.min(2, Math.floor((3 * (position + 0.5)) / count));
-  const vertical = ["top", "middle", "bottom"][third(row, rows)];
-  const horizontal = ["left", "middle", "right"][third(column, columns)];
-  if (vertical === horizontal) return "middle";
-  return [vertical, horizontal].filter((word) => word !== "middle" || vertical === horizontal).join(" ");
+  const band = (position, count) => ((position + 0.5) / count < 0.4 ? 0 : (position + 0.5) / count > 0.6 ? 2 : 1);
+  const vertical = ["top", "", "bottom"][band(row, rows)];
+  const horizontal = ["left", "", "right"][band(column, columns)];
+  return [vertical, horizontal].filter((word) => word).join(" ") || "middle";
 }
 
 /** The colour of a share from 0 to 1 of the scale, as [red, green, blue]. */
