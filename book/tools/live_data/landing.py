@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 
 from book.tools.live_data.packing import features, floats, picture
+from calip_core import world
 from calip_core.analysis import window
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.loading import load_backbone
@@ -16,7 +18,6 @@ from calip_core.datasets.task import Task
 from calip_core.exhibits.exhibit import interval, percent, points
 from calip_core.features import choose_images
 from calip_core.methods.calip import Calip
-from calip_core.metrics import correct_predictions
 
 BACKBONE = "mini-rn"
 TASK = "mini-shapes"
@@ -47,6 +48,7 @@ def data() -> dict[str, Any]:
         "backbone": BACKBONE,
         "classes": list(task.classnames),
         "templates": list(task.templates),
+        "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
         "text": floats(samples["value"].text.cpu()),
         "scale": backbones["value"].logit_scale,
         "scenes": scenes(task, backbones["value"], samples, sweep),
@@ -89,7 +91,7 @@ def said(row: dict[str, Any]) -> str:
 def scenes(
     task: Task, backbone: Backbone, samples: dict[str, window.Sample], sweep: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """The first test images of each group, no two of one class."""
+    """The chosen test images: picture, class, and tokens of both kinds."""
     test, found = task.splits["test"], []
     numbers = choose_images(test, IMAGES, 0)
     weights = next(row for row in rows_of(sweep, "value") if row["amount"] == SHOWN)
@@ -101,27 +103,47 @@ def scenes(
 
 
 def chosen(sample: window.Sample, weights: dict[str, Any]) -> list[int]:
-    """Which test images are shown; with its own pool, CLIP would get right what it loses and what CALIP rescues."""
-    groups, picked = outcomes(sample, weights), list[int]()
+    """Which test images are shown: of each group those with the clearest answers, no two of one class."""
+    groups, clearness = outcomes(sample, weights)
+    picked = list[int]()
     for group, wanted in GROUPS.items():
         most = len(picked) + wanted
-        for image in np.flatnonzero(groups[group]).tolist():
-            if len(picked) < most and sample.test_labels[image] not in sample.test_labels[picked]:
+        for image in np.argsort(-clearness, kind="stable").tolist():
+            new = sample.test_labels[image] not in sample.test_labels[picked]
+            if groups[group][image] and new and len(picked) < most:
                 picked.append(image)
     return picked
 
 
-def outcomes(sample: window.Sample, weights: dict[str, Any]) -> dict[str, Bool[np.ndarray, " n"]]:
-    """Group -> which test images are in it when the pool is spoiled by ``SHOWN``."""
+def outcomes(
+    sample: window.Sample, weights: dict[str, Any]
+) -> tuple[dict[str, Bool[np.ndarray, " n"]], Float[np.ndarray, " n"]]:
+    """What CLIP and CALIP make of each test image when the pool is spoiled by ``SHOWN``.
+
+    Returns:
+        Group -> which images are in it, only some of which CLIP gets right with its own pool; and how clear both
+        answers are: the smaller of the two distances, in logits, between the right class and the best other.
+    """
     spoiled = sample.spoiled(sample.with_mean_tokens(), SHOWN)
     head = Calip(beta2=weights["beta2"], beta3=weights["beta3"])
     head.fit(None, None, sample.text)
-    calip = correct_predictions(head.logits(spoiled.test), sample.test_labels)
-    clip = correct_predictions(spoiled.test.pooled @ sample.text.T, sample.test_labels)
-    before = correct_predictions(sample.test.pooled @ sample.text.T, sample.test_labels)
-    return {
-        "rescued": calip & ~clip & before,
-        "both right": calip & clip,
-        "spoiled": ~calip & clip,
-        "both wrong": ~calip & ~clip & before,
+    parts = head.terms(spoiled.test)
+    clip, calip = (leads(logits, sample.test_labels) for logits in (parts.clip, parts.combine(**head.chosen)))
+    before = leads(sample.test.pooled @ sample.text.T, sample.test_labels) > 0
+    groups = {
+        "rescued": (clip < 0) & (calip > 0) & before,
+        "both right": (clip > 0) & (calip > 0),
+        "spoiled": (clip > 0) & (calip < 0),
+        "both wrong": (clip < 0) & (calip < 0) & before,
     }
+    return groups, np.minimum(abs(clip), abs(calip))
+
+
+def leads(logits: Float[Tensor, "n k"], labels: Int64[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """By how much the right class leads the best other one; negative if it loses."""
+    values = logits.double().cpu().numpy()
+    images = np.arange(len(labels))
+    right = values[images, labels]
+    values[images, labels] = -np.inf
+    lead: Float[np.ndarray, " n"] = right - values.max(axis=1)
+    return lead
