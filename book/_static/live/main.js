@@ -22,6 +22,8 @@ export function start(address, source) {
     seenImage: engine.seenImage,
     unseenWords: engine.unseenWords,
     logits: calipLogits,
+    unseenWords: engine.unseenWords,
+    backbone: engine.backbone,
     onProgress: engine.onProgress,
     data: (name) => loadData(new URL("data/", address).href, name),
   };

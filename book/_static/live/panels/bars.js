@@ -1,6 +1,6 @@
 // Stacked bars: per class, what each of several terms adds to its score.
 
-import { element, plain } from "./kit.js";
+import { element } from "./kit.js";
 
 /**
  * A chart with one row per class.
@@ -44,7 +44,11 @@ function row(name, k, values, terms) {
   sum.style.left = share(sums[k] - low);
   bar.append(sum);
   const title = element("span", { class: best ? "live-best" : null }, name);
-  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, plain(sums[k], 1)));
+  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, inTenths(sums[k])));
+}
+
+function inTenths(value) {
+  return value.toFixed(1).replace("-", "−");
 }
 
 function sumsOf(values) {

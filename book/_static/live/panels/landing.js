@@ -199,8 +199,8 @@ function measuredView(set) {
   const draw = (found, { beta2, beta3, alpha }) => {
     row = found;
     const weights = `β₂ = ${plain(row.beta2, 3)}, β₃ = ${plain(row.beta3, 3)}`;
-    const about = `Measured at λ = ${plain(row.amount, 1)} with the weights that validation images chose (${weights}; α = ${MEASURED_ALPHA}): `;
-    said.replaceChildren(element("span", {}, about), element("strong", {}, row.said));
+    const chosen = `at λ = ${plain(row.amount, 1)}, weights chosen on validation images (${weights}, α = ${MEASURED_ALPHA}): `;
+    said.replaceChildren(element("strong", {}, "Measured "), `${chosen}${row.said}`);
     button.disabled = beta2 === row.beta2 && beta3 === row.beta3 && alpha === MEASURED_ALPHA;
   };
   return { node: element("div", {}, said, button), draw };
