@@ -26,7 +26,9 @@ BOOK = Path(__file__).resolve().parents[1]
 BUILD = BOOK / "_build"
 HTML = BUILD / "html"
 _UNUSED = ("**/*.map", "locales")  # of the theme's files: for its developers, and for other languages
-_PAGES = ("index.md", "notation.md", "bibliography.md", "references.bib")
+_PAGES = ("index.md", "notation.md", "live.md", "bibliography.md", "references.bib")
+_ENGINE = BOOK / "_static" / "live" / "engine"
+"""Modules that ``live.md`` shows."""
 
 
 class RenderError(RuntimeError):
@@ -42,6 +44,7 @@ def gather(build: Path = BUILD) -> Path:
         RenderError: a chapter has not been executed, a package is missing, or a record of speeds is not one.
     """
     pages = {name: (BOOK / name).read_bytes() for name in _PAGES}
+    pages |= {f"live/{path.name}": path.read_bytes() for path in _ENGINE.glob("*.js")}
     records, figures = [], dict[str, bytes]()
     for name in [source.stem for source in chapter_sources()]:
         page, shown = chapter_page(_executed(build / "executed" / f"{name}.ipynb").decode())
