@@ -8,13 +8,8 @@ const TOKENS = ["joint", "value"];
 /**
  * @param {string} base address of the folder of `weights/`, with its last slash
  * @param {string} source an expression whose value is all modules, for the worker
-<<<<<<< HEAD
  * @returns {{encodeText: Function, encodeImage: Function, seenImage: Function, unseenWords: Function,
  *   backbone: Function, onProgress: Function}} the functions below
-=======
- * @returns {{encodeText: Function, encodeImage: Function, unseenWords: Function, backbone: Function,
- *   onProgress: Function}} the functions below
->>>>>>> main
  */
 export function createEngine(base, source) {
   const loader = createLoader(`${base}weights/`);
@@ -53,25 +48,21 @@ export function createEngine(base, source) {
   }
 
   /**
-<<<<<<< HEAD
-   * What a backbone sees of a picture: resized and cropped as for `encodeImage`, which gives the same features for it.
+   * What a backbone sees of a picture: resized and cropped. `encodeImage` gives the same features for either.
    *
-   * @param {ImageData|CanvasImageSource} image as `encodeImage` takes it
-   * @param {"mini-rn"|"mini-vit"} backbone
+   * @param {ImageData|CanvasImageSource} image as for `encodeImage`
+   * @param {"mini-rn"|"mini-vit"} name of the backbone
    * @returns {Promise<ImageData>}
    */
-  async function seenImage(image, backbone) {
+  async function seenImage(image, name) {
     const picture = pixelsOf(image);
-    await settings(backbone);
-    const { data, width, height } = await ask([], "seenImage", picture, backbone);
+    await backbone(name);
+    const { data, width, height } = await ask([], "seenImage", picture, name);
     return new ImageData(data, width, height);
   }
 
   /**
-   * The words of a text that no caption of training held.
-=======
    * The words of a text that training never showed: those with a byte pair that no caption held.
->>>>>>> main
    *
    * @param {string} text
    * @returns {Promise<string[]>}
@@ -88,11 +79,11 @@ export function createEngine(base, source) {
    */
   async function backbone(name) {
     const { backbones } = await loader.manifest();
-    if (name in backbones) return backbones[name];
+    if (Object.hasOwn(backbones, name)) return backbones[name];
     throw new Error(`backbone is ${name}, expected one of ${Object.keys(backbones).join(", ")}`);
   }
 
-  return { encodeText, encodeImage, unseenWords, backbone, onProgress: progress.listen };
+  return { encodeText, encodeImage, seenImage, unseenWords, backbone, onProgress: progress.listen };
 }
 
 /** A function that calls the networks after handing them the parts that the call needs, each part once. */
@@ -154,41 +145,7 @@ function createProgress() {
     return () => listeners.delete(listener);
   }
 
-<<<<<<< HEAD
-  async function ask(parts, call, ...given) {
-    const manifest = await loader.manifest();
-    service ??= startService(source, manifest);
-    const send = await service;
-    await Promise.all(parts.map((name) => provide(name, manifest.parts[name], send)));
-    return send(call, ...given);
-  }
-
-  /** Hands a part to the networks, once. A part that cannot be loaded is tried again at the next call. */
-  function provide(name, entry, send) {
-    if (!loads.has(name)) {
-      const load = { arrived: 0, total: entry.characters };
-      load.done = loader
-        .part(name, entry, (arrived) => report(load, arrived))
-        .then((chunks) => send("addPart", name, chunks))
-        .catch((error) => {
-          loads.delete(name);
-          throw error;
-        });
-      loads.set(name, load);
-    }
-    return loads.get(name).done;
-  }
-
-  function report(load, arrived) {
-    load.arrived = arrived;
-    const sum = (key) => [...loads.values()].reduce((total, other) => total + other[key], 0);
-    for (const listener of listeners) listener(sum("arrived") / sum("total"), sum("arrived"), sum("total"));
-  }
-
-  return { encodeText, encodeImage, seenImage, unseenWords, backbone: settings, onProgress };
-=======
   return { begin, listen };
->>>>>>> main
 }
 
 /** A function that calls the networks: in a worker, or in the page where a worker does not start. */
@@ -207,20 +164,24 @@ async function startService(source, manifest) {
 function startWorker(source) {
   const script = new Blob([`${source}["engine/worker.js"].serve();`], { type: "text/javascript" });
   const worker = new Worker(URL.createObjectURL(script));
-  const pending = [];
+  const pending = new Map(); // id -> {resolve, reject}
+  let calls = 0;
   worker.onmessage = ({ data: { id, result, error } }) => {
-    if (error === undefined) pending[id].resolve(result);
-    else pending[id].reject(new Error(error));
-    delete pending[id];
+    const { resolve, reject } = pending.get(id);
+    pending.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    pending.forEach(({ reject }) => reject(new Error(`the worker stopped: ${event.message}`)));
+    for (const { reject } of pending.values()) reject(new Error(`the worker stopped: ${event.message}`));
+    pending.clear();
   };
   return (call, ...given) =>
     new Promise((resolve, reject) => {
-      const id = pending.push({ resolve, reject }) - 1;
-      worker.postMessage({ id, call, given });
+      calls += 1;
+      pending.set(calls, { resolve, reject });
+      worker.postMessage({ id: calls, call, given });
     });
 }
 

@@ -1,4 +1,4 @@
-// The networks behind four calls, in a worker of their own or, where there are no workers, in the page.
+// The networks behind five calls, in a worker of their own or, where there are no workers, in the page.
 
 import { decodeTensors } from "./half.js";
 import { preprocess, resizeAndCrop } from "./preprocess.js";
@@ -25,8 +25,8 @@ export function serve() {
 /**
  * Both miniatures. `open` comes first, then `addPart` of each part that another call needs.
  *
- * @returns {{open: Function, addPart: Function, encodeImage: Function, seenImage: Function, encodeText: Function,
- *   unseenWords: Function}}
+ * @returns {{open: Function, addPart: Function, encodeImage: Function, seenImage: Function,
+ *   encodeText: Function, unseenWords: Function}}
  */
 export function createEncoder() {
   const parts = {};
