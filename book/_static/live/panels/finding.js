@@ -89,6 +89,12 @@ function latestSubject(encode) {
   };
 }
 
+async function loaded(address) {
+  const image = element("img", { src: address });
+  await image.decode();
+  return image;
+}
+
 /** The map over what the miniature sees, and that alone; `show` draws both and gives the answer in words. */
 function resultView() {
   const map = heatmap();
@@ -113,8 +119,8 @@ function verdict({ map, word, backbone, tokens, subject, about }, where, mean) {
   const highest = Math.max(...map);
   const alike = highest - mean < ALIKE ? "The places hardly differ." : "";
   const answer =
-    `${backbone} finds ${quoted(word)} at the ${where}: the ${tokens} token there has a cosine of ${plain(highest)}, ` +
-    `the mean of all ${map.length} is ${plain(mean)}.`;
+    `${quoted(word)} fits best at the ${where}: there the ${tokens} token of ${backbone} has a cosine of ` +
+    `${plain(highest)}, the mean of all ${map.length} is ${plain(mean)}.`;
   return [answer, alike, about, subject.about ?? ""].filter((sentence) => sentence).join(" ");
 }
 
