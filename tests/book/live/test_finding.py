@@ -1,6 +1,7 @@
 """Chapter 2's panel in a browser: a word's map over a scene, a drawing or a picture."""
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from playwright.sync_api import Page, expect
 from calip_core.backbones.loading import load_backbone
 from calip_core.tokens import ImageTokens
 from tests.book.live.checks import barriers_on, overflow, type_into
-from tests.book.live.conftest import PHONE, OpenPanel
+from tests.book.live.conftest import PHONE, OpenPanel, Run
 
 ANSWER = ".live-answer[role=status]"
 
@@ -67,6 +68,21 @@ def says(page: Page, text: str) -> None:
 def encoded(page: Page) -> dict[str, Any]:
     features: dict[str, Any] = page.evaluate("encoded")
     return features
+
+
+@pytest.mark.parametrize(
+    ("place", "grid", "words"),
+    [
+        ([0, 0], [4, 4], "top left"),
+        ([1, 2], [4, 4], "top right"),
+        ([3, 3], [7, 7], "middle"),
+        ([3, 2], [7, 7], "left"),
+        ([6, 3], [7, 7], "bottom"),
+        ([2, 0], [3, 1], "bottom"),
+    ],
+)
+def test_a_place_in_words(module: Callable[[str], Run], place: list[int], grid: list[int], words: str) -> None:
+    assert module("panels/heatmap.js")("placeInWords", place, grid) == words
 
 
 def test_it_opens_with_a_scene_and_the_word_for_it(live_page: OpenPanel) -> None:
