@@ -20,8 +20,9 @@ export function start(address, source) {
     encodeText: engine.encodeText,
     encodeImage: engine.encodeImage,
     seenImage: engine.seenImage,
-    unseenWords: engine.unseenWords,
     logits: calipLogits,
+    unseenWords: engine.unseenWords,
+    backbone: engine.backbone,
     onProgress: engine.onProgress,
     data: (name) => loadData(new URL("data/", address).href, name),
   };

@@ -1,4 +1,4 @@
-// The networks behind four calls, in a worker of their own or, where there are no workers, in the page.
+// The networks behind five calls, in a worker of their own or, where there are no workers, in the page.
 
 import { decodeTensors } from "./half.js";
 import { preprocess, resizeAndCrop } from "./preprocess.js";
@@ -25,7 +25,8 @@ export function serve() {
 /**
  * Both miniatures. `open` comes first, then `addPart` of each part that another call needs.
  *
- * @returns {{open: Function, addPart: Function, encodeImage: Function, seenImage: Function, encodeText: Function, unseenWords: Function}}
+ * @returns {{open: Function, addPart: Function, encodeImage: Function, seenImage: Function,
+ *   encodeText: Function, unseenWords: Function}}
  */
 export function createEncoder() {
   const parts = {};
@@ -71,8 +72,8 @@ function marked(text, merges, { start, end }, name, contextLength) {
   const numbers = tokenize(text, merges);
   if (numbers.some((number) => number >= start)) {
     throw new Error(
-      `the prompt "${text}" holds a mark of CLIP's vocabulary, <|startoftext|> or <|endoftext|>, which is expected at ` +
-        "the ends alone: take it out",
+      `the prompt "${text}" holds a mark of CLIP's vocabulary, <|startoftext|> or <|endoftext|>, which is ` +
+        "expected at the ends alone: take it out",
     );
   }
   if (numbers.length + 2 > contextLength) {
