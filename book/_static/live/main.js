@@ -20,7 +20,6 @@ export function start(address, source) {
     encodeText: engine.encodeText,
     encodeImage: engine.encodeImage,
     seenImage: engine.seenImage,
-    unseenWords: engine.unseenWords,
     logits: calipLogits,
     unseenWords: engine.unseenWords,
     backbone: engine.backbone,

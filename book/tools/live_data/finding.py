@@ -16,13 +16,14 @@ from calip_core.world.vocabulary import COLOUR_RGB
 
 _KINDS: tuple[TokenSpace, ...] = ("joint", "value")
 _SEED = 1_000_000_000  # of scenes that no training run sees
-_SHOWN = (11, 10, 22, 31)  # numbers of scenes: the object away from the middle, with others around it
+_DRAWN = 48
+_SHOWN = (11, 10, 22, 31)  # of the scenes drawn: the object is away from the middle, with others around it
 
 
 @torch.no_grad()
 def data() -> dict[str, Any]:
     """Scenes with their features from both miniatures, and the words of their world with their vectors."""
-    scenes = world.sample_scenes(max(_SHOWN) + 1, _SEED, pairs="seen")[np.array(_SHOWN)]
+    scenes = world.sample_scenes(_DRAWN, _SEED, pairs="seen")[np.array(_SHOWN)]
     images = [Image.fromarray(image) for image in world.render_scenes(scenes)]
     encoded = {name: _encoded(name, images) for name in MINIATURES}
     templates = list(load_card("mini-shapes").templates)

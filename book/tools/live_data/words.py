@@ -13,7 +13,8 @@ from calip_core.datasets.cards import load_card
 
 BACKBONE = "mini-rn"
 _SEED = 1_000_000_000  # of scenes that no training run sees
-_SHOWN = (30, 22, 13, 8, 38, 20)  # numbers of scenes: some answers are certain, some are not, and one is wrong
+_DRAWN = 48
+_SHOWN = (30, 22, 13, 8, 38, 20)  # of the scenes drawn: some answers are certain, some are not, and one is wrong
 _OTHER_TEMPLATES = ("a photo of a {}.", "{}")
 
 
@@ -21,7 +22,7 @@ _OTHER_TEMPLATES = ("a photo of a {}.", "{}")
 def data() -> dict[str, Any]:
     """Scenes with their pooled features, and prompts with their features."""
     backbone = load_backbone(BACKBONE, precision="fp32")
-    scenes = world.sample_scenes(max(_SHOWN) + 1, _SEED, pairs="seen")[np.array(_SHOWN)]
+    scenes = shown_scenes()
     images = [Image.fromarray(image) for image in world.render_scenes(scenes)]
     pooled = backbone.encode_image(torch.stack([backbone.preprocess(image) for image in images])).pooled
     templates = [*load_card("mini-shapes").templates, *_OTHER_TEMPLATES]
@@ -43,3 +44,8 @@ def data() -> dict[str, Any]:
         "vectors": floats(backbone.encode_text(prompts)),
         "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
     }
+
+
+def shown_scenes() -> world.Scenes:
+    """The scenes that a reader can choose."""
+    return world.sample_scenes(_DRAWN, _SEED, pairs="seen")[np.array(_SHOWN)]

@@ -118,7 +118,8 @@ function placeButtons(onPlace) {
 function swatch(name, colour) {
   const dot = element("i", { class: "drawing-swatch" });
   dot.style.background = css(colour);
-  const label = element("span", {}, dot, name);
+  const label = document.createDocumentFragment();
+  label.append(dot, name);
   return { value: name, label };
 }
 

@@ -3,7 +3,7 @@
 import { cosines, ensemble, filled, latestOnly, neverShown, quoted, whileLoading } from "./asking.js";
 import { drawingBoard } from "./drawing.js";
 import { heatmap, hottest, placeInWords } from "./heatmap.js";
-import { answerLine, choice, element, plain, progressBar, textField } from "./kit.js";
+import { answerLine, choice, element, progressBar, textField } from "./kit.js";
 import { pictureField } from "./picture.js";
 import { sceneChoice } from "./scenes.js";
 
@@ -89,6 +89,12 @@ function latestSubject(encode) {
   };
 }
 
+async function loaded(address) {
+  const image = element("img", { src: address });
+  await image.decode();
+  return image;
+}
+
 /** The map over what the miniature sees, and that alone; `show` draws both and gives the answer in words. */
 function resultView() {
   const map = heatmap();
@@ -99,11 +105,14 @@ function resultView() {
     const { seen, grid, backbone, word, subject } = found;
     [seenCanvas.width, seenCanvas.height] = [seen.width, seen.height];
     seenCanvas.getContext("2d").putImageData(seen, 0, 0);
-    seenCanvas.setAttribute("aria-label", `What ${backbone} sees: ${subject.name}`);
-    caption.textContent = `What ${backbone} sees: ${seen.width} × ${seen.height} pixels. Over it, orange fits the word better than the mean of all places, blue worse.`;
+    seenCanvas.setAttribute("aria-label", `What ${backbone} sees of ${subject.name}`);
+    caption.textContent =
+      `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. In the map, orange places fit ` +
+      "the word better than the mean of all, blue ones worse.";
     const mean = meanOf(found.map);
     const where = placeInWords(hottest(found.map, grid), grid);
-    map.draw(seenCanvas, found.map, grid, [mean - SPREAD, mean + SPREAD], `Map of ${quoted(word)} over ${subject.name}: highest at the ${where}`);
+    const label = `Map of ${quoted(word)} over ${subject.name}: highest at the ${where}`;
+    map.draw(seenCanvas, found.map, grid, [mean - SPREAD, mean + SPREAD], label);
     return verdict(found, where, mean);
   };
   return { node, show };
@@ -113,9 +122,13 @@ function verdict({ map, word, backbone, tokens, subject, about }, where, mean) {
   const highest = Math.max(...map);
   const alike = highest - mean < ALIKE ? "The places hardly differ." : "";
   const answer =
-    `${backbone} finds ${quoted(word)} at the ${where}: the ${tokens} token there has a cosine of ${plain(highest)}, ` +
-    `the mean of all ${map.length} is ${plain(mean)}.`;
+    `${quoted(word)} fits best at the ${where}: there the ${tokens} token of ${backbone} has a cosine of ` +
+    `${hundredths(highest)}, the mean of all ${map.length} is ${hundredths(mean)}.`;
   return [answer, alike, about, subject.about ?? ""].filter((sentence) => sentence).join(" ");
+}
+
+function hundredths(value) {
+  return value.toFixed(2).replace("-", "−");
 }
 
 function meanOf(values) {

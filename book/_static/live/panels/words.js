@@ -113,7 +113,6 @@ function templateControls(templates, onTemplate) {
   select.addEventListener("change", () => {
     own.node.hidden = select.value !== OWN;
     if (own.node.hidden) onTemplate(select.value);
-    else own.input.focus();
   });
   return [element("div", { class: "live-field" }, element("label", { for: id }, "Template"), select), own.node];
 }
