@@ -27,7 +27,11 @@ SHOWN = 0.6
 """The first of them that a reader sees, inside the window in which CALIP pays."""
 KINDS: tuple[TokenSpace, ...] = ("value", "joint")
 GROUPS = {"rescued": 5, "both right": 1, "spoiled": 1, "both wrong": 1}
-"""What CALIP makes of the scenes at ``SHOWN``, and how many of each there are."""
+"""What CALIP makes of the scenes at ``SHOWN``, and how many of each there are; ``CHOSEN`` says so."""
+CHOSEN = (
+    f"The scenes were chosen for their clear answers at λ = {SHOWN}, what it saw and these weights: five that CALIP "
+    "rescues, one that both get right, one that it spoils, one that both get wrong."
+)
 IMAGES = 2000
 _LEAK = ", but by a leak: these tokens are near copies of the good pooled vector, and carry it back in."
 _LEVEL = 0.05
@@ -51,6 +55,7 @@ def data() -> dict[str, Any]:
         "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
         "text": floats(samples["value"].text.cpu()),
         "scale": backbones["value"].logit_scale,
+        "chosen": CHOSEN,
         "scenes": scenes(task, backbones["value"], samples, sweep),
         "amounts": list(AMOUNTS),
         "shown": SHOWN,

@@ -33,7 +33,7 @@ export async function landing(host, calip) {
   };
   const controls = controlsOf(data, state, show);
   const words = wordsView(data, state, show, calip, parts.verdict);
-  parts.measured = measuredView(controls.set);
+  parts.measured = measuredView(data.chosen, controls.set);
   const scenes = data.scenes.map(({ picture, answer }) => ({ name: withArticle(data.classes[answer]), picture }));
   const choose = (scene) => {
     const number = scenes.indexOf(scene);
@@ -126,11 +126,11 @@ function verdictView() {
   const draw = ({ clip, calip }, right, classes, { own }) => {
     const judged = (k) => (k >= own?.index ? "your own words" : k === right ? "right" : "wrong");
     const said = (k) => `${quoted(classes[k])} (${judged(k)})`;
+    const outcome = calip === right ? ": rescued" : clip === right ? ": spoiled" : "";
     const answer =
-      clip === calip ? `CLIP and CALIP both say ${said(clip)}.` : `CLIP says ${said(clip)}, CALIP says ${said(calip)}.`;
-    const outcome = clip === calip || (clip !== right && calip !== right) ? "" : calip === right ? " CALIP rescues it." : " CALIP spoils it.";
+      clip === calip ? `CLIP and CALIP both say ${said(clip)}.` : `CLIP says ${said(clip)}, CALIP ${said(calip)}${outcome}.`;
     line.node.dataset.outcome = calip === right ? "right" : "wrong";
-    line.say(answer + outcome + (own?.about ? ` ${own.about}` : ""));
+    line.say(own?.about ? `${answer} ${own.about}` : answer);
   };
   return { node: line.node, draw, say: line.say };
 }
@@ -190,8 +190,8 @@ function controlsOf(data, state, show) {
   return { nodes: Object.values(ranges).map(({ node }) => node), set };
 }
 
-/** What CALIP is worth at this lambda, on many images, with weights that were chosen on others. */
-function measuredView(set) {
+/** What CALIP is worth at this lambda, on many images, with weights chosen on others; and how the scenes were chosen. */
+function measuredView(chosen, set) {
   const said = element("p", {});
   let row;
   const use = () => set({ beta2: row.beta2, beta3: row.beta3, alpha: MEASURED_ALPHA });
@@ -199,11 +199,11 @@ function measuredView(set) {
   const draw = (found, { beta2, beta3, alpha }) => {
     row = found;
     const weights = `β₂ = ${plain(row.beta2, 3)}, β₃ = ${plain(row.beta3, 3)}`;
-    const chosen = `at λ = ${plain(row.amount, 1)}, weights chosen on validation images (${weights}, α = ${MEASURED_ALPHA}): `;
-    said.replaceChildren(element("strong", {}, "Measured "), `${chosen}${row.said}`);
+    const where = `at λ = ${plain(row.amount, 1)}, weights chosen on validation images (${weights}, α = ${MEASURED_ALPHA}): `;
+    said.replaceChildren(element("strong", {}, "Measured "), `${where}${row.said}`);
     button.disabled = beta2 === row.beta2 && beta3 === row.beta3 && alpha === MEASURED_ALPHA;
   };
-  return { node: element("div", {}, said, button), draw };
+  return { node: element("div", {}, said, button, element("p", {}, chosen)), draw };
 }
 
 function withArticle(name) {
