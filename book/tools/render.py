@@ -117,8 +117,8 @@ def _lighten(html: Path) -> None:
     scripts = html / "_static" / "scripts"
     users = [*html.rglob("*.html"), *scripts.glob("*theme.js")]
     used = {name for path in users for name in re.findall(r"\bfa-([a-z0-9-]+)", path.read_text(encoding="utf-8"))}
-    icons = scripts / "fontawesome.js"
-    icons.write_text(only_icons(icons.read_text(encoding="utf-8"), used), encoding="utf-8")
+    for icons in scripts.glob("fontawesome.js"):
+        icons.write_text(only_icons(icons.read_text(encoding="utf-8"), used), encoding="utf-8")
     for source in chapter_sources():
         shutil.copy(source.with_suffix(".ipynb"), html / "_sources" / "notebooks")
 

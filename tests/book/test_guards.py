@@ -41,6 +41,7 @@ def tiny_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The book's own settings with one-line pages and one chapter; ``render`` works on it."""
     chapter = tmp_path / "00_start.ipynb"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A tiny chapter")])
+    (tmp_path / "build" / "live").mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "build" / "executed"):
         folder.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, folder / chapter.name)
