@@ -25,7 +25,7 @@ const SHAPES = {
 /**
  * @param {Object<string, number[]>} colours red, green and blue from 0 to 255 by name
  * @param {() => void} onChange called after every line, shape or clearing
- * @returns {{node: HTMLElement, canvas: HTMLCanvasElement}}
+ * @returns {{canvas: HTMLCanvasElement, tools: HTMLElement}}
  */
 export function drawingBoard(colours, onChange) {
   const canvas = element("canvas", { class: "drawing-canvas", role: "img", width: SIDE, height: SIDE });
@@ -57,8 +57,8 @@ export function drawingBoard(colours, onChange) {
   clear();
   marks.push(add("red", "circle", 0, 0), add("blue", "square", 2, 2));
   label();
-  const tools = element("div", {}, colour.node, width.node, shape.node, places, empty);
-  return { node: element("div", { class: "drawing" }, canvas, tools), canvas };
+  const strokes = element("div", {}, width.node, shape.node, empty);
+  return { canvas, tools: element("div", { class: "drawing-tools" }, colour.node, strokes, places) };
 }
 
 /** Draws a line from where the pointer goes down to where it goes up. */

@@ -22,11 +22,13 @@ export async function finding(host, calip) {
   const scenes = data.scenes.map((scene, i) => ({ ...scene, image: images[i], name: `a ${scene.name}` }));
   const subjects = { scene: scenes[0], draw: null, picture: null };
   const asked = { source: "scene", backbone: "mini-rn", tokens: "value", word: FIRST_WORD };
-  const [answer, progress, view] = [answerLine(), progressBar("Loading the miniature …"), resultView()];
+  const board = drawingBoard(data.colours, () => look("draw", drawn()));
+  const [answer, progress, view] = [answerLine(), progressBar("Loading the miniature …"), resultView(board.canvas)];
   const answered = answersOf(calip, data, progress);
   const latest = latestOnly((problem) => answer.say(problem.message));
   const ask = (change = {}) => {
     Object.assign(asked, change);
+    board.canvas.hidden = asked.source !== "draw";
     view.node.hidden = !subjects[asked.source];
     return latest(
       () => answered(subjects[asked.source], { ...asked }),
@@ -37,12 +39,11 @@ export async function finding(host, calip) {
     subjects[source] = subject;
     return ask();
   };
-  const board = drawingBoard(data.colours, () => look("draw", drawn()));
   const drawn = () => ({ image: board.canvas, name: "your drawing" });
   subjects.draw = drawn();
   const sources = {
     scene: sceneChoice(scenes, (scene) => look("scene", scene)),
-    draw: board.node,
+    draw: board.tools,
     picture: pictureField(
       (image, name) => look("picture", { image, name, about: PHOTOGRAPHS }),
       (problem) => latest(() => Promise.reject(problem)),
@@ -96,12 +97,12 @@ async function loaded(address) {
   return image;
 }
 
-/** The map over what the miniature sees, and that alone; `show` draws both and gives the answer in words. */
-function resultView() {
+/** Beside a drawing: the map, and what the miniature sees; `show` draws both and gives the answer in words. */
+function resultView(drawing) {
   const map = heatmap();
   const seenCanvas = element("canvas", { class: "finding-seen", role: "img" });
   const caption = element("p", {});
-  const node = element("div", { class: "finding-result" }, map.node, element("div", {}, seenCanvas, caption));
+  const node = element("div", { class: "finding-result" }, drawing, map.node, element("div", {}, seenCanvas, caption));
   const show = (found) => {
     const { seen, grid, backbone, word, subject } = found;
     [seenCanvas.width, seenCanvas.height] = [seen.width, seen.height];
