@@ -45,7 +45,7 @@ export async function finding(host, calip) {
     draw: board.node,
     picture: pictureField(
       (image, name) => look("picture", { image, name, about: PHOTOGRAPHS }),
-      (problem) => answer.say(problem.message),
+      (problem) => latest(() => Promise.reject(problem)),
     ),
   };
   host.append(...controls(asked, sources, ask), progress.node, view.node, answer.node);
@@ -53,8 +53,8 @@ export async function finding(host, calip) {
 }
 
 /**
- * A function that gives what `asked` is about: the picture that the miniature sees, its features, and the word's vector.
- * Scenes and the world's words come with theirs; the networks encode the others.
+ * A function that gives the map of a word over a subject, {image, name}. Scenes come with their features; the
+ * networks compute those of others.
  */
 function answersOf(calip, data, progress) {
   const words = new Map(data.words.map((word, i) => [word, { vector: data.vectors[i], about: "" }]));
@@ -77,7 +77,8 @@ function answersOf(calip, data, progress) {
 
 async function encoded(calip, { image, features }, backbone, tokens) {
   const seen = await calip.seenImage(image, backbone);
-  return { seen, features: features?.[backbone][tokens] ?? (await calip.encodeImage(seen, backbone, tokens)) };
+  const known = features?.[backbone][tokens];
+  return { seen, features: known ?? (await calip.encodeImage(seen, backbone, tokens)) };
 }
 
 /** `encode`, which is called once for each kind of tokens while the subject stays the same. */
@@ -107,8 +108,8 @@ function resultView() {
     seenCanvas.getContext("2d").putImageData(seen, 0, 0);
     seenCanvas.setAttribute("aria-label", `What ${backbone} sees of ${subject.name}`);
     caption.textContent =
-      `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. In the map, orange places fit ` +
-      "the word better than the mean of all, blue ones worse.";
+      `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. ` +
+      "In the map, orange places fit the word better than the mean of all, blue ones worse.";
     const mean = meanOf(found.map);
     const where = placeInWords(hottest(found.map, grid), grid);
     const label = `Map of ${quoted(word)} over ${subject.name}: highest at the ${where}`;
@@ -150,7 +151,8 @@ function controls(asked, sources, ask) {
       ask({ source: name });
     },
   });
-  const word = textField({ label: "Find", button: "Find", onSubmit: (text) => ask({ word: text.toLowerCase() }) });
+  const find = (text) => ask({ word: text.toLowerCase() });
+  const word = textField({ label: "Word", button: "Find", onSubmit: find });
   word.input.value = asked.word;
   const tokens = choice({
     legend: "Tokens",

@@ -20,7 +20,9 @@ export function pictureField(onPicture, onProblem) {
     input,
     element("p", {}, about),
   );
-  const take = (file) => file && readPicture(file).then((picture) => onPicture(picture, file.name), onProblem);
+  const take = (file) => {
+    if (file) readPicture(file).then((picture) => onPicture(picture, file.name), onProblem);
+  };
   input.addEventListener("change", () => take(input.files[0]));
   const over = (event, inside) => {
     event.preventDefault();
@@ -52,7 +54,8 @@ async function readPicture(file) {
   const { width, height } = bitmap;
   if (width * height > MOST_PIXELS) {
     const millions = Math.round((width * height) / 1e6);
-    throw new Error(`“${file.name}” has ${millions} million pixels, at most ${MOST_PIXELS / 1e6} million are read here.`);
+    const most = MOST_PIXELS / 1e6;
+    throw new Error(`“${file.name}” has ${millions} million pixels; at most ${most} million are read here.`);
   }
   const canvas = element("canvas", { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
