@@ -1,6 +1,6 @@
 // A picture with how well each of its places fits a text drawn over it.
 
-import { element } from "./kit.js";
+import { element, plain } from "./kit.js";
 
 /** Seven steps from blue over grey to orange; told apart by people with any colour vision. */
 const SCALE = [
@@ -34,6 +34,22 @@ export function heatmap(side = 280) {
       drawCross(context, pixels, map, grid);
     }
     node.setAttribute("aria-label", label);
+  };
+  return { node, draw };
+}
+
+/**
+ * The key of the colours: what they mean, and the values at both ends.
+ *
+ * @returns {{node: HTMLElement, draw: (span: number[], meaning: string) => void}} decoration, as the map's label says all
+ */
+export function colourKey() {
+  const node = element("div", { class: "live-key", "aria-hidden": "true" });
+  const colours = SCALE.map((colour) => `rgb(${colour.join(",")})`);
+  const draw = ([low, high], meaning) => {
+    const band = element("i", {});
+    band.style.background = `linear-gradient(90deg, ${colours.join(", ")})`;
+    node.replaceChildren(element("span", {}, plain(low)), band, element("span", {}, plain(high)), element("span", {}, meaning));
   };
   return { node, draw };
 }
