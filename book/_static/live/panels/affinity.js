@@ -1,10 +1,11 @@
 // Chapter 3: one image's affinity matrix and its two softmaxes, over places and over classes.
 
-import { affinity as affinityOf, argmax, calipLogits, softmaxOverClasses, softmaxOverPlaces } from "../engine/calip.js";
+import { affinity, argmax, calipLogits, softmaxOverClasses, softmaxOverPlaces } from "../engine/calip.js";
 import { stackedBars } from "./bars.js";
 import { colourOf, heatmap } from "./heatmap.js";
 import { answerLine, choice, element, plain, range, stops } from "./kit.js";
 import { drawing, pointedAt, shape } from "./svg.js";
+import { dataTable } from "./tables.js";
 
 const ALPHAS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]; // those of the chapter's figure
 const CELL = { width: 14, height: 20, left: 76 }; // of the matrix; left of it stand the classes
@@ -14,7 +15,7 @@ const TERMS = { clip: "CLIP", textAttended: "text-attended", visualAttended: "vi
  * @param {HTMLElement} host
  * @param {Object} calip
  */
-export async function affinity(host, calip) {
+export async function affinityPanel(host, calip) {
   const data = await calip.data("affinity");
   const pictures = await Promise.all(data.scenes.map((scene) => loaded(scene.picture)));
   const controls = makeControls(data, () => update());
@@ -75,7 +76,7 @@ function readState(data, controls) {
   const scene = Number(controls.scene.value());
   const image = data.scenes[scene].image[controls.tokens.value()];
   const [label, place, alpha] = [Number(controls.label.value()), controls.place.value(), controls.alpha.value()];
-  const similarities = affinityOf(image.spatial, data.text);
+  const similarities = affinity(image.spatial, data.text);
   const overPlaces = softmaxOverPlaces(similarities, alpha).map((row) => row[label]);
   const overClasses = softmaxOverClasses(similarities, alpha)[place];
   const logits = calipLogits(image, data.text, { alphaT: alpha, alphaS: alpha, scale: data.scale });
@@ -97,7 +98,7 @@ function makeViews(data, controls, update) {
   const matrix = drawing(CELL.left + CELL.width * places + 2, CELL.height * data.classes.length + 2);
   const picture = heatmap();
   const bars = stackedBars([{ name: "weight in %", className: "term-visual" }]);
-  const table = element("table", { class: "live-table" });
+  const table = dataTable(["Logit", "of the class", "largest"]);
   const captions = [0, 1, 2].map(() => element("figcaption"));
   matrix.node.addEventListener("click", (event) => pickInMatrix(pointedAt(event, matrix.node), controls, update));
   picture.node.addEventListener("click", (event) => pickInPicture(event, data, controls, update));
@@ -106,9 +107,9 @@ function makeViews(data, controls, update) {
     drawMatrix(matrix, captions[0], data, state);
     drawPicture(picture, captions[1], image, data, state);
     drawBars(bars, captions[2], data, state);
-    table.replaceChildren(...tableOf(data, state));
+    table.draw(rowsOf(data, state));
   };
-  return { nodes: [element("div", { class: "live-figures" }, ...figures), table], draw };
+  return { nodes: [element("div", { class: "live-figures" }, ...figures), table.node], draw };
 }
 
 function pickInMatrix([x, y], { label, place }, update) {
@@ -179,14 +180,10 @@ function drawBars(bars, caption, data, { overClasses, place, grid }) {
   caption.textContent = `Softmax over classes. ${said}; effectively ${used} of ${data.classes.length} classes.`;
 }
 
-/** The three terms of the class, and the class that each term puts first. */
-function tableOf(data, { logits, label }) {
-  const cell = (tag, scope, text) => element(tag, { scope }, text);
-  const head = ["Logits", `“${data.classes[label]}”`, "largest"].map((text) => cell("th", "col", text));
-  const rows = Object.entries(TERMS).map(([term, name]) => {
+/** The three logits of the class, and the class that each term puts first. */
+function rowsOf(data, { logits, label }) {
+  return Object.entries(TERMS).map(([term, name]) => {
     const best = argmax(logits[term]);
-    const numbers = [plain(logits[term][label], 2), `${data.classes[best]}, ${plain(logits[term][best], 2)}`];
-    return element("tr", {}, cell("th", "row", name), ...numbers.map((text) => cell("td", null, text)));
+    return [name, plain(logits[term][label], 2), `${data.classes[best]}, ${plain(logits[term][best], 2)}`];
   });
-  return [element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)];
 }

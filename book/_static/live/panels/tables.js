@@ -1,0 +1,28 @@
+// Tables of measured numbers.
+
+import { element, signed } from "./kit.js";
+
+/**
+ * A table whose rows are replaced; where it is wider than the page it scrolls in a box of its own.
+ *
+ * @param {string[]} head names of the columns
+ * @returns {{node: HTMLElement, draw: (rows: string[][]) => void}} the first text of a row is its heading
+ */
+export function dataTable(head) {
+  const body = element("tbody");
+  const titles = element("tr", {}, ...head.map((title) => element("th", { scope: "col" }, title)));
+  const node = element("div", { class: "live-table", tabindex: 0, role: "group", "aria-label": "Table" });
+  node.append(element("table", {}, element("thead", {}, titles), body));
+  const draw = (rows) => body.replaceChildren(...rows.map(rowOf));
+  return { node, draw };
+}
+
+/** A gain in points with its interval, and a star if it is clear: "+1.2 [+0.3, +2.1] *". */
+export function gainOf({ gain, gain_low, gain_high, clear }) {
+  const [middle, low, high] = [gain, gain_low, gain_high].map((value) => signed(100 * value));
+  return `${middle} [${low}, ${high}]${clear ? " *" : ""}`;
+}
+
+function rowOf([title, ...cells]) {
+  return element("tr", {}, element("th", { scope: "row" }, title), ...cells.map((cell) => element("td", {}, cell)));
+}
