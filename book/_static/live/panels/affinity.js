@@ -3,8 +3,8 @@
 import { affinity, argmax, calipLogits, softmaxOverClasses, softmaxOverPlaces } from "../engine/calip.js";
 import { stackedBars } from "./bars.js";
 import { colourOf, heatmap } from "./heatmap.js";
-import { answerLine, choice, element, plain, range, stops } from "./kit.js";
-import { drawing, pointedAt, shape } from "./svg.js";
+import { answerLine, choice, element, percent, plain, range, stops } from "./kit.js";
+import { drawing, onPointed, shape } from "./svg.js";
 import { dataTable } from "./tables.js";
 
 const ALPHAS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]; // those of the chapter's figure
@@ -26,8 +26,8 @@ export async function affinityPanel(host, calip) {
     answer.say(inWords(data, state));
     views.draw(state, pictures[state.scene]);
   };
-  const { scene, tokens, label, alpha, place } = controls;
-  host.append(scene.node, tokens.node, label.node, alpha.node, place.node, answer.node, ...views.nodes);
+  const { scene, tokens, label, alpha, row, column } = controls;
+  host.append(scene.node, tokens.node, label.node, alpha.node, row.node, column.node, answer.node, views.node);
   update();
 }
 
@@ -50,20 +50,20 @@ async function loaded(address) {
 }
 
 function makeControls(data, onChange) {
-  const { grid, spatial } = data.scenes[0].image.joint;
+  const [rows, columns] = data.scenes[0].image.joint.grid;
   const scenes = data.scenes.map(({ picture, label }, i) => {
     const alt = `scene ${i + 1}, a ${data.classes[label]}`;
     return { value: String(i), label: element("img", { src: picture, alt, width: 48, height: 48 }) };
   });
   const kinds = ["joint", "value"].map((kind) => ({ value: kind, label: kind }));
   const classes = data.classes.map((name, k) => ({ value: String(k), label: name }));
-  const format = (place) => inGrid(place, grid);
   return {
     scene: choice({ legend: "Scene", options: scenes, value: "0", onChange }),
     tokens: choice({ legend: "Spatial tokens", options: kinds, value: "joint", onChange }),
     label: choice({ legend: "Class", options: classes, value: String(data.scenes[0].label), onChange }),
-    alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format: (alpha) => plain(alpha, 3), onChange }),
-    place: range({ label: "Place", values: stops(0, spatial.length - 1, spatial.length), value: 5, format, onChange }),
+    alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format: (value) => plain(value, 3), onChange }),
+    row: range({ label: "Row of the place", values: stops(1, rows, rows), value: 2, onChange }),
+    column: range({ label: "Column of the place", values: stops(1, columns, columns), value: 2, onChange }),
   };
 }
 
@@ -75,7 +75,8 @@ function inGrid(place, [, columns]) {
 function readState(data, controls) {
   const scene = Number(controls.scene.value());
   const image = data.scenes[scene].image[controls.tokens.value()];
-  const [label, place, alpha] = [Number(controls.label.value()), controls.place.value(), controls.alpha.value()];
+  const [label, alpha] = [Number(controls.label.value()), controls.alpha.value()];
+  const place = (controls.row.value() - 1) * image.grid[1] + controls.column.value() - 1;
   const similarities = affinity(image.spatial, data.text);
   const overPlaces = softmaxOverPlaces(similarities, alpha).map((row) => row[label]);
   const overClasses = softmaxOverClasses(similarities, alpha)[place];
@@ -87,7 +88,7 @@ function inWords(data, { label, place, grid, alpha, overPlaces, overClasses, log
   const used = (weights) => `${plain(effectiveNumber(weights), 1)} of ${weights.length}`;
   const winners = Object.entries(TERMS).map(([term, name]) => `${name} ${data.classes[argmax(logits[term])]}`);
   return (
-    `At α = ${plain(alpha, 3)}, “${data.classes[label]}” looks at ${used(overPlaces)} places, and the place in ` +
+    `At α = ${plain(alpha, 3)}, “${data.classes[label]}” effectively looks at ${used(overPlaces)} places, and the place in ` +
     `${inGrid(place, grid)} at ${used(overClasses)} classes. Largest logit: ${winners.join(", ")}.`
   );
 }
@@ -100,8 +101,8 @@ function makeViews(data, controls, update) {
   const bars = stackedBars([{ name: "weight in %", className: "term-visual" }]);
   const table = dataTable(["Logit", "of the class", "largest"]);
   const captions = [0, 1, 2].map(() => element("figcaption"));
-  matrix.node.addEventListener("click", (event) => pickInMatrix(pointedAt(event, matrix.node), controls, update));
-  picture.node.addEventListener("click", (event) => pickInPicture(event, data, controls, update));
+  onPointed(matrix.node, (point) => pickInMatrix(point, data, controls, update));
+  onPointed(picture.node, (point) => pickInPicture(point, picture.node, data, controls, update));
   const figures = [matrix, picture, bars].map(({ node }, i) => element("figure", {}, node, captions[i]));
   const draw = (state, image) => {
     drawMatrix(matrix, captions[0], data, state);
@@ -109,21 +110,24 @@ function makeViews(data, controls, update) {
     drawBars(bars, captions[2], data, state);
     table.draw(rowsOf(data, state));
   };
-  return { nodes: [element("div", { class: "live-figures" }, ...figures), table.node], draw };
+  return { node: element("div", { class: "live-figures" }, ...figures, table.node), draw };
 }
 
-function pickInMatrix([x, y], { label, place }, update) {
-  const [column, row] = [Math.floor((x - CELL.left) / CELL.width), Math.floor(y / CELL.height)];
-  label.set(String(row));
-  if (column >= 0) place.set(column);
+function pickInMatrix([x, y], data, { label, row, column }, update) {
+  const [, columns] = data.scenes[0].image.joint.grid;
+  const place = Math.floor((x - CELL.left) / CELL.width);
+  label.set(String(Math.min(data.classes.length - 1, Math.floor(y / CELL.height))));
+  if (place >= 0) {
+    row.set(Math.floor(place / columns) + 1);
+    column.set((place % columns) + 1);
+  }
   update();
 }
 
-function pickInPicture(event, data, { place }, update) {
+function pickInPicture([x, y], node, data, { row, column }, update) {
   const [rows, columns] = data.scenes[0].image.joint.grid;
-  const [x, y] = pointedAt(event, event.target);
-  const row = Math.floor((rows * y) / event.target.clientHeight);
-  place.set(row * columns + Math.floor((columns * x) / event.target.clientWidth));
+  row.set(Math.ceil((rows * y) / node.clientHeight));
+  column.set(Math.ceil((columns * x) / node.clientWidth));
   update();
 }
 
@@ -138,16 +142,18 @@ function drawMatrix(matrix, caption, data, { similarities, label, place, grid })
       return shape("rect", { x: left + m * width, y: 1 + k * height, width, height, fill });
     }),
   );
-  const names = data.classes.map((name, k) =>
-    shape("text", { x: left - 6, y: 15 + k * height, "text-anchor": "end", class: k === label ? "live-best" : "" }, name),
-  );
+  const names = data.classes.map((name, k) => {
+    const weight = k === label ? "live-best" : "";
+    return shape("text", { x: left - 6, y: 15 + k * height, "text-anchor": "end", class: weight }, name);
+  });
   const row = { x: left, y: 1 + label * height, width: width * similarities.length, height };
   const column = { x: left + place * width, y: 1, width, height: height * data.classes.length };
   const marks = [row, column].map((box) => shape("rect", { ...box, class: "live-mark" }));
   const here = plain(similarities[place][label], 3);
-  caption.textContent = `Affinity A, turned: classes by places. Cosines from ${plain(low, 2)} (blue) to ${plain(high, 2)} (orange).`;
+  const ends = `from ${plain(low, 2)} (blue) to ${plain(high, 2)} (orange)`;
+  caption.textContent = `Affinity A on its side, a row per class and a column per place. Cosines ${ends}.`;
   const where = `“${data.classes[label]}” and the place in ${inGrid(place, grid)}`;
-  matrix.draw(`Affinity matrix of ${data.classes.length} classes and ${similarities.length} places; of ${where}: ${here}`, ...cells, ...names, ...marks);
+  matrix.draw(`Affinity matrix, cosines ${ends}; of ${where} ${here}`, ...cells, ...names, ...marks);
 }
 
 /** Over the picture, grey is what each place gets if all get the same. */
@@ -174,9 +180,9 @@ function outline(canvas, place, [rows, columns]) {
 
 function drawBars(bars, caption, data, { overClasses, place, grid }) {
   const most = argmax(overClasses);
-  const used = plain(effectiveNumber(overClasses), 1);
+  const [share, used] = [percent(overClasses[most]), plain(effectiveNumber(overClasses), 1)];
   const said = `What the place in ${inGrid(place, grid)} looks at: ${data.classes[most]} most`;
-  bars.draw(data.classes, [overClasses.map((weight) => 100 * weight)], `${said}, ${plain(100 * overClasses[most], 1)} %`);
+  bars.draw(data.classes, [overClasses.map((weight) => 100 * weight)], `${said}, ${share}`);
   caption.textContent = `Softmax over classes. ${said}; effectively ${used} of ${data.classes.length} classes.`;
 }
 

@@ -4,7 +4,7 @@ import { argmax, calipLogits, combine } from "../engine/calip.js";
 import { area, winningPolygon } from "../engine/polygon.js";
 import { stackedBars } from "./bars.js";
 import { answerLine, choice, element, percent, plain, range, stops } from "./kit.js";
-import { drawing, linearScale, pointedAt, shape } from "./svg.js";
+import { drawing, linearScale, onPointed, shape } from "./svg.js";
 
 const ALPHAS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2];
 const FRAME = { width: 300, height: 288, left: 40, right: 290, top: 12, bottom: 250 }; // of the plane, in pixels
@@ -13,6 +13,7 @@ const TERMS = [
   { name: "β₂ × text-attended", className: "term-text" },
   { name: "β₃ × visual-attended", className: "term-visual" },
 ];
+const CAPTION = "Each term without its mean over all classes, which decides nothing.";
 const SHOWN = 6; // classes with a bar
 
 /**
@@ -24,38 +25,42 @@ export async function polygon(host, calip) {
   const controls = makeControls(data, () => update());
   const answer = answerLine();
   const plane = drawing(FRAME.width, FRAME.height);
-  const bars = stackedBars(TERMS);
-  const captions = [element("figcaption"), element("figcaption", {}, "Each term without its mean over all classes, which decides nothing.")];
+  const bars = stackedBars(TERMS, 2);
+  const captions = [element("figcaption"), element("figcaption", {}, CAPTION)];
   const update = () => {
     const state = readState(data, controls);
     answer.say(inWords(data, state));
     drawPlane(plane, data, state);
     drawBars(bars, data, state);
-    captions[0].textContent = `Blue: the weights at which the image is read as “${data.classes[state.label]}”, ${percent(state.share, 0)} of the rectangle.`;
+    const name = data.classes[state.label];
+    captions[0].textContent = `Blue: where the answer is “${name}”, ${percent(state.share, 0)} of the rectangle.`;
   };
-  plane.node.addEventListener("click", (event) => {
-    const [x, y] = pointedAt(event, plane.node);
+  onPointed(plane.node, ([x, y]) => {
     controls.beta2.set(linearScale([FRAME.left, FRAME.right], data.beta2)(x));
     controls.beta3.set(linearScale([FRAME.bottom, FRAME.top], data.beta3)(y));
     update();
   });
   const figures = [plane, bars].map(({ node }, i) => element("figure", {}, node, captions[i]));
   const { scene, alpha, beta2, beta3 } = controls;
-  host.append(scene.node, beta2.node, beta3.node, alpha.node, answer.node, element("div", { class: "live-figures" }, ...figures));
+  const views = element("div", { class: "live-figures" }, ...figures);
+  host.append(scene.node, beta2.node, beta3.node, alpha.node, answer.node, views);
   update();
 }
 
 function makeControls(data, onChange) {
   const scenes = data.scenes.map(({ picture, label, fate }, i) => {
     const image = element("img", { src: picture, alt: data.classes[label], width: 48, height: 48 });
-    return { value: String(i), label: element("span", { class: "live-thumbnail" }, image, fate) };
+    return { value: String(i), label: element("small", { class: "live-thumbnail" }, image, fate) };
   });
-  const weight = (label, [first, last]) => range({ label, values: stops(first, last, 81), value: 0, format: (value) => plain(value, 3), onChange });
+  const format = (value) => plain(value, 3);
+  const weight = (label, [first, last]) => {
+    return range({ label, values: stops(first, last, 81), value: 0, format, onChange });
+  };
   return {
     scene: choice({ legend: "Image", options: scenes, value: "0", onChange }),
-    beta2: weight("β₂, of the text-attended term", data.beta2),
-    beta3: weight("β₃, of the visual-attended term", data.beta3),
-    alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format: (value) => plain(value, 3), onChange }),
+    beta2: weight("β₂, text-attended", data.beta2),
+    beta3: weight("β₃, visual-attended", data.beta3),
+    alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format, onChange }),
   };
 }
 
@@ -66,13 +71,14 @@ function readState(data, controls) {
   const logits = calipLogits(image, data.text, { alphaT: alpha, alphaS: alpha, scale: data.scale });
   const corners = winningPolygon(logits, label, data.beta2, data.beta3);
   const whole = (data.beta2[1] - data.beta2[0]) * (data.beta3[1] - data.beta3[0]);
-  return { label, alpha, beta2, beta3, logits, corners, share: area(corners) / whole, best: argmax(combine(logits, beta2, beta3)) };
+  const best = argmax(combine(logits, beta2, beta3));
+  return { label, alpha, beta2, beta3, logits, corners, share: area(corners) / whole, best };
 }
 
 function inWords(data, { label, alpha, beta2, beta3, best }) {
   const [answer, truth] = [data.classes[best], data.classes[label]];
-  const verdict = best === label ? "right" : `wrong: it is a ${truth}`;
-  return `At β₂ = ${plain(beta2, 3)}, β₃ = ${plain(beta3, 3)} and α = ${plain(alpha, 3)} CALIP says ${answer}, which is ${verdict}.`;
+  const verdict = best === label ? "right" : `wrong, the label is ${truth}`;
+  return `At β₂ = ${plain(beta2, 3)}, β₃ = ${plain(beta3, 3)} and α = ${plain(alpha, 3)}, CALIP says ${answer}: ${verdict}.`;
 }
 
 function drawPlane(plane, data, { corners, beta2, beta3, best, label, share }) {
@@ -81,11 +87,13 @@ function drawPlane(plane, data, { corners, beta2, beta3, best, label, share }) {
   const frame = { x: FRAME.left, y: FRAME.top, width: FRAME.right - FRAME.left, height: FRAME.bottom - FRAME.top };
   const points = corners.map(([b2, b3]) => `${x(b2)},${y(b3)}`).join(" ");
   const right = best === label;
-  const point = shape("circle", { cx: x(beta2), cy: y(beta3), r: 7, class: `live-point ${right ? "is-right" : "is-wrong"}` });
+  const colour = right ? "is-right" : "is-wrong";
+  const point = shape("circle", { cx: x(beta2), cy: y(beta3), r: 7, class: `live-point ${colour}` });
+  const region = shape("polygon", { points, class: "live-region" });
   const said =
     `The plane of the weights: the image is read correctly in a polygon with ${corners.length} corners, ` +
     `${percent(share, 0)} of the rectangle; the point is ${right ? "inside" : "outside"}`;
-  plane.draw(said, shape("rect", { ...frame, class: "live-frame" }), shape("polygon", { points, class: "live-region" }), ...axes(x, y, data), point);
+  plane.draw(said, shape("rect", { ...frame, class: "live-frame" }), region, ...axes(x, y, data), point);
 }
 
 function axes(x, y, { beta2, beta3 }) {
@@ -93,8 +101,8 @@ function axes(x, y, { beta2, beta3 }) {
   const end = { "text-anchor": "end" };
   const name = shape("text", { x: x((beta2[0] + beta2[1]) / 2), y: FRAME.bottom + 32, ...middle }, "β₂");
   const other = shape("text", { x: FRAME.left - 8, y: y((beta3[0] + beta3[1]) / 2), ...end }, "β₃");
-  const below = beta2.map((value) => shape("text", { x: x(value), y: FRAME.bottom + 17, ...middle }, plain(value)));
-  const beside = beta3.map((value) => shape("text", { x: FRAME.left - 8, y: y(value) + 5, ...end }, plain(value)));
+  const below = beta2.map((value) => shape("text", { x: x(value), y: FRAME.bottom + 20, ...middle }, plain(value)));
+  const beside = beta3.map((value) => shape("text", { x: FRAME.left - 10, y: y(value) + 5, ...end }, plain(value)));
   return [name, other, ...below, ...beside];
 }
 
@@ -104,7 +112,7 @@ function drawBars(bars, data, state) {
   const classes = competitors(data, state);
   const names = classes.map((k) => data.classes[k]);
   const values = terms.map((term) => classes.map((k) => term[k]));
-  const sums = classes.map((k) => `${data.classes[k]} ${plain(terms.reduce((sum, term) => sum + term[k], 0), 1)}`);
+  const sums = classes.map((k) => `${data.classes[k]} ${plain(terms.reduce((sum, term) => sum + term[k], 0))}`);
   bars.draw(names, values, `Sums of the three terms: ${sums.join(", ")}`);
 }
 
@@ -117,7 +125,9 @@ function centred(term, weight) {
 /** The label, the answer, and the classes that win most of the rectangle or, after those, CLIP's logits. */
 function competitors(data, { label, best, logits }) {
   const wins = new Float64Array(data.classes.length);
-  for (const b2 of stops(...data.beta2, 21)) for (const b3 of stops(...data.beta3, 21)) wins[argmax(combine(logits, b2, b3))] += 1;
+  for (const b2 of stops(...data.beta2, 21)) {
+    for (const b3 of stops(...data.beta3, 21)) wins[argmax(combine(logits, b2, b3))] += 1;
+  }
   const ranked = Array.from(wins.keys()).sort((a, b) => wins[b] - wins[a] || logits.clip[b] - logits.clip[a]);
   const first = [...new Set([label, ...ranked])].slice(0, SHOWN);
   return first.includes(best) ? first : [...first.slice(0, SHOWN - 1), best];

@@ -17,7 +17,7 @@ export function shape(tag, attributes = {}, ...children) {
 }
 
 /**
- * A drawing of a fixed size in CSS pixels: text in it is never shrunk.
+ * A drawing of a fixed size in CSS pixels, so that its text is never shrunk.
  *
  * @param {number} width
  * @param {number} height
@@ -37,8 +37,11 @@ export function linearScale(from, to) {
   return (value) => to[0] + ((value - from[0]) * (to[1] - to[0])) / (from[1] - from[0]);
 }
 
-/** Where in a drawing a mouse or finger points, as [x, y] in its pixels. */
-export function pointedAt(event, node) {
-  const box = node.getBoundingClientRect();
-  return [event.clientX - box.left, event.clientY - box.top];
+/** Calls `pick` with [x, y], in pixels of the drawing, where a mouse or finger points; the keyboard has the ranges. */
+export function onPointed(node, pick) {
+  node.classList.add("live-pointed");
+  node.addEventListener("click", ({ clientX, clientY }) => {
+    const { left, top } = node.getBoundingClientRect();
+    pick([clientX - left, clientY - top]);
+  });
 }

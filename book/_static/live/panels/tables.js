@@ -6,7 +6,7 @@ import { element, signed } from "./kit.js";
  * A table whose rows are replaced; where it is wider than the page it scrolls in a box of its own.
  *
  * @param {string[]} head names of the columns
- * @returns {{node: HTMLElement, draw: (rows: string[][]) => void}} the first text of a row is its heading
+ * @returns {{node: HTMLElement, draw: (rows: (string|Node)[][]) => void}} the first cell of a row is its heading
  */
 export function dataTable(head) {
   const body = element("tbody");
@@ -24,5 +24,6 @@ export function gainOf({ gain, gain_low, gain_high, clear }) {
 }
 
 function rowOf([title, ...cells]) {
-  return element("tr", {}, element("th", { scope: "row" }, title), ...cells.map((cell) => element("td", {}, cell)));
+  const heading = element("th", { scope: "row" }, title);
+  return element("tr", {}, heading, ...cells.map((cell) => element("td", {}, cell)));
 }

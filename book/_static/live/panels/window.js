@@ -4,7 +4,10 @@ import { answerLine, choice, element, percent, plain, range, signed } from "./ki
 import { drawing, linearScale, shape } from "./svg.js";
 import { dataTable, gainOf } from "./tables.js";
 
-const FRAME = { width: 158, height: 128, left: 44, right: 150, top: 10, bottom: 100 }; // of a plot, in pixels
+const FRAME = { width: 158, height: 158, left: 48, right: 152, top: 10, bottom: 132 }; // of a plot, in pixels
+const NOTE =
+  "Gains in points, with blend weights from validation images. Alone: images that only one of the two gets right. " +
+  "A star: the gain is clear (McNemar’s test after Bonferroni’s correction).";
 const LINES = { clip: "CLIP", calip: "CALIP" };
 
 /**
@@ -16,7 +19,7 @@ export async function poolWindow(host, calip) {
   const kinds = ["joint", "value"].map((kind) => ({ value: kind, label: kind }));
   const onChange = () => update();
   const tokens = choice({ legend: "Spatial tokens", options: kinds, value: "value", onChange });
-  const amount = range({ label: "λ, how much the pool is spoiled", values: data.amounts, value: 0.5, onChange });
+  const amount = range({ label: "λ, how spoiled the pool is", values: data.amounts, value: 0.5, onChange });
   const answer = answerLine();
   const plots = data.tasks.map(() => drawing(FRAME.width, FRAME.height));
   const table = dataTable(["Task", "CLIP", "CALIP", "gain [95 %]", "CALIP : CLIP alone"]);
@@ -27,9 +30,9 @@ export async function poolWindow(host, calip) {
     plots.forEach((plot, i) => drawPlot(plot, rows.filter((row) => row.task === data.tasks[i]), amount.value()));
     table.draw(now.map((row) => [row.task, percent(row.clip), percent(row.calip), gainOf(row), countsOf(row)]));
   };
-  const figures = plots.map(({ node }, i) => element("figure", {}, node, element("figcaption", {}, data.tasks[i])));
-  host.append(tokens.node, amount.node, answer.node, element("div", { class: "live-figures" }, ...figures), legend(), table.node);
-  host.append(element("p", {}, "Gains in points, blend weights from validation images. Alone: images that only one of the two gets right. A star: the gain is clear (McNemar, after Bonferroni)."));
+  const captioned = plots.map(({ node }, i) => element("figure", {}, node, element("figcaption", {}, data.tasks[i])));
+  const figures = element("div", { class: "live-figures" }, ...captioned);
+  host.append(tokens.node, amount.node, answer.node, figures, legend(), table.node, element("p", {}, NOTE));
   update();
 }
 
@@ -56,22 +59,22 @@ function drawPlot(plot, rows, amount) {
   const x = linearScale([0, 1], [FRAME.left, FRAME.right]);
   const y = linearScale([0, 1], [FRAME.bottom, FRAME.top]);
   const now = rows.find((row) => row.amount === amount);
-  const marks = Object.keys(LINES).flatMap((line) => [
-    shape("polyline", { points: rows.map((row) => `${x(row.amount)},${y(row[line])}`).join(" "), class: `live-line line-${line}` }),
-    shape("circle", { cx: x(amount), cy: y(now[line]), r: 4, class: `live-dot line-${line}` }),
-  ]);
+  const marks = Object.keys(LINES).flatMap((line) => {
+    const points = rows.map((row) => `${x(row.amount)},${y(row[line])}`).join(" ");
+    const curve = shape("polyline", { points, class: `live-line line-${line}` });
+    return [curve, shape("circle", { cx: x(amount), cy: y(now[line]), r: 4, class: `line-${line}` })];
+  });
   const marker = shape("line", { x1: x(amount), x2: x(amount), y1: FRAME.top, y2: FRAME.bottom, class: "live-axis" });
   const label = `${now.task}: CLIP ${percent(now.clip)} and CALIP ${percent(now.calip)} at λ = ${plain(amount)}`;
   plot.draw(label, ...axes(x, y), marker, ...marks);
 }
 
 function axes(x, y) {
-  const text = (attributes, said) => shape("text", attributes, said);
   const ends = [0, 1].flatMap((value) => [
-    text({ x: FRAME.left - 6, y: y(value) + 5, "text-anchor": "end" }, percent(value, 0)),
-    text({ x: x(value), y: FRAME.bottom + 19, "text-anchor": value ? "end" : "start" }, String(value)),
+    shape("text", { x: FRAME.left - 6, y: y(value) + 5, "text-anchor": "end" }, percent(value, 0)),
+    shape("text", { x: x(value), y: FRAME.bottom + 19, "text-anchor": value ? "end" : "start" }, String(value)),
   ]);
   const corner = `M${FRAME.left},${FRAME.top}V${FRAME.bottom}H${FRAME.right}`;
-  const name = text({ x: x(0.5), y: FRAME.bottom + 19, "text-anchor": "middle" }, "λ");
+  const name = shape("text", { x: x(0.5), y: FRAME.bottom + 19, "text-anchor": "middle" }, "λ");
   return [shape("path", { d: corner, class: "live-axis" }), ...ends, name];
 }
