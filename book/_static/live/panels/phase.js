@@ -1,9 +1,9 @@
 // Chapter 4: a point in the map of the window, its measured gain, and what the lead of the text term lacks there.
 
 import { colourOf } from "./heatmap.js";
-import { answerLine, element, percent, plain, range, signed } from "./kit.js";
+import { answerLine, element, plain, range } from "./kit.js";
 import { drawing, onPointed, shape } from "./svg.js";
-import { dataTable, gainOf } from "./tables.js";
+import { dataTable } from "./tables.js";
 
 const CELL = { width: 34, height: 24, left: 52, top: 2 }; // of the map, in pixels
 const CAPTION = "Measured gain: orange where CALIP gains, blue where it loses, a dot where the gain is clear.";
@@ -23,7 +23,7 @@ const VOTES = "The visual term, which has a weight here, does not need it: every
  * @param {Object} calip
  */
 export async function phase(host, calip) {
-  const data = await calip.data("phase");
+  const { map: data } = await calip.data("window");
   const onChange = () => update();
   const alpha = range({ label: "Temperature α", values: data.alphas, value: 0.1, onChange });
   const share = range({ label: "ρ, share of the image that is object", values: data.shares, value: 0.2, onChange });
@@ -54,21 +54,21 @@ function clamped(position, values) {
   return Math.max(0, Math.min(values.length - 1, Math.floor(position)));
 }
 
-function inWords({ alpha, share, spread, gain, clear, lacking, beta3 }) {
+function inWords({ alpha, share, spread, shown, clear, lacking, beta3 }) {
   const point = `α = ${plain(alpha)}, ρ = ${plain(share)} and spread ${plain(spread)}`;
-  const found = `${clear ? "a clear gain" : "no clear gain"}, ${signed(100 * gain)} points`;
+  const found = `${clear ? "a clear gain" : "no clear gain"}, ${shown.points} points`;
   const votes = clear && lacking !== "nothing" && beta3 > 0 ? ` ${VOTES}` : "";
   return `At ${point}: ${found}. ${LACKING[lacking]}${votes}`;
 }
 
 function factsOf(row) {
-  const { only_calip, only_clip, beta2, beta3, factors } = row;
+  const { shown, beta2, beta3, factors } = row;
   const [differ, knows, fits] = factors.map((factor) => plain(factor, 3));
   const symbol = element("span", {}, "temperature fits: w", element("sub", {}, "y"), " − w", element("sub", {}, "k"));
   return [
-    ["CLIP, CALIP", `${percent(row.clip)}, ${percent(row.calip)}`],
-    ["gain [95 %]", gainOf(row)],
-    ["CALIP : CLIP alone", `${only_calip} : ${only_clip}`],
+    ["CLIP, CALIP", `${shown.clip}, ${shown.calip}`],
+    ["gain [95 %]", shown.gain],
+    ["CALIP : CLIP alone", shown.alone],
     ["β₂, β₃ chosen", `${plain(beta2, 3)}, ${plain(beta3, 3)}`],
     ["tokens differ: a × spread", differ],
     ["pool knows the object: ρ a", knows],
@@ -86,7 +86,7 @@ function drawMap(map, { alphas, shares, rows: all }, rows, now) {
   const centre = ({ alpha, share }) => ({ cx: left(alpha) + CELL.width / 2, cy: top(share) + CELL.height / 2 });
   const dots = rows.filter((row) => row.clear).map((row) => shape("circle", { ...centre(row), r: 3 }));
   const mark = shape("rect", { ...box(now), class: "live-mark" });
-  const label = `Map of CALIP’s gain over α and ρ at spread ${plain(now.spread)}; at the point: ${gainOf(now)}`;
+  const label = `Map of CALIP’s gain over α and ρ at spread ${plain(now.spread)}; at the point: ${now.shown.gain}`;
   map.draw(label, ...cells, ...dots, ...axes(alphas, shares, left, top), mark);
 }
 

@@ -1,6 +1,6 @@
 // Tables of measured numbers.
 
-import { element, signed } from "./kit.js";
+import { element } from "./kit.js";
 
 /**
  * A table whose rows are replaced; where it is wider than the page it scrolls in a box of its own.
@@ -15,12 +15,6 @@ export function dataTable(head) {
   node.append(element("table", {}, element("thead", {}, titles), body));
   const draw = (rows) => body.replaceChildren(...rows.map(rowOf));
   return { node, draw };
-}
-
-/** A gain in points with its interval, and a star if it is clear: "+1.2 [+0.3, +2.1] *". */
-export function gainOf({ gain, gain_low, gain_high, clear }) {
-  const [middle, low, high] = [gain, gain_low, gain_high].map((value) => signed(100 * value));
-  return `${middle} [${low}, ${high}]${clear ? " *" : ""}`;
 }
 
 function rowOf([title, ...cells]) {

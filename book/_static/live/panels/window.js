@@ -1,8 +1,8 @@
 // Chapter 4: CLIP and CALIP on the miniature's tasks while the pool is spoiled.
 
-import { answerLine, choice, element, percent, plain, range, signed } from "./kit.js";
+import { answerLine, choice, element, percent, plain, range } from "./kit.js";
 import { drawing, linearScale, shape } from "./svg.js";
-import { dataTable, gainOf } from "./tables.js";
+import { dataTable } from "./tables.js";
 
 const FRAME = { width: 158, height: 158, left: 48, right: 152, top: 10, bottom: 132 }; // of a plot, in pixels
 const NOTE =
@@ -15,7 +15,7 @@ const LINES = { clip: "CLIP", calip: "CALIP" };
  * @param {Object} calip
  */
 export async function poolWindow(host, calip) {
-  const data = await calip.data("window");
+  const { pool: data } = await calip.data("window");
   const kinds = ["joint", "value"].map((kind) => ({ value: kind, label: kind }));
   const onChange = () => update();
   const tokens = choice({ legend: "Spatial tokens", options: kinds, value: "value", onChange });
@@ -28,7 +28,7 @@ export async function poolWindow(host, calip) {
     const now = rows.filter((row) => row.amount === amount.value());
     answer.say(inWords(amount.value(), tokens.value(), now));
     plots.forEach((plot, i) => drawPlot(plot, rows.filter((row) => row.task === data.tasks[i]), amount.value()));
-    table.draw(now.map((row) => [row.task, percent(row.clip), percent(row.calip), gainOf(row), countsOf(row)]));
+    table.draw(now.map((row) => [row.task, row.shown.clip, row.shown.calip, row.shown.gain, row.shown.alone]));
   };
   const captioned = plots.map(({ node }, i) => element("figure", {}, node, element("figcaption", {}, data.tasks[i])));
   const figures = element("div", { class: "live-figures" }, ...captioned);
@@ -37,13 +37,9 @@ export async function poolWindow(host, calip) {
 }
 
 function inWords(amount, tokens, rows) {
-  const clear = rows.filter((row) => row.clear).map((row) => `${signed(100 * row.gain)} points on ${row.task}`);
+  const clear = rows.filter((row) => row.clear).map((row) => `${row.shown.points} points on ${row.task}`);
   const said = clear.length ? `CALIP gains clearly: ${clear.join(", ")}` : "CALIP gains clearly on no task";
   return `At λ = ${plain(amount)} with ${tokens} tokens, ${said}.`;
-}
-
-function countsOf(row) {
-  return `${row.only_calip} : ${row.only_clip}`;
 }
 
 function legend() {
@@ -65,7 +61,7 @@ function drawPlot(plot, rows, amount) {
     return [curve, shape("circle", { cx: x(amount), cy: y(now[line]), r: 4, class: `line-${line}` })];
   });
   const marker = shape("line", { x1: x(amount), x2: x(amount), y1: FRAME.top, y2: FRAME.bottom, class: "live-axis" });
-  const label = `${now.task}: CLIP ${percent(now.clip)} and CALIP ${percent(now.calip)} at λ = ${plain(amount)}`;
+  const label = `${now.task}: CLIP ${now.shown.clip} and CALIP ${now.shown.calip} at λ = ${plain(amount)}`;
   plot.draw(label, ...axes(x, y), marker, ...marks);
 }
 
