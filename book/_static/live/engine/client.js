@@ -65,7 +65,7 @@ export function createEngine(base, source) {
    */
   async function backbone(name) {
     const { backbones } = await loader.manifest();
-    if (name in backbones) return backbones[name];
+    if (Object.hasOwn(backbones, name)) return backbones[name];
     throw new Error(`backbone is ${name}, expected one of ${Object.keys(backbones).join(", ")}`);
   }
 
@@ -150,20 +150,24 @@ async function startService(source, manifest) {
 function startWorker(source) {
   const script = new Blob([`${source}["engine/worker.js"].serve();`], { type: "text/javascript" });
   const worker = new Worker(URL.createObjectURL(script));
-  const pending = [];
+  const pending = new Map(); // id -> {resolve, reject}
+  let calls = 0;
   worker.onmessage = ({ data: { id, result, error } }) => {
-    if (error === undefined) pending[id].resolve(result);
-    else pending[id].reject(new Error(error));
-    delete pending[id];
+    const { resolve, reject } = pending.get(id);
+    pending.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    pending.forEach(({ reject }) => reject(new Error(`the worker stopped: ${event.message}`)));
+    for (const { reject } of pending.values()) reject(new Error(`the worker stopped: ${event.message}`));
+    pending.clear();
   };
   return (call, ...given) =>
     new Promise((resolve, reject) => {
-      const id = pending.push({ resolve, reject }) - 1;
-      worker.postMessage({ id, call, given });
+      calls += 1;
+      pending.set(calls, { resolve, reject });
+      worker.postMessage({ id: calls, call, given });
     });
 }
 
