@@ -16,6 +16,7 @@ const LACKING = {
   high: "The text term’s lead lacks its third factor: α is so high that all classes look everywhere.",
   nothing: "No factor of the text term’s lead is missing.",
 };
+const FACTORS = ["tokens differ", "pool knows the object", "temperature fits"]; // of the text term’s lead
 const VOTES = "The visual term, which has a weight here, does not need it: every place votes for itself.";
 
 /**
@@ -31,7 +32,7 @@ export async function phase(host, calip) {
   const answer = answerLine();
   const { alphas, shares } = data;
   const map = drawing(CELL.left + CELL.width * alphas.length + 2, CELL.top + CELL.height * shares.length + 38);
-  const facts = dataTable(["At the point", "measured or derived"]);
+  const facts = dataTable(["At the point", "value"]);
   const update = () => {
     const rows = data.rows.filter((row) => row.spread === spread.value());
     const now = rows.find((row) => row.alpha === alpha.value() && row.share === share.value());
@@ -61,18 +62,13 @@ function inWords({ alpha, share, spread, shown, clear, lacking, beta3 }) {
   return `At ${point}: ${found}. ${LACKING[lacking]}${votes}`;
 }
 
-function factsOf(row) {
-  const { shown, beta2, beta3, factors } = row;
-  const [differ, knows, fits] = factors.map((factor) => plain(factor, 3));
-  const symbol = element("span", {}, "temperature fits: w", element("sub", {}, "y"), " − w", element("sub", {}, "k"));
+function factsOf({ shown, beta2, beta3, factors }) {
   return [
     ["CLIP, CALIP", `${shown.clip}, ${shown.calip}`],
     ["gain [95 %]", shown.gain],
     ["CALIP : CLIP alone", shown.alone],
     ["β₂, β₃ chosen", `${plain(beta2, 3)}, ${plain(beta3, 3)}`],
-    ["tokens differ: a × spread", differ],
-    ["pool knows the object: ρ a", knows],
-    [symbol, fits],
+    ...FACTORS.map((name, i) => [name, plain(factors[i], 3)]),
   ];
 }
 

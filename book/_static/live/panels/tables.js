@@ -6,7 +6,7 @@ import { element } from "./kit.js";
  * A table whose rows are replaced; where it is wider than the page it scrolls in a box of its own.
  *
  * @param {string[]} head names of the columns
- * @returns {{node: HTMLElement, draw: (rows: (string|Node)[][]) => void}} the first cell of a row is its heading
+ * @returns {{node: HTMLElement, draw: (rows: string[][]) => void}} the first cell of a row is its heading
  */
 export function dataTable(head) {
   const body = element("tbody");

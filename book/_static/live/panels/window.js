@@ -4,7 +4,7 @@ import { answerLine, choice, element, percent, plain, range } from "./kit.js";
 import { drawing, linearScale, shape } from "./svg.js";
 import { dataTable } from "./tables.js";
 
-const FRAME = { width: 158, height: 158, left: 48, right: 152, top: 10, bottom: 132 }; // of a plot, in pixels
+const FRAME = { width: 154, height: 158, left: 46, right: 148, top: 10, bottom: 132 }; // of a plot, in pixels
 const NOTE =
   "Gains in points, with blend weights from validation images. Alone: images that only one of the two gets right. " +
   "A star: the gain is clear (McNemar’s test after Bonferroni’s correction).";
