@@ -60,7 +60,7 @@ def test_a_point_of_the_map_is_the_librarys(live_page: OpenPanel) -> None:
     (row,) = found.to_dict("records")
     page = live_page("phase")
     for label, key in (
-        ("Temperature α", "ArrowLeft"), ("ρ, share of the image that is object", "ArrowRight"),
+        ("Temperature α", "ArrowLeft"), ("ρ, share that is object", "ArrowRight"),
         ("Spread of the tokens", "ArrowLeft"),
     ):  # fmt: skip
         press(page, label, key)

@@ -1,8 +1,8 @@
 // The convex polygon of CALIP's two weights in which a class wins one image (calip_core/blend/polygon.py).
 
 /**
- * The pairs (β₂, β₃) in a rectangle at which `label` wins: d_clip + β₂ d_text + β₃ d_visual ≥ 0 for its lead d over
- * every other class. Each class cuts the rectangle along a line.
+ * The pairs (β₂, β₃) in a rectangle at which `label` wins: over every other class, its leads in the three terms
+ * obey d_clip + β₂ d_text + β₃ d_visual ≥ 0. So each class cuts the rectangle along a line.
  *
  * @param {{clip: Float32Array, textAttended: Float32Array, visualAttended: Float32Array}} logits K each
  * @param {number} label
@@ -19,8 +19,8 @@ export function winningPolygon({ clip, textAttended, visualAttended }, label, be
   ];
   for (let k = 0; k < clip.length; k += 1) {
     if (k === label) continue;
-    const [offset, slope2, slope3] = [clip, textAttended, visualAttended].map((term) => term[label] - term[k]);
-    corners = cut(corners, corners.map(([x, y]) => offset + slope2 * x + slope3 * y));
+    const [offset, text, visual] = [clip, textAttended, visualAttended].map((term) => term[label] - term[k]);
+    corners = cut(corners, corners.map(([x, y]) => offset + text * x + visual * y));
   }
   return corners;
 }

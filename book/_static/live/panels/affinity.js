@@ -26,8 +26,7 @@ export async function affinityPanel(host, calip) {
     answer.say(inWords(data, state));
     views.draw(state, pictures[state.scene]);
   };
-  const { scene, tokens, label, alpha, row, column } = controls;
-  host.append(scene.node, tokens.node, label.node, alpha.node, row.node, column.node, answer.node, views.node);
+  host.append(...Object.values(controls).map(({ node }) => node), answer.node, views.node);
   update();
 }
 
@@ -57,11 +56,12 @@ function makeControls(data, onChange) {
   });
   const kinds = ["joint", "value"].map((kind) => ({ value: kind, label: kind }));
   const classes = data.classes.map((name, k) => ({ value: String(k), label: name }));
+  const format = (alpha) => plain(alpha, 3);
   return {
     scene: choice({ legend: "Scene", options: scenes, value: "0", onChange }),
     tokens: choice({ legend: "Spatial tokens", options: kinds, value: "joint", onChange }),
     label: choice({ legend: "Class", options: classes, value: String(data.scenes[0].label), onChange }),
-    alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format: (value) => plain(value, 3), onChange }),
+    alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format, onChange }),
     row: range({ label: "Row of the place", values: stops(1, rows, rows), value: 2, onChange }),
     column: range({ label: "Column of the place", values: stops(1, columns, columns), value: 2, onChange }),
   };
@@ -86,14 +86,16 @@ function readState(data, controls) {
 
 function inWords(data, { label, place, grid, alpha, overPlaces, overClasses, logits }) {
   const used = (weights) => `${plain(effectiveNumber(weights), 1)} of ${weights.length}`;
-  const winners = Object.entries(TERMS).map(([term, name]) => `${name} ${data.classes[argmax(logits[term])]}`);
+  const best = (term) => data.classes[argmax(logits[term])];
+  const winners = Object.entries(TERMS).map(([term, name]) => `${name} ${best(term)}`);
   return (
-    `At α = ${plain(alpha, 3)}, “${data.classes[label]}” effectively looks at ${used(overPlaces)} places, and the place in ` +
-    `${inGrid(place, grid)} at ${used(overClasses)} classes. Largest logit: ${winners.join(", ")}.`
+    `At α = ${plain(alpha, 3)}, “${data.classes[label]}” effectively looks at ${used(overPlaces)} places, ` +
+    `and the place in ${inGrid(place, grid)} at ${used(overClasses)} classes. ` +
+    `Largest logit: ${winners.join(", ")}.`
   );
 }
 
-/** The matrix, the picture, the bars and the table; a click on the first two sets what the controls say, too. */
+/** Matrix, picture, bars and table; a click on the first two sets what the controls say, too. */
 function makeViews(data, controls, update) {
   const places = data.scenes[0].image.joint.spatial.length;
   const matrix = drawing(CELL.left + CELL.width * places + 2, CELL.height * data.classes.length + 2);
@@ -183,7 +185,7 @@ function drawBars(bars, caption, data, { overClasses, place, grid }) {
   const [share, used] = [percent(overClasses[most]), plain(effectiveNumber(overClasses), 1)];
   const said = `What the place in ${inGrid(place, grid)} looks at: ${data.classes[most]} most`;
   bars.draw(data.classes, [overClasses.map((weight) => 100 * weight)], `${said}, ${share}`);
-  caption.textContent = `Softmax over classes. ${said}; effectively ${used} of ${data.classes.length} classes.`;
+  caption.textContent = `Softmax over classes. ${said}; effectively ${used} of ${data.classes.length}.`;
 }
 
 /** The three logits of the class, and the class that each term puts first. */

@@ -1,4 +1,4 @@
-// Chapter 4: a point in the map of the window, its measured gain, and what the lead of the text term lacks there.
+// Chapter 4: a point in the map of the window, its measured gain, and what the text term’s lead lacks there.
 
 import { colourOf } from "./heatmap.js";
 import { answerLine, element, plain, range } from "./kit.js";
@@ -6,7 +6,7 @@ import { drawing, onPointed, shape } from "./svg.js";
 import { dataTable } from "./tables.js";
 
 const CELL = { width: 34, height: 24, left: 52, top: 2 }; // of the map, in pixels
-const CAPTION = "Measured gain: orange where CALIP gains, blue where it loses, a dot where the gain is clear.";
+const CAPTION = "Gains: orange where CALIP gains, blue where it loses, a dot where the gain is clear.";
 const LACKING = {
   errors: "CLIP makes almost no errors here: nothing is left to repair.",
   object: "There is no object, and so the pool knows nothing of one.",
@@ -27,11 +27,12 @@ export async function phase(host, calip) {
   const { map: data } = await calip.data("window");
   const onChange = () => update();
   const alpha = range({ label: "Temperature α", values: data.alphas, value: 0.1, onChange });
-  const share = range({ label: "ρ, share of the image that is object", values: data.shares, value: 0.2, onChange });
+  const share = range({ label: "ρ, share that is object", values: data.shares, value: 0.2, onChange });
   const spread = range({ label: "Spread of the tokens", values: data.spreads, value: 1, onChange });
   const answer = answerLine();
   const { alphas, shares } = data;
-  const map = drawing(CELL.left + CELL.width * alphas.length + 2, CELL.top + CELL.height * shares.length + 38);
+  const [width, height] = [CELL.width * alphas.length, CELL.height * shares.length];
+  const map = drawing(CELL.left + width + 2, CELL.top + height + 38);
   const facts = dataTable(["At the point", "value"]);
   const update = () => {
     const rows = data.rows.filter((row) => row.spread === spread.value());
@@ -77,18 +78,24 @@ function drawMap(map, { alphas, shares, rows: all }, rows, now) {
   const most = Math.max(...all.map((row) => Math.abs(row.gain)));
   const left = (alpha) => CELL.left + CELL.width * alphas.indexOf(alpha);
   const top = (share) => CELL.top + CELL.height * (shares.length - 1 - shares.indexOf(share));
-  const box = ({ alpha, share }) => ({ x: left(alpha), y: top(share), width: CELL.width, height: CELL.height });
-  const cells = rows.map((row) => shape("rect", { ...box(row), fill: `rgb(${colourOf(0.5 + row.gain / most / 2)})` }));
-  const centre = ({ alpha, share }) => ({ cx: left(alpha) + CELL.width / 2, cy: top(share) + CELL.height / 2 });
-  const dots = rows.filter((row) => row.clear).map((row) => shape("circle", { ...centre(row), r: 3 }));
+  const { width, height } = CELL;
+  const box = ({ alpha, share }) => ({ x: left(alpha), y: top(share), width, height });
+  const cells = rows.map((row) => {
+    return shape("rect", { ...box(row), fill: `rgb(${colourOf(0.5 + row.gain / most / 2).join(",")})` });
+  });
+  const dots = rows.filter((row) => row.clear).map(({ alpha, share }) => {
+    return shape("circle", { cx: left(alpha) + CELL.width / 2, cy: top(share) + CELL.height / 2, r: 3 });
+  });
   const mark = shape("rect", { ...box(now), class: "live-mark" });
-  const label = `Map of CALIP’s gain over α and ρ at spread ${plain(now.spread)}; at the point: ${now.shown.gain}`;
+  const label = `Map of the gain over α and ρ, spread ${plain(now.spread)}; at the point: ${now.shown.gain}`;
   map.draw(label, ...cells, ...dots, ...axes(alphas, shares, left, top), mark);
 }
 
 function axes(alphas, shares, left, top) {
   const bottom = CELL.top + CELL.height * shares.length;
-  const columns = alphas.map((alpha) => ({ x: left(alpha) + CELL.width / 2, y: bottom + 16, said: plain(alpha) }));
+  const columns = alphas.map((alpha) => {
+    return { x: left(alpha) + CELL.width / 2, y: bottom + 16, said: plain(alpha) };
+  });
   const middle = { x: CELL.left + (CELL.width * alphas.length) / 2, y: bottom + 34, said: "α" };
   const rows = shares.map((share) => ({ x: CELL.left - 5, y: top(share) + 17, said: plain(share) }));
   const side = { x: 10, y: bottom / 2, said: "ρ" };

@@ -1,4 +1,4 @@
-// Chapter 5: the weights at which one image is classified correctly, and the answer at a chosen pair of weights.
+// Chapter 5: the weights at which one image is classified correctly, and the answer at a chosen pair of them.
 
 import { argmax, calipLogits, combine } from "../engine/calip.js";
 import { area, winningPolygon } from "../engine/polygon.js";
@@ -7,7 +7,7 @@ import { answerLine, choice, element, percent, plain, range, stops } from "./kit
 import { drawing, linearScale, onPointed, shape } from "./svg.js";
 
 const ALPHAS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2];
-const FRAME = { width: 300, height: 288, left: 40, right: 290, top: 12, bottom: 250 }; // of the plane, in pixels
+const FRAME = { width: 300, height: 288, left: 40, right: 290, top: 12, bottom: 250 }; // of the plane
 const TERMS = [
   { name: "CLIP", className: "term-clip" },
   { name: "β₂ × text-attended", className: "term-text" },
@@ -32,8 +32,8 @@ export async function polygon(host, calip) {
     answer.say(inWords(data, state));
     drawPlane(plane, data, state);
     drawBars(bars, data, state);
-    const name = data.classes[state.label];
-    captions[0].textContent = `Blue: where the answer is “${name}”, ${percent(state.share, 0)} of the rectangle.`;
+    const share = `${percent(state.share, 0)} of the rectangle`;
+    captions[0].textContent = `Blue: where the answer is “${data.classes[state.label]}”, ${share}.`;
   };
   onPointed(plane.node, ([x, y]) => {
     controls.beta2.set(linearScale([FRAME.left, FRAME.right], data.beta2)(x));
@@ -78,13 +78,15 @@ function readState(data, controls) {
 function inWords(data, { label, alpha, beta2, beta3, best }) {
   const [answer, truth] = [data.classes[best], data.classes[label]];
   const verdict = best === label ? "right" : `wrong, the label is ${truth}`;
-  return `At β₂ = ${plain(beta2, 3)}, β₃ = ${plain(beta3, 3)} and α = ${plain(alpha, 3)}, CALIP says ${answer}: ${verdict}.`;
+  const point = `β₂ = ${plain(beta2, 3)}, β₃ = ${plain(beta3, 3)} and α = ${plain(alpha, 3)}`;
+  return `At ${point}, CALIP says ${answer}: ${verdict}.`;
 }
 
 function drawPlane(plane, data, { corners, beta2, beta3, best, label, share }) {
   const x = linearScale(data.beta2, [FRAME.left, FRAME.right]);
   const y = linearScale(data.beta3, [FRAME.bottom, FRAME.top]);
-  const frame = { x: FRAME.left, y: FRAME.top, width: FRAME.right - FRAME.left, height: FRAME.bottom - FRAME.top };
+  const size = { width: FRAME.right - FRAME.left, height: FRAME.bottom - FRAME.top };
+  const frame = shape("rect", { x: FRAME.left, y: FRAME.top, ...size, class: "live-frame" });
   const points = corners.map(([b2, b3]) => `${x(b2)},${y(b3)}`).join(" ");
   const right = best === label;
   const colour = right ? "is-right" : "is-wrong";
@@ -93,17 +95,17 @@ function drawPlane(plane, data, { corners, beta2, beta3, best, label, share }) {
   const said =
     `The plane of the weights: the image is read correctly in a polygon with ${corners.length} corners, ` +
     `${percent(share, 0)} of the rectangle; the point is ${right ? "inside" : "outside"}`;
-  plane.draw(said, shape("rect", { ...frame, class: "live-frame" }), region, ...axes(x, y, data), point);
+  plane.draw(said, frame, region, ...axes(x, y, data), point);
 }
 
 function axes(x, y, { beta2, beta3 }) {
-  const middle = { "text-anchor": "middle" };
-  const end = { "text-anchor": "end" };
-  const name = shape("text", { x: x((beta2[0] + beta2[1]) / 2), y: FRAME.bottom + 32, ...middle }, "β₂");
-  const other = shape("text", { x: FRAME.left - 8, y: y((beta3[0] + beta3[1]) / 2), ...end }, "β₃");
-  const below = beta2.map((value) => shape("text", { x: x(value), y: FRAME.bottom + 20, ...middle }, plain(value)));
-  const beside = beta3.map((value) => shape("text", { x: FRAME.left - 10, y: y(value) + 5, ...end }, plain(value)));
-  return [name, other, ...below, ...beside];
+  const text = (place, anchor, said) => shape("text", { ...place, "text-anchor": anchor }, said);
+  const below = (place, said, drop = 20) => text({ x: place, y: FRAME.bottom + drop }, "middle", said);
+  const beside = (place, said) => text({ x: FRAME.left - 10, y: place + 5 }, "end", said);
+  const [middle, centre] = [(FRAME.left + FRAME.right) / 2, (FRAME.top + FRAME.bottom) / 2];
+  const ticks = beta2.map((value) => below(x(value), plain(value)));
+  const others = beta3.map((value) => beside(y(value), plain(value)));
+  return [below(middle, "β₂", 32), beside(centre, "β₃"), ...ticks, ...others];
 }
 
 function drawBars(bars, data, state) {
@@ -112,7 +114,7 @@ function drawBars(bars, data, state) {
   const classes = competitors(data, state);
   const names = classes.map((k) => data.classes[k]);
   const values = terms.map((term) => classes.map((k) => term[k]));
-  const sums = classes.map((k) => `${data.classes[k]} ${plain(terms.reduce((sum, term) => sum + term[k], 0))}`);
+  const sums = classes.map((k) => `${data.classes[k]} ${plain(terms[0][k] + terms[1][k] + terms[2][k])}`);
   bars.draw(names, values, `Sums of the three terms: ${sums.join(", ")}`);
 }
 

@@ -21,10 +21,11 @@ export function shape(tag, attributes = {}, ...children) {
  *
  * @param {number} width
  * @param {number} height
- * @returns {{node: SVGElement, draw: (label: string, ...shapes: Node[]) => void}} `label` is the text alternative
+ * @returns {{node: SVGElement, draw: (label: string, ...shapes: Node[]) => void}} `label`: text alternative
  */
 export function drawing(width, height) {
-  const node = shape("svg", { class: "live-drawing", role: "img", width, height, viewBox: `0 0 ${width} ${height}` });
+  const viewBox = `0 0 ${width} ${height}`;
+  const node = shape("svg", { class: "live-drawing", role: "img", width, height, viewBox });
   const draw = (label, ...shapes) => {
     node.replaceChildren(...shapes);
     node.setAttribute("aria-label", label);
@@ -37,7 +38,10 @@ export function linearScale(from, to) {
   return (value) => to[0] + ((value - from[0]) * (to[1] - to[0])) / (from[1] - from[0]);
 }
 
-/** Calls `pick` with [x, y], in pixels of the drawing, where a mouse or finger points; the keyboard has the ranges. */
+/**
+ * Calls `pick` with [x, y], in pixels of a drawing or canvas, where a mouse or finger points at it. For the
+ * keyboard, other controls must do the same.
+ */
 export function onPointed(node, pick) {
   node.classList.add("live-pointed");
   node.addEventListener("click", ({ clientX, clientY }) => {

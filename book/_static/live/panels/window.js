@@ -6,8 +6,8 @@ import { dataTable } from "./tables.js";
 
 const FRAME = { width: 154, height: 158, left: 46, right: 148, top: 10, bottom: 132 }; // of a plot, in pixels
 const NOTE =
-  "Gains in points, with blend weights from validation images. Alone: images that only one of the two gets right. " +
-  "A star: the gain is clear (McNemar’s test after Bonferroni’s correction).";
+  "Gains in points, with blend weights from validation images. Alone: images that only one of the two gets " +
+  "right. A star: the gain is clear (McNemar’s test after Bonferroni’s correction).";
 const LINES = { clip: "CLIP", calip: "CALIP" };
 
 /**
@@ -27,17 +27,18 @@ export async function poolWindow(host, calip) {
     const rows = data.rows.filter((row) => row.tokens === tokens.value());
     const now = rows.filter((row) => row.amount === amount.value());
     answer.say(inWords(amount.value(), tokens.value(), now));
-    plots.forEach((plot, i) => drawPlot(plot, rows.filter((row) => row.task === data.tasks[i]), amount.value()));
-    table.draw(now.map((row) => [row.task, row.shown.clip, row.shown.calip, row.shown.gain, row.shown.alone]));
+    plots.forEach((plot, i) => drawPlot(plot, rows.filter((row) => row.task === data.tasks[i]), now[i]));
+    table.draw(now.map(({ task, shown }) => [task, shown.clip, shown.calip, shown.gain, shown.alone]));
   };
-  const captioned = plots.map(({ node }, i) => element("figure", {}, node, element("figcaption", {}, data.tasks[i])));
+  const captions = data.tasks.map((task) => element("figcaption", {}, task));
+  const captioned = plots.map(({ node }, i) => element("figure", {}, node, captions[i]));
   const figures = element("div", { class: "live-figures" }, ...captioned);
   host.append(tokens.node, amount.node, answer.node, figures, legend(), table.node, element("p", {}, NOTE));
   update();
 }
 
 function inWords(amount, tokens, rows) {
-  const clear = rows.filter((row) => row.clear).map((row) => `${row.shown.points} points on ${row.task}`);
+  const clear = rows.filter((row) => row.clear).map(({ shown, task }) => `${shown.points} points on ${task}`);
   const said = clear.length ? `CALIP gains clearly: ${clear.join(", ")}` : "CALIP gains clearly on no task";
   return `At λ = ${plain(amount)} with ${tokens} tokens, ${said}.`;
 }
@@ -51,26 +52,28 @@ function legend() {
 }
 
 /** Both accuracies of one task against λ, and a marker at the chosen λ. */
-function drawPlot(plot, rows, amount) {
+function drawPlot(plot, rows, now) {
   const x = linearScale([0, 1], [FRAME.left, FRAME.right]);
   const y = linearScale([0, 1], [FRAME.bottom, FRAME.top]);
-  const now = rows.find((row) => row.amount === amount);
+  const here = x(now.amount);
   const marks = Object.keys(LINES).flatMap((line) => {
     const points = rows.map((row) => `${x(row.amount)},${y(row[line])}`).join(" ");
     const curve = shape("polyline", { points, class: `live-line line-${line}` });
-    return [curve, shape("circle", { cx: x(amount), cy: y(now[line]), r: 4, class: `line-${line}` })];
+    return [curve, shape("circle", { cx: here, cy: y(now[line]), r: 4, class: `line-${line}` })];
   });
-  const marker = shape("line", { x1: x(amount), x2: x(amount), y1: FRAME.top, y2: FRAME.bottom, class: "live-axis" });
-  const label = `${now.task}: CLIP ${now.shown.clip} and CALIP ${now.shown.calip} at λ = ${plain(amount)}`;
+  const marker = shape("line", { x1: here, x2: here, y1: FRAME.top, y2: FRAME.bottom, class: "live-axis" });
+  const label = `${now.task} at λ = ${plain(now.amount)}: CLIP ${now.shown.clip}, CALIP ${now.shown.calip}`;
   plot.draw(label, ...axes(x, y), marker, ...marks);
 }
 
 function axes(x, y) {
-  const ends = [0, 1].flatMap((value) => [
-    shape("text", { x: FRAME.left - 6, y: y(value) + 5, "text-anchor": "end" }, percent(value, 0)),
-    shape("text", { x: x(value), y: FRAME.bottom + 19, "text-anchor": value ? "end" : "start" }, String(value)),
-  ]);
+  const below = (value, said, anchor) => {
+    return shape("text", { x: x(value), y: FRAME.bottom + 19, "text-anchor": anchor }, said);
+  };
+  const shares = [0, 1].map((value) => {
+    return shape("text", { x: FRAME.left - 6, y: y(value) + 5, "text-anchor": "end" }, percent(value, 0));
+  });
   const corner = `M${FRAME.left},${FRAME.top}V${FRAME.bottom}H${FRAME.right}`;
-  const name = shape("text", { x: x(0.5), y: FRAME.bottom + 19, "text-anchor": "middle" }, "λ");
-  return [shape("path", { d: corner, class: "live-axis" }), ...ends, name];
+  const amounts = [below(0, "0", "start"), below(0.5, "λ", "middle"), below(1, "1", "end")];
+  return [shape("path", { d: corner, class: "live-axis" }), ...shares, ...amounts];
 }
