@@ -33,7 +33,7 @@ export async function polygon(host, calip) {
     drawPlane(plane, data, state);
     drawBars(bars, data, state);
     const share = `${percent(state.share, 0)} of the rectangle`;
-    captions[0].textContent = `Blue: where the answer is “${data.classes[state.label]}”, ${share}.`;
+    captions[0].textContent = `Blue, ${share}: where the answer is “${data.classes[state.label]}”.`;
   };
   onPointed(plane.node, ([x, y]) => {
     controls.beta2.set(linearScale([FRAME.left, FRAME.right], data.beta2)(x));
