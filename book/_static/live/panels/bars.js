@@ -1,6 +1,6 @@
 // Stacked bars: per class, what each of several terms adds to its score.
 
-import { element, plain } from "./kit.js";
+import { element } from "./kit.js";
 
 /**
  * A chart with one row per class.
@@ -8,7 +8,8 @@ import { element, plain } from "./kit.js";
  * @param {{name: string, className: string}[]} terms in the order in which they are stacked; className colours a term
  * @param {number} [digits] decimals of the sums
  * @returns {{node: HTMLElement, draw: (classes: string[], values: ArrayLike<number>[], label: string) => void}}
- *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; the largest sum is marked
+ *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; a line
+ *   marks each sum, and the largest is bold
  */
 export function stackedBars(terms, digits = 1) {
   const legend = element("p", { class: "live-legend", "aria-hidden": "true" });
@@ -40,9 +41,16 @@ function row(name, k, values, terms, digits) {
     if (value >= 0) right += value;
     else left += value;
   }
+  const sum = element("b", {}); // where the terms add up to
+  sum.style.left = share(sums[k] - low);
+  bar.append(sum);
   const title = element("span", { class: best ? "live-best" : null }, name);
-  const sum = element("span", { class: best ? "live-best" : null }, plain(sums[k], digits));
-  return element("div", { class: "live-row" }, title, bar, sum);
+  const number = element("span", { class: best ? "live-best" : null }, fixed(sums[k], digits));
+  return element("div", { class: "live-row" }, title, bar, number);
+}
+
+function fixed(value, digits) {
+  return value.toFixed(digits).replace("-", "−");
 }
 
 function sumsOf(values) {
