@@ -6,24 +6,25 @@ import { element } from "./kit.js";
  * A chart with one row per class.
  *
  * @param {{name: string, className: string}[]} terms in the order in which they are stacked; className colours a term
+ * @param {number} [digits] decimals of the sums
  * @returns {{node: HTMLElement, draw: (classes: string[], values: ArrayLike<number>[], label: string) => void}}
  *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; a line
  *   marks each sum, and the largest is bold
  */
-export function stackedBars(terms) {
+export function stackedBars(terms, digits = 1) {
   const legend = element("p", { class: "live-legend", "aria-hidden": "true" });
   legend.append(...terms.map(({ name, className }) => element("span", {}, element("i", { class: className }), name)));
   const rows = element("div", { class: "live-rows", "aria-hidden": "true" });
   const node = element("div", { class: "live-bars", role: "img" }, rows, legend);
   const draw = (classes, values, label) => {
-    rows.replaceChildren(...classes.map((name, k) => row(name, k, values, terms)));
+    rows.replaceChildren(...classes.map((name, k) => row(name, k, values, terms, digits)));
     node.setAttribute("aria-label", label);
   };
   return { node, draw };
 }
 
 /** Terms are drawn from the zero line, positive ones to the right and negative ones to the left. */
-function row(name, k, values, terms) {
+function row(name, k, values, terms, digits) {
   const [low, high] = extent(values);
   const share = (value) => `${(100 * value) / (high - low || 1)}%`;
   const sums = sumsOf(values);
@@ -44,11 +45,12 @@ function row(name, k, values, terms) {
   sum.style.left = share(sums[k] - low);
   bar.append(sum);
   const title = element("span", { class: best ? "live-best" : null }, name);
-  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, inTenths(sums[k])));
+  const number = element("span", { class: best ? "live-best" : null }, fixed(sums[k], digits));
+  return element("div", { class: "live-row" }, title, bar, number);
 }
 
-function inTenths(value) {
-  return value.toFixed(1).replace("-", "−");
+function fixed(value, digits) {
+  return value.toFixed(digits).replace("-", "−");
 }
 
 function sumsOf(values) {
