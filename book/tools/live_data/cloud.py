@@ -1,0 +1,100 @@
+"""What chapter 7's panel shows: clouds, the view sets that draw them, and each view's logits in the clouds' own poses."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from book.tools.live_data.packing import floats
+from calip_core import calip_logits, evaluate, load_backbone, load_task, zero_shot_classifier
+from calip_core.backbones.base import Backbone
+from calip_core.datasets.task import Task
+from calip_core.evaluation.record import Record
+from calip_core.exhibits.point_clouds import first_of_class
+from calip_core.methods.calip import CONFIGS, Calip
+from calip_core.pointclouds.projection import depth_maps, encoder_input
+from calip_core.pointclouds.views import ViewSet, view_set
+from calip_core.preprocessing import MEAN, STD
+
+TASK, BACKBONE, TOKENS = "mini-solids", "mini-vit", "joint"
+"""The miniature is the one that recognises more solids."""
+SETS = ("bright_voxels", "pointclip")
+"""The view set whose pictures look most like the miniature's training, and the one that the chapter derives."""
+LIMIT = 400
+"""Clouds that choose the views' weights, and as many others that measure the accuracy, as in the chapter."""
+
+Clouds = Float32[np.ndarray, "n p 3"]
+
+
+def data() -> dict[str, Any]:
+    """One cloud per class, with CALIP's fixed weights and each view set's answers."""
+    backbone = load_backbone(BACKBONE, device="cpu", precision="fp32", tokens=TOKENS)
+    task = load_task(TASK, views=SETS[0])
+    text = zero_shot_classifier(backbone, task.classnames, task.templates)
+    examples = first_of_class(task)
+    clouds = np.stack([task.splits["test"].clouds[number] for number in examples.values()])
+    return {
+        "backbone": BACKBONE,
+        "tokens": TOKENS,
+        "classes": list(task.classnames),
+        "text": floats(text),
+        "blend": _blend(backbone),
+        "resolution": backbone.resolution,
+        "standard": {"mean": MEAN, "std": STD},
+        "clouds": [{"name": name, "points": floats(cloud.ravel())} for name, cloud in zip(examples, clouds, strict=True)],
+        "sets": [_view_set(view_set(name), clouds, backbone, text) for name in SETS],
+    }
+
+
+def _blend(backbone: Backbone) -> dict[str, float]:
+    """The fixed weights and temperatures of CALIP, and the scale of its logits."""
+    options = Calip.Options()
+    config = CONFIGS["official"]
+    return {
+        "alphaT": config.alpha_t, "alphaS": config.alpha_s, "scale": backbone.logit_scale,
+        "beta2": options.beta2 or 0.0, "beta3": options.beta3 or 0.0,
+    }  # fmt: skip
+
+
+def _view_set(chosen: ViewSet, clouds: Clouds, backbone: Backbone, text: Float[Tensor, "k c"]) -> dict[str, Any]:
+    task = load_task(TASK, views=chosen.name)
+    equal = _measured(task, backbone, "fixed", "uniform")
+    searched = _measured(task, backbone, "validation", "searched")
+    weights = np.array(searched.choice.view_weights)
+    return {
+        "name": chosen.name,
+        "side": chosen.resolution,
+        "distance": chosen.distance,
+        "voxels": chosen.voxels and chosen.voxels.model_dump(),
+        "standardise": chosen.standardise,
+        "largest": chosen.largest_value,
+        "views": [
+            {"label": label.replace("-", "−"), "turn": floats(turn), "tilt": floats(tilt)}
+            for label, turn, tilt in zip(chosen.labels, chosen.rotations(), chosen.tilts(), strict=True)
+        ],
+        "weights": (weights / weights.max()).round(2).tolist(),
+        "accuracy": equal.score.top1,
+        "images": equal.data.images,
+        "logits": floats(view_logits(clouds, chosen, backbone, text)),
+    }
+
+
+def _measured(task: Task, backbone: Backbone, protocol: Any, weighting: Any) -> Record:
+    return evaluate(
+        task, backbone, "calip", protocol=protocol, view_weighting=weighting, limit=LIMIT, progress=False
+    )
+
+
+def view_logits(
+    clouds: Clouds, chosen: ViewSet, backbone: Backbone, text: Float[Tensor, "k c"]
+) -> Float[Tensor, "n v k"]:
+    """CALIP's blend with fixed weights for every view."""
+    maps = depth_maps(torch.from_numpy(clouds), chosen)
+    with torch.no_grad():
+        tokens = backbone.encode_image(encoder_input(maps, backbone.resolution, standardise=chosen.standardise))
+    logits = calip_logits(tokens, text, config=CONFIGS["official"], logit_scale=backbone.logit_scale)
+    options = Calip.Options()
+    blended = logits.combine(beta2=options.beta2 or 0.0, beta3=options.beta3 or 0.0)
+    return blended.unflatten(0, (len(clouds), len(chosen)))
