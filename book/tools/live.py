@@ -19,6 +19,7 @@ from book.tools.bundle import LIVE, BundleError, bundle
 from book.tools.chapters import ROOT, replacing
 from book.tools.dependencies import Library
 from book.tools.execute import common_fingerprint
+from book.tools.live_weights import LiveWeightsError, weight_scripts
 
 BUILT = ROOT / "book" / "_build" / "live"
 """A folder of Sphinx's static files."""
@@ -34,6 +35,7 @@ def build_live(folder: Path = BUILT / FOLDER) -> None:
 
     Raises:
         BundleError: a module cannot be bundled.
+        LiveWeightsError: the weights are not as the pages need them.
     """
     _write(folder / "live.js", bundle(LIVE))
     for part, script in weight_scripts().items():
@@ -46,10 +48,6 @@ def build_live(folder: Path = BUILT / FOLDER) -> None:
             data: Callable[[], dict[str, Any]] = import_module(f"book.tools.live_data.{panel}").data
             values = json.dumps(data(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
             _write(path, f"// {wanted}\ncalipData({json.dumps(panel)}, {values});\n")
-
-
-def weight_scripts() -> dict[str, str]:
-    return {}
 
 
 def _fingerprint(panel: str, common: str, library: Library) -> str:
@@ -71,7 +69,7 @@ def main() -> int:
     start = time.perf_counter()
     try:
         build_live()
-    except BundleError as error:
+    except (BundleError, LiveWeightsError) as error:
         print(f"live: {error}", file=sys.stderr)
         return 1
     size = sum(path.stat().st_size for path in BUILT.rglob("*.js"))

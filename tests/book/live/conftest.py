@@ -2,16 +2,32 @@
 
 import json
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import pydata_sphinx_theme
 import pytest
+import sphinx_book_theme
 from playwright.sync_api import BrowserContext, Page
 
 from book.tools.bundle import LIVE, bundle
 from book.tools.live import build_live
 
 Run = Callable[..., Any]
+OpenPanel = Callable[..., Page]
+
+DESK = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+_THEME = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static/styles"
+_BOOK_THEME = Path(sphinx_book_theme.__file__).parent / "theme/sphinx_book_theme/static/styles"
+_STYLES = (
+    _THEME / "pydata-sphinx-theme.css",
+    _BOOK_THEME / "sphinx-book-theme.css",
+    LIVE.parent / "calip.css",
+    LIVE / "live.css",
+)
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +65,60 @@ def module(offline: BrowserContext, tmp_path: Path) -> Iterator[Callable[[str], 
     yield open_module
     for page in opened:
         page.close()
+
+
+@pytest.fixture
+def live_page(offline: BrowserContext, live_folder: Path) -> Iterator[OpenPanel]:
+    """``live_page("landing")`` opens a page with one panel, in the book's theme, and returns it when the panel is made.
+
+    Options: ``scheme`` ("light" or "dark"), ``size`` (``DESK`` or ``PHONE``), ``motion`` ("no-preference" or "reduce").
+    When the test ends, an error on a page's console or a request for anything but a file fails it.
+    """
+    opened: list[Page] = []
+    faults: list[str] = []
+
+    def open_panel(
+        panel: str, *, scheme: str = "light", size: dict[str, int] = DESK, motion: str = "no-preference"
+    ) -> Page:
+        page = offline.new_page()
+        opened.append(page)
+        page.set_default_timeout(30_000)
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme=scheme, reduced_motion=motion)
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: None if _is_local(request.url) else faults.append(request.url))
+        path = live_folder / f"{panel}.html"
+        path.write_text(_page(panel), encoding="utf-8")
+        page.goto(path.as_uri())
+        page.locator(".calip-live-made").wait_for()
+        return page
+
+    yield open_panel
+    for page in opened:
+        page.close()
+    assert faults == []
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith(("file:", "data:", "blob:"))
+
+
+def _page(panel: str) -> str:
+    """A page of the book's theme, without its bars, beside the folder's script."""
+    styles = "".join(f'<link rel="stylesheet" href="{path.as_uri()}">' for path in _STYLES)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>A panel</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">{styles}
+<script>
+  document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+</script>
+<script defer src="live.js"></script></head>
+<body><main class="bd-content" style="display: block; max-width: 60rem; margin: 0 auto; padding: 0 0.75rem">
+<h1>A panel</h1>
+<div class="calip-live" data-panel="{escape(panel)}" role="region" aria-label="Live"><p>About it.</p></div>
+</main></body></html>
+"""
 
 
 _PLAIN = """
