@@ -35,7 +35,8 @@ export function createEngine(base, source) {
   /**
    * Features of a picture of any size.
    *
-   * @param {ImageData|CanvasImageSource} image pixels, a canvas, a bitmap or a picture of the page
+   * @param {ImageData|CanvasImageSource|{pixels: Float32Array}} image pixels, a canvas, a bitmap or a picture of the
+   *   page; or `pixels`, the encoder's input itself, 3 × resolution × resolution, which is not preprocessed
    * @param {"mini-rn"|"mini-vit"} backbone
    * @param {"joint"|"value"} tokens what CLIP answers at each place, or what each place contributes
    * @returns {Promise<{pooled: Float32Array, spatial: Float32Array[], grid: number[]}>} of unit length; spatial row by
@@ -43,7 +44,7 @@ export function createEngine(base, source) {
    */
   async function encodeImage(image, backbone, tokens) {
     if (!TOKENS.includes(tokens)) throw new Error(`tokens is ${tokens}, expected one of ${TOKENS.join(", ")}`);
-    const picture = pixelsOf(image);
+    const picture = image?.pixels ? image : pixelsOf(image);
     const { image: tower } = await settings(backbone);
     return ask([tower.part], "encodeImage", picture, backbone, tokens);
   }

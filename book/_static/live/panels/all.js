@@ -1,5 +1,6 @@
 // Every panel by the name that a page asks for it with.
 
+import { cloud } from "./cloud.js";
 import { landing } from "./landing.js";
 
-export const panels = { landing };
+export const panels = { cloud, landing };

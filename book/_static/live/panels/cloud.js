@@ -1,0 +1,223 @@
+// Chapter 7: a cloud to turn, its depth maps, and the classes that CALIP finds in them.
+
+import { argmax, combine, probabilities } from "../engine/calip.js";
+import { depthMap, encoderInput, turned } from "../engine/projection.js";
+import { probabilityBars } from "./bars.js";
+import { cloudPicture, viewStrip } from "./cloudpictures.js";
+import { follower } from "./follower.js";
+import { answerLine, choice, element, newId, percent, plain, progressBar, range, stops } from "./kit.js";
+
+/** Of "Turn slowly", in degrees per second. */
+const SPEED = 20;
+
+/**
+ * @param {HTMLElement} host
+ * @param {Object} calip window.calip
+ */
+export async function cloud(host, calip) {
+  const data = await calip.data("cloud");
+  const state = { cloud: data.clouds[0], set: data.sets[0], turn: 0, tilt: 0, weighting: "alike", logits: null };
+  const parts = {
+    strip: viewStrip(),
+    bars: probabilityBars(),
+    answer: answerLine(),
+    progress: progressBar("The miniature looks at the views …"),
+    note: element("p", { class: "cloud-note" }),
+  };
+  const show = () => showAnswer(state, data, parts);
+  const follow = follower(lookingAt(state, data, calip, parts, show));
+  const change = (changes) => {
+    Object.assign(state, changes);
+    follow.changed(prepare(state, data, parts));
+  };
+  parts.weighting = weightingSelect(state, show);
+  parts.pose = poseControls(state, { onMove: follow.moved, onReset: () => change({ turn: 0, tilt: 0 }) });
+  host.append(
+    cloudChoice(data, (chosen) => change({ cloud: chosen, turn: 0, tilt: 0 })),
+    setChoice(data, (set) => change({ set })),
+    element("div", { class: "cloud-parts" }, parts.pose.node, element("div", {}, parts.weighting.node, parts.bars.node)),
+    parts.answer.node,
+    element("div", { class: "cloud-progress" }, parts.progress.node),
+    parts.strip.node,
+    parts.note,
+  );
+  change({});
+}
+
+/**
+ * Shows what depends on cloud and view set, which may be new.
+ *
+ * @returns {Float32Array[]|null} the views' logits, if the data hold them: those of clouds that are not turned
+ */
+function prepare(state, data, { strip, weighting, pose, answer, note }) {
+  const { set, turn, tilt } = state;
+  pose.show();
+  weighting.reset();
+  strip.reset(set);
+  const share = `${percent(set.accuracy)} of ${set.images.toLocaleString("en")} test clouds as they are`;
+  note.textContent = `Drawn as ${set.name}, with all views alike, ${data.backbone} recognises ${share}.`;
+  state.logits = null;
+  answer.say("The miniature looks at the views.");
+  return turn === 0 && tilt === 0 ? set.logits[data.clouds.indexOf(state.cloud)] : null;
+}
+
+/** How the answer to a pose is found: the tasks of a `follower`. */
+function lookingAt(state, data, calip, { strip, progress }, show) {
+  return {
+    count: () => state.set.views.length,
+    draw(v) {
+      const map = depthMap(turned(state.cloud.points, state.turn, state.tilt), state.set.views[v], state.set);
+      strip.draw(v, map);
+      return map;
+    },
+    ask: (maps, isNewest) =>
+      progress.during(async (onProgress) => {
+        const end = calip.onProgress(onProgress);
+        const look = (map) => viewLogits(map, state.set, data, calip);
+        return inOrder(maps, look, isNewest, onProgress).finally(end);
+      }),
+    onAnswer(logits) {
+      state.logits = logits;
+      show();
+    },
+  };
+}
+
+/** CALIP's blended logits of one view. */
+async function viewLogits(map, set, { backbone, tokens, resolution, standard, text, blend }, calip) {
+  const pixels = encoderInput(map, resolution, set.standardise ? standard : null);
+  const image = await calip.encodeImage({ pixels }, backbone, tokens);
+  return combine(calip.logits(image, text, blend), blend.beta2, blend.beta3);
+}
+
+/** The results of `work` for one item after another; null as soon as nobody waits for them. */
+async function inOrder(items, work, isAwaited, onProgress) {
+  const results = [];
+  for (const item of items) {
+    results.push(await work(item));
+    if (!isAwaited()) return null;
+    onProgress(results.length / items.length);
+  }
+  return results;
+}
+
+/** The bars, the line and the views' captions for the logits and weights that the state holds. */
+function showAnswer(state, data, { strip, bars, answer }) {
+  const { logits, set, cloud } = state;
+  if (logits === null) return;
+  const weights = weightsOf(state);
+  const mean = weightedMean(logits, weights);
+  const shares = Array.from(probabilities(mean));
+  bars.draw(data.classes, shares);
+  strip.say(logits.map((row) => data.classes[argmax(row)]), weights);
+  answer.say(`${firstClass(data.classes, shares, cloud.name)} ${aboutViews(data.classes, logits, weights, set)}`);
+}
+
+/** One weight per view: equal ones, those that were searched, or one view's alone. */
+function weightsOf({ set, weighting }) {
+  if (weighting === "alike") return set.views.map(() => 1);
+  if (weighting === "searched") return set.weights;
+  return set.views.map((_, v) => (v === Number(weighting) ? 1 : 0));
+}
+
+/** Σ w ℓ / Σ w over the views (chapter 7, eq-views). */
+function weightedMean(logits, weights) {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return Float32Array.from(logits[0], (_, k) => logits.reduce((sum, row, v) => sum + weights[v] * row[k], 0) / total);
+}
+
+function firstClass(classes, shares, truth) {
+  const name = classes[argmax(shares)];
+  const verdict = name === truth ? "which is right" : `which is wrong: it is a ${truth}`;
+  return `The answer is ${name} (${percent(Math.max(...shares))}), ${verdict}.`;
+}
+
+/** Which view decides: the one that most favours the first class over the second. */
+function aboutViews(classes, logits, weights, { views }) {
+  const used = weights.filter((weight) => weight > 0).length;
+  if (used === 1) return `Only the view from ${views[argmax(weights)].label} counts.`;
+  const mean = weightedMean(logits, weights);
+  const first = argmax(mean);
+  const second = argmax(mean.map((value, k) => (k === first ? -Infinity : value)));
+  const label = views[argmax(logits.map((row, v) => weights[v] * (row[first] - row[second])))].label;
+  const alone = logits.filter((row) => argmax(row) === first).length;
+  return `The view from ${label} does most for it, against ${classes[second]}. Alone, ${alone} of ${views.length} views say so.`;
+}
+
+function cloudChoice({ clouds }, onChange) {
+  const options = clouds.map(({ name }) => ({ value: name, label: name }));
+  const chosen = (value) => onChange(clouds.find(({ name }) => name === value));
+  return choice({ legend: "Cloud", options, value: clouds[0].name, onChange: chosen }).node;
+}
+
+function setChoice({ sets }, onChange) {
+  const options = sets.map(({ name }) => ({ value: name, label: name }));
+  const chosen = (value) => onChange(sets.find(({ name }) => name === value));
+  return choice({ legend: "View set", options, value: sets[0].name, onChange: chosen }).node;
+}
+
+/** The views' weights; `reset` offers the views of the state's set. */
+function weightingSelect(state, onChange) {
+  const id = newId();
+  const select = element("select", { id });
+  select.addEventListener("change", () => {
+    state.weighting = select.value;
+    onChange();
+  });
+  const reset = () => {
+    const options = [["alike", "all alike"], ["searched", "searched on validation clouds"]];
+    options.push(...state.set.views.map(({ label }, v) => [String(v), `${label} alone`]));
+    select.replaceChildren(...options.map(([value, label]) => element("option", { value }, label)));
+    if (!["alike", "searched"].includes(state.weighting)) state.weighting = "alike";
+    select.value = state.weighting;
+  };
+  return { node: element("div", { class: "live-field" }, element("label", { for: id }, "Weights of the views"), select), reset };
+}
+
+/** The cloud with its two angles, by dragging, by range inputs, or by itself; `show` draws it as the state says. */
+function poseControls(state, { onMove, onReset }) {
+  const turnTo = (turn, tilt) => {
+    state.turn = ((((turn + 180) % 360) + 360) % 360) - 180;
+    state.tilt = Math.max(-90, Math.min(90, tilt));
+    show();
+    onMove();
+  };
+  const picture = cloudPicture((turn, tilt) => turnTo(state.turn + turn, state.tilt + tilt));
+  const angle = (label, last, onChange) =>
+    range({ label, values: stops(-last, last, 2 * last + 1), value: 0, format: degrees, onChange });
+  const turn = angle("Turn about the vertical", 180, (value) => turnTo(value, state.tilt));
+  const tilt = angle("Tilt towards you", 90, (value) => turnTo(state.turn, value));
+  const show = () => {
+    turn.set(state.turn);
+    tilt.set(state.tilt);
+    const pose = `turned by ${degrees(state.turn)}, tilted by ${degrees(state.tilt)}`;
+    const { name, points } = state.cloud;
+    picture.draw(turned(points, state.turn, state.tilt), `A cloud of ${points.length / 3} points, a ${name}, ${pose}`);
+  };
+  const buttons = element("div", { class: "cloud-buttons" }, slowly((step) => turnTo(state.turn + step, state.tilt)));
+  buttons.append(element("button", { type: "button", onclick: onReset }, "Turn it back"));
+  return { node: element("div", {}, picture.node, turn.node, tilt.node, buttons), show };
+}
+
+function degrees(angle) {
+  return `${plain(angle, 0)}°`;
+}
+
+/** A button that keeps turning the cloud until it is pressed again; null for readers who asked for less motion. */
+function slowly(onStep) {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return null;
+  let last = null; // of the last step, in milliseconds
+  const step = (now) => {
+    if (last === null) return;
+    onStep(((now - last) / 1000) * SPEED);
+    last = now;
+    requestAnimationFrame(step);
+  };
+  const press = () => {
+    last = last === null ? performance.now() : null;
+    button.setAttribute("aria-pressed", String(last !== null));
+    if (last !== null) requestAnimationFrame(step);
+  };
+  const button = element("button", { type: "button", "aria-pressed": "false", onclick: press }, "Turn slowly");
+  return button;
+}
