@@ -22,8 +22,10 @@ TASK, BACKBONE, TOKENS = "mini-solids", "mini-vit", "joint"
 """The miniature is the one that recognises more solids."""
 SETS = ("bright_voxels", "pointclip")
 """The view set whose pictures look most like the miniature's training, and the one that the chapter derives."""
+START = "cone"
+"""The cloud that the panel opens with: its answer depends on the views' weights."""
 LIMIT = 400
-"""Clouds that choose the views' weights, and as many others that measure the accuracy, as in the chapter."""
+"""Validation clouds that choose the views' weights, and test clouds that measure the accuracy, as in the chapter."""
 
 Clouds = Float32[np.ndarray, "n p 3"]
 
@@ -43,6 +45,7 @@ def data() -> dict[str, Any]:
         "blend": _blend(backbone),
         "resolution": backbone.resolution,
         "standard": {"mean": MEAN, "std": STD},
+        "start": START,
         "clouds": [{"name": name, "points": floats(cloud.ravel())} for name, cloud in zip(examples, clouds, strict=True)],
         "sets": [_view_set(view_set(name), clouds, backbone, text) for name in SETS],
     }

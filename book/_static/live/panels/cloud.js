@@ -16,7 +16,8 @@ const SPEED = 20;
  */
 export async function cloud(host, calip) {
   const data = await calip.data("cloud");
-  const state = { cloud: data.clouds[0], set: data.sets[0], turn: 0, tilt: 0, weighting: "alike", logits: null };
+  const first = data.clouds.find(({ name }) => name === data.start);
+  const state = { cloud: first, set: data.sets[0], turn: 0, tilt: 0, weighting: "alike", logits: null };
   const parts = {
     strip: viewStrip(),
     bars: probabilityBars(),
@@ -33,11 +34,10 @@ export async function cloud(host, calip) {
   parts.weighting = weightingSelect(state, show);
   parts.pose = poseControls(state, { onMove: follow.moved, onReset: () => change({ turn: 0, tilt: 0 }) });
   host.append(
-    cloudChoice(data, (chosen) => change({ cloud: chosen, turn: 0, tilt: 0 })),
-    setChoice(data, (set) => change({ set })),
-    element("div", { class: "cloud-parts" }, parts.pose.node, element("div", {}, parts.weighting.node, parts.bars.node)),
+    oneOf("Cloud", data.clouds, first, (chosen) => change({ cloud: chosen, turn: 0, tilt: 0 })),
+    oneOf("View set", data.sets, data.sets[0], (set) => change({ set })),
+    element("div", { class: "cloud-parts" }, parts.pose.node, sideOf(parts)),
     parts.answer.node,
-    element("div", { class: "cloud-progress" }, parts.progress.node),
     parts.strip.node,
     parts.note,
   );
@@ -141,19 +141,20 @@ function aboutViews(classes, logits, weights, { views }) {
   const second = argmax(mean.map((value, k) => (k === first ? -Infinity : value)));
   const label = views[argmax(logits.map((row, v) => weights[v] * (row[first] - row[second])))].label;
   const alone = logits.filter((row) => argmax(row) === first).length;
-  return `The view from ${label} does most for it, against ${classes[second]}. Alone, ${alone} of ${views.length} views say so.`;
+  const lead = `The view from ${label} contributes most to its lead over ${classes[second]}`;
+  return `${lead}; alone, ${alone} of the ${views.length} views say ${classes[first]}.`;
 }
 
-function cloudChoice({ clouds }, onChange) {
-  const options = clouds.map(({ name }) => ({ value: name, label: name }));
-  const chosen = (value) => onChange(clouds.find(({ name }) => name === value));
-  return choice({ legend: "Cloud", options, value: clouds[0].name, onChange: chosen }).node;
+/** A choice among things with names. */
+function oneOf(legend, things, chosen, onChange) {
+  const options = things.map(({ name }) => ({ value: name, label: name }));
+  const find = (value) => things.find(({ name }) => name === value);
+  return choice({ legend, options, value: chosen.name, onChange: (value) => onChange(find(value)) }).node;
 }
 
-function setChoice({ sets }, onChange) {
-  const options = sets.map(({ name }) => ({ value: name, label: name }));
-  const chosen = (value) => onChange(sets.find(({ name }) => name === value));
-  return choice({ legend: "View set", options, value: sets[0].name, onChange: chosen }).node;
+/** What stands beside the cloud. */
+function sideOf({ weighting, bars, progress }) {
+  return element("div", {}, weighting.node, bars.node, element("div", { class: "cloud-progress" }, progress.node));
 }
 
 /** The views' weights; `reset` offers the views of the state's set. */
