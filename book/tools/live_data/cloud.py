@@ -1,4 +1,4 @@
-"""What chapter 7's panel shows: clouds, the view sets that draw them, and each view's logits in the clouds' own poses."""
+"""What chapter 7's panel shows: clouds, the view sets that draw them, and each view's logits in the clouds' poses."""
 
 from typing import Any
 
@@ -10,15 +10,20 @@ from torch import Tensor
 from book.tools.live_data.packing import floats
 from calip_core import calip_logits, evaluate, load_backbone, load_task, zero_shot_classifier
 from calip_core.backbones.base import Backbone
+from calip_core.backbones.names import TokenSpace
+from calip_core.blend.protocols import Protocol
+from calip_core.blend.selection import FIXED
+from calip_core.datasets.clouds.views import ViewSplit
 from calip_core.datasets.task import Task
-from calip_core.evaluation.record import Record
+from calip_core.evaluation.record import Record, ViewWeighting
 from calip_core.exhibits.point_clouds import first_of_class
-from calip_core.methods.calip import CONFIGS, Calip
+from calip_core.methods.calip import CONFIGS
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, view_set
 from calip_core.preprocessing import MEAN, STD
 
-TASK, BACKBONE, TOKENS = "mini-solids", "mini-vit", "joint"
+TASK, BACKBONE = "mini-solids", "mini-vit"
+TOKENS: TokenSpace = "joint"
 """The miniature is the one that recognises more solids."""
 SETS = ("bright_voxels", "pointclip")
 """The view set whose pictures look most like the miniature's training, and the one that the chapter derives."""
@@ -36,7 +41,9 @@ def data() -> dict[str, Any]:
     task = load_task(TASK, views=SETS[0])
     text = zero_shot_classifier(backbone, task.classnames, task.templates)
     examples = first_of_class(task)
-    clouds = np.stack([task.splits["test"].clouds[number] for number in examples.values()])
+    test = task.splits["test"]
+    assert isinstance(test, ViewSplit)  # the task is one of clouds
+    clouds = np.stack([test.clouds[number] for number in examples.values()])
     return {
         "backbone": BACKBONE,
         "tokens": TOKENS,
@@ -46,19 +53,16 @@ def data() -> dict[str, Any]:
         "resolution": backbone.resolution,
         "standard": {"mean": MEAN, "std": STD},
         "start": START,
-        "clouds": [{"name": name, "points": floats(cloud.ravel())} for name, cloud in zip(examples, clouds, strict=True)],
+        "clouds": [{"name": name, "points": floats(c.ravel())} for name, c in zip(examples, clouds, strict=True)],
         "sets": [_view_set(view_set(name), clouds, backbone, text) for name in SETS],
     }
 
 
 def _blend(backbone: Backbone) -> dict[str, float]:
-    """The fixed weights and temperatures of CALIP, and the scale of its logits."""
-    options = Calip.Options()
-    config = CONFIGS["official"]
-    return {
-        "alphaT": config.alpha_t, "alphaS": config.alpha_s, "scale": backbone.logit_scale,
-        "beta2": options.beta2 or 0.0, "beta3": options.beta3 or 0.0,
-    }  # fmt: skip
+    """The fixed weights and the temperatures of CALIP, and the scale of its logits."""
+    config, (beta2, beta3) = CONFIGS["official"], FIXED
+    scales = {"alphaT": config.alpha_t, "alphaS": config.alpha_s, "scale": backbone.logit_scale}
+    return {**scales, "beta2": beta2, "beta3": beta3}
 
 
 def _view_set(chosen: ViewSet, clouds: Clouds, backbone: Backbone, text: Float[Tensor, "k c"]) -> dict[str, Any]:
@@ -80,24 +84,21 @@ def _view_set(chosen: ViewSet, clouds: Clouds, backbone: Backbone, text: Float[T
         "weights": (weights / weights.max()).round(2).tolist(),
         "accuracy": equal.score.top1,
         "images": equal.data.images,
-        "logits": floats(view_logits(clouds, chosen, backbone, text)),
+        "logits": floats(_view_logits(clouds, chosen, backbone, text)),
     }
 
 
-def _measured(task: Task, backbone: Backbone, protocol: Any, weighting: Any) -> Record:
-    return evaluate(
-        task, backbone, "calip", protocol=protocol, view_weighting=weighting, limit=LIMIT, progress=False
-    )
+def _measured(task: Task, backbone: Backbone, protocol: Protocol, weighting: ViewWeighting) -> Record:
+    return evaluate(task, backbone, "calip", protocol=protocol, view_weighting=weighting, limit=LIMIT, progress=False)
 
 
-def view_logits(
+def _view_logits(
     clouds: Clouds, chosen: ViewSet, backbone: Backbone, text: Float[Tensor, "k c"]
 ) -> Float[Tensor, "n v k"]:
-    """CALIP's blend with fixed weights for every view."""
+    """CALIP's blend of fixed weights, one row per view."""
     maps = depth_maps(torch.from_numpy(clouds), chosen)
     with torch.no_grad():
         tokens = backbone.encode_image(encoder_input(maps, backbone.resolution, standardise=chosen.standardise))
     logits = calip_logits(tokens, text, config=CONFIGS["official"], logit_scale=backbone.logit_scale)
-    options = Calip.Options()
-    blended = logits.combine(beta2=options.beta2 or 0.0, beta3=options.beta3 or 0.0)
-    return blended.unflatten(0, (len(clouds), len(chosen)))
+    beta2, beta3 = FIXED
+    return logits.combine(beta2=beta2, beta3=beta3).view(len(clouds), len(chosen), -1)

@@ -1,7 +1,7 @@
 // Depth maps of a cloud of points (calip_core/pointclouds): PointCLIP's pinhole and PointCLIP V2's voxels.
 //
-// A point near the border of two pixels falls on one side or the other by the last digit of its coordinates. Each step
-// is therefore rounded to single precision where PyTorch rounds it: `f` is that rounding.
+// A point near the border of two pixels falls on one side or the other by the last digit of its coordinates.
+// Each step is therefore rounded to single precision where PyTorch rounds it: `f` is that rounding.
 
 const f = Math.fround;
 
@@ -17,20 +17,17 @@ const EPSILON = f(1e-12);
  * @returns {Float32Array} new points
  */
 export function turned(points, turn, tilt) {
-  const [cosine, sine, cosine2, sine2] = [turn, tilt].flatMap((angle) => cosineAndSine((angle * Math.PI) / 180));
+  const [alpha, beta] = [(turn * Math.PI) / 180, (tilt * Math.PI) / 180];
+  const [cosine, sine] = [Math.cos(alpha), Math.sin(alpha)];
   const result = new Float32Array(points.length);
   for (let i = 0; i < points.length; i += 3) {
     const [x, y, z] = [points[i], points[i + 1], points[i + 2]];
     const depth = cosine * z - sine * x;
     result[i] = cosine * x + sine * z;
-    result[i + 1] = cosine2 * y - sine2 * depth;
-    result[i + 2] = sine2 * y + cosine2 * depth;
+    result[i + 1] = Math.cos(beta) * y - Math.sin(beta) * depth;
+    result[i + 2] = Math.sin(beta) * y + Math.cos(beta) * depth;
   }
   return result;
-}
-
-function cosineAndSine(radians) {
-  return [Math.cos(radians), Math.sin(radians)];
 }
 
 /**
@@ -38,13 +35,13 @@ function cosineAndSine(radians) {
  *
  * @param {Float32Array} points x, y, z of each point, in the unit sphere
  * @param {{turn: Float32Array[], tilt: Float32Array[]}} view two rotations, p' = tilt turn p: rows of 3
- * @param {{side: number, distance: number|null, voxels: Object|null}} set the view set: rows and columns of a map, and
- *   either the pinhole's distance or the grid of voxels (data/views/*.yaml)
- * @returns {Float32Array} the map, row by row; for the pinhole depths, 0 where there is no point; for voxels values from
- *   0 to 1
+ * @param {{side: number, distance: number|null, voxels: Object|null}} set the view set: rows and columns of a
+ *   map, and either the pinhole's distance or the grid of voxels (data/views/*.yaml)
+ * @returns {Float32Array} the map, row by row: depths, 0 where there is no point; of voxels, values from 0 to 1
  */
 export function depthMap(points, view, set) {
-  return set.voxels ? voxelMap(points, view, set.voxels, set.side) : pinholeMap(points, view, set.distance, set.side);
+  if (set.voxels) return voxelMap(points, view, set.voxels, set.side);
+  return pinholeMap(points, view, set.distance, set.side);
 }
 
 /** PointCLIP: a pixel holds the harmonic mean of its points' depths. */
@@ -67,7 +64,7 @@ function pixelOf(x, z, side) {
   return Math.ceil(f(f(f(f(x / z) + 1) * (side / 2)) - 0.5));
 }
 
-/** PointCLIP V2: voxels, a maximum over neighbours, a Gaussian, and the largest value along each line of sight. */
+/** PointCLIP V2: voxels, a maximum over neighbours, a Gaussian, the largest value of each line of sight. */
 function voxelMap(points, view, settings, side) {
   const { slices, pool, bright } = settings;
   const { grid, width } = voxelise(points, view, settings, side);
@@ -76,25 +73,26 @@ function voxelMap(points, view, settings, side) {
     const layer = grid.subarray(slice * width * width, (slice + 1) * width * width);
     if (layer.every((depth) => depth === 0)) continue;
     const smooth = gaussian(largestOfWindows(layer, width, pool), side, settings.smooth, settings.sigma);
-    for (let pixel = 0; pixel < picture.length; pixel += 1) picture[pixel] = Math.max(picture[pixel], smooth[pixel]);
+    smooth.forEach((value, pixel) => (picture[pixel] = Math.max(picture[pixel], value)));
   }
   const largest = picture.reduce((most, value) => Math.max(most, value));
   return picture.map((value) => (bright ? value / largest : 1 - f(value / largest)));
 }
 
-/** Depth of the nearest point in each voxel, or 0: slices × width × width, where width has room for the windows. */
+/** Depth of the nearest point in each voxel, or 0: slices × width × width; width has room for the windows. */
 function voxelise(points, view, settings, side) {
   const { slices, pool, pool_padding: padding, depth_bias: bias } = settings;
   const rows = side + pool - 1 - 2 * padding;
   const width = rows + 2 * padding;
   const grid = new Float32Array(slices * width * width);
   const place = centred(points, view, settings);
-  const last = slices - 2;
+  const share = (x) => f(f(x + 1) / 2); // of the way from −1 to 1
+  const index = (x) => cut(Math.ceil(f(share(x) * rows)), 1, rows - 2) + padding;
   for (let i = 0; i < place.length; i += 3) {
-    const [row, column] = [place[i], place[i + 1]].map((x) => cut(Math.ceil(f(f(f(x + 1) / 2) * rows)), 1, rows - 2) + padding);
-    const depth = f(f(f(f(f(place[i + 2] + 1) / 2) + f(bias)) / f(1 + bias)) * last);
-    const voxel = (cut(Math.ceil(depth), 0, slices - 1) * width + row) * width + column;
-    grid[voxel] = Math.max(grid[voxel], cut(depth, 1, last));
+    const depth = f(f(f(share(place[i + 2]) + f(bias)) / f(1 + bias)) * (slices - 2));
+    const slice = cut(Math.ceil(depth), 0, slices - 1);
+    const voxel = (slice * width + index(place[i])) * width + index(place[i + 1]);
+    grid[voxel] = Math.max(grid[voxel], cut(depth, 1, slices - 2));
   }
   return { grid, width };
 }
@@ -103,23 +101,17 @@ function cut(value, low, high) {
   return Math.max(low, Math.min(high, value));
 }
 
-/** The cloud turned, its bounding box in the middle, and its longest side from −1 to 1 (times `fill` in the picture). */
+/** The cloud turned, its bounding box in the middle, its longest side from −1 to 1, in the picture ±`fill`. */
 function centred(points, { turn, tilt }, { shift, fill }) {
   const place = rotated(rotated(points, turn), tilt).map((value, i) => f(value + f(shift[i % 3])));
-  const low = [0, 1, 2].map((axis) => least(place, axis));
-  const high = [0, 1, 2].map((axis) => -least(place.map((value) => -value), axis));
-  const span = Math.max(...high.map((end, axis) => f(end - low[axis]))) || 1;
-  const middle = high.map((end, axis) => f(f(end + low[axis]) / 2));
+  const axes = [0, 1, 2].map((axis) => place.filter((_, i) => i % 3 === axis));
+  const ends = axes.map((values) => [Math.min(...values), Math.max(...values)]);
+  const span = Math.max(...ends.map(([low, high]) => f(high - low))) || 1;
+  const middle = ends.map(([low, high]) => f(f(high + low) / 2));
   return place.map((value, i) => {
     const scaled = f(f(f(value - middle[i % 3]) / span) * 2);
     return i % 3 < 2 ? f(scaled * f(fill)) : scaled;
   });
-}
-
-function least(place, axis) {
-  let result = Infinity;
-  for (let i = axis; i < place.length; i += 3) result = Math.min(result, place[i]);
-  return result;
 }
 
 /** Largest value of each window of `window` × `window`; the layer shrinks by window − 1 on each axis. */
@@ -127,7 +119,7 @@ function largestOfWindows(layer, width, window) {
   return maximumDown(maximumDown(layer, width, window), width - window + 1, window);
 }
 
-/** Largest value of `window` rows below one another; the result is transposed, so that twice does both axes. */
+/** Largest value of `window` rows below one another; transposed, so that doing it twice does both axes. */
 function maximumDown(layer, width, window) {
   const rows = layer.length / width - window + 1;
   const result = new Float32Array(rows * width);
@@ -141,7 +133,7 @@ function maximumDown(layer, width, window) {
   return result;
 }
 
-/** Smoothed along rows, then columns, with a Gaussian cut to `window` and normalised; zeros beyond the borders. */
+/** Smoothed along both axes with a Gaussian cut to `window` and normalised; zeros beyond the borders. */
 function gaussian(layer, side, window, sigma) {
   const reach = (window - 1) / 2;
   const bell = Array.from({ length: window }, (_, k) => Math.exp(-((k - reach) ** 2) / (2 * sigma ** 2)));
@@ -190,7 +182,7 @@ function product(a, b) {
  *
  * @param {Float32Array} map side × side
  * @param {number} resolution rows and columns of the encoder's input
- * @param {{mean: number[], std: number[]}|null} standard of photographs, per channel; null leaves the values alone
+ * @param {{mean: number[], std: number[]}|null} standard of photographs, per channel; null: do not standardise
  * @returns {Float32Array} 3 × resolution × resolution
  */
 export function encoderInput(map, resolution, standard) {
@@ -205,9 +197,9 @@ export function encoderInput(map, resolution, standard) {
 
 function resized(map, side, resolution) {
   const result = new Float32Array(resolution * resolution);
-  const step = (side - 1) / (resolution - 1);
+  const step = f((side - 1) / (resolution - 1));
   for (let pixel = 0; pixel < result.length; pixel += 1) {
-    const [y, x] = [Math.floor(pixel / resolution) * step, (pixel % resolution) * step];
+    const [y, x] = [Math.floor(pixel / resolution), pixel % resolution].map((place) => f(place * step));
     const [above, left] = [y, x].map((position) => Math.min(side - 2, Math.floor(position)));
     const corner = above * side + left;
     const [down, right] = [y - above, x - left];

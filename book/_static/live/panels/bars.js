@@ -68,7 +68,8 @@ export function probabilityBars() {
   const draw = (classes, shares) => {
     const best = shares.indexOf(Math.max(...shares));
     rows.replaceChildren(...classes.map((name, k) => shareRow(name, shares[k], k === best)));
-    node.setAttribute("aria-label", `Probabilities: ${classes.map((name, k) => `${name} ${percent(shares[k])}`).join(", ")}`);
+    const inWords = classes.map((name, k) => `${name} ${percent(shares[k])}`).join(", ");
+    node.setAttribute("aria-label", `Probabilities: ${inWords}`);
   };
   return { node, draw };
 }

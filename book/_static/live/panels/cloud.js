@@ -47,14 +47,14 @@ export async function cloud(host, calip) {
 /**
  * Shows what depends on cloud and view set, which may be new.
  *
- * @returns {Float32Array[]|null} the views' logits, if the data hold them: those of clouds that are not turned
+ * @returns {Float32Array[]|null} the views' logits where the data hold them, for clouds that are not turned
  */
 function prepare(state, data, { strip, weighting, pose, answer, note }) {
   const { set, turn, tilt } = state;
   pose.show();
   weighting.reset();
   strip.reset(set);
-  const share = `${percent(set.accuracy)} of ${set.images.toLocaleString("en")} test clouds as they are`;
+  const share = `${percent(set.accuracy)} of ${set.images} test clouds as they are`;
   note.textContent = `Drawn as ${set.name}, with all views alike, ${data.backbone} recognises ${share}.`;
   state.logits = null;
   answer.say("The miniature looks at the views.");
@@ -110,7 +110,8 @@ function showAnswer(state, data, { strip, bars, answer }) {
   const shares = Array.from(probabilities(mean));
   bars.draw(data.classes, shares);
   strip.say(logits.map((row) => data.classes[argmax(row)]), weights);
-  answer.say(`${firstClass(data.classes, shares, cloud.name)} ${aboutViews(data.classes, logits, weights, set)}`);
+  const said = [firstClass(data.classes, shares, cloud.name), aboutViews(data.classes, logits, weights, set)];
+  answer.say(said.join(" "));
 }
 
 /** One weight per view: equal ones, those that were searched, or one view's alone. */
@@ -123,7 +124,8 @@ function weightsOf({ set, weighting }) {
 /** Σ w ℓ / Σ w over the views (chapter 7, eq-views). */
 function weightedMean(logits, weights) {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
-  return Float32Array.from(logits[0], (_, k) => logits.reduce((sum, row, v) => sum + weights[v] * row[k], 0) / total);
+  const weighted = (k) => logits.reduce((sum, row, v) => sum + weights[v] * row[k], 0);
+  return Float32Array.from(logits[0], (_, k) => weighted(k) / total);
 }
 
 function firstClass(classes, shares, truth) {
@@ -139,10 +141,11 @@ function aboutViews(classes, logits, weights, { views }) {
   const mean = weightedMean(logits, weights);
   const first = argmax(mean);
   const second = argmax(mean.map((value, k) => (k === first ? -Infinity : value)));
-  const label = views[argmax(logits.map((row, v) => weights[v] * (row[first] - row[second])))].label;
+  const leads = logits.map((row, v) => weights[v] * (row[first] - row[second]));
   const alone = logits.filter((row) => argmax(row) === first).length;
-  const lead = `The view from ${label} contributes most to its lead over ${classes[second]}`;
-  return `${lead}; alone, ${alone} of the ${views.length} views say ${classes[first]}.`;
+  const label = views[argmax(leads)].label;
+  const most = `The view from ${label} contributes most to its lead over ${classes[second]}`;
+  return `${most}; alone, ${alone} of the ${views.length} views say ${classes[first]}.`;
 }
 
 /** A choice among things with names. */
@@ -154,7 +157,8 @@ function oneOf(legend, things, chosen, onChange) {
 
 /** What stands beside the cloud. */
 function sideOf({ weighting, bars, progress }) {
-  return element("div", {}, weighting.node, bars.node, element("div", { class: "cloud-progress" }, progress.node));
+  const room = element("div", { class: "cloud-progress" }, progress.node);
+  return element("div", {}, weighting.node, bars.node, room);
 }
 
 /** The views' weights; `reset` offers the views of the state's set. */
@@ -172,10 +176,11 @@ function weightingSelect(state, onChange) {
     if (!["alike", "searched"].includes(state.weighting)) state.weighting = "alike";
     select.value = state.weighting;
   };
-  return { node: element("div", { class: "live-field" }, element("label", { for: id }, "Weights of the views"), select), reset };
+  const label = element("label", { for: id }, "Weights of the views");
+  return { node: element("div", { class: "live-field" }, label, select), reset };
 }
 
-/** The cloud with its two angles, by dragging, by range inputs, or by itself; `show` draws it as the state says. */
+/** The cloud and its two angles, by dragging, by range inputs, or by itself; `show` draws the state. */
 function poseControls(state, { onMove, onReset }) {
   const turnTo = (turn, tilt) => {
     state.turn = ((((turn + 180) % 360) + 360) % 360) - 180;
@@ -191,12 +196,14 @@ function poseControls(state, { onMove, onReset }) {
   const show = () => {
     turn.set(state.turn);
     tilt.set(state.tilt);
-    const pose = `turned by ${degrees(state.turn)}, tilted by ${degrees(state.tilt)}`;
     const { name, points } = state.cloud;
-    picture.draw(turned(points, state.turn, state.tilt), `A cloud of ${points.length / 3} points, a ${name}, ${pose}`);
+    const about = `A cloud of ${points.length / 3} points, a ${name}`;
+    const pose = `turned by ${degrees(state.turn)}, tilted by ${degrees(state.tilt)}`;
+    picture.draw(turned(points, state.turn, state.tilt), `${about}, ${pose}`);
   };
-  const buttons = element("div", { class: "cloud-buttons" }, slowly((step) => turnTo(state.turn + step, state.tilt)));
-  buttons.append(element("button", { type: "button", onclick: onReset }, "Turn it back"));
+  const itself = slowly((step) => turnTo(state.turn + step, state.tilt));
+  const back = element("button", { type: "button", onclick: onReset }, "Turn it back");
+  const buttons = element("div", { class: "cloud-buttons" }, itself, back);
   return { node: element("div", {}, picture.node, turn.node, tilt.node, buttons), show };
 }
 
@@ -204,7 +211,7 @@ function degrees(angle) {
   return `${plain(angle, 0)}°`;
 }
 
-/** A button that keeps turning the cloud until it is pressed again; null for readers who asked for less motion. */
+/** A button that keeps turning the cloud until it is pressed again; null for readers who want less motion. */
 function slowly(onStep) {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return null;
   let last = null; // of the last step, in milliseconds
@@ -219,6 +226,7 @@ function slowly(onStep) {
     button.setAttribute("aria-pressed", String(last !== null));
     if (last !== null) requestAnimationFrame(step);
   };
-  const button = element("button", { type: "button", "aria-pressed": "false", onclick: press }, "Turn slowly");
+  const state = { type: "button", "aria-pressed": "false" };
+  const button = element("button", { ...state, onclick: press }, "Turn slowly");
   return button;
 }

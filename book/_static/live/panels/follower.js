@@ -4,16 +4,17 @@
 const REST = 200;
 
 /**
- * Keeps pictures and answer up with a pose: one picture per frame, and the networks once it rests. The newest pose wins;
- * what was asked about an older one is dropped.
+ * Keeps pictures and answer up with a pose: one picture per frame, and the networks once it rests. The newest
+ * pose wins; what was asked about an older one is dropped.
  *
  * @param {Object} tasks
  * @param {() => number} tasks.count of pictures
- * @param {(v: number) => any} tasks.draw draws picture v of the newest pose, and returns what `ask` needs of it
- * @param {(pictures: any[], isNewest: () => boolean) => Promise<any>} tasks.ask null if it stops because `isNewest` says no
+ * @param {(v: number) => any} tasks.draw draws picture v of the newest pose and returns what `ask` needs of it
+ * @param {(pictures: any[], isNewest: () => boolean) => Promise<any>} tasks.ask null if it stops because
+ *   `isNewest` says no
  * @param {(answer: any) => void} tasks.onAnswer called with the answer to the newest pose
- * @returns {{moved: () => void, changed: (known: any) => void}} `moved` is called after each step of a movement;
- *   `changed` when there is something else to draw, with its answer if that is known, else null
+ * @returns {{moved: () => void, changed: (known: any) => void}} `moved` is called after each step of a
+ *   movement; `changed` when there is something else to draw, with its answer if that is known, else null
  */
 export function follower({ count, draw, ask, onAnswer }) {
   let [newest, answered, movedAt, running] = [0, 0, -Infinity, false];
