@@ -150,7 +150,8 @@ class Backbone:
             ValueError: there are no images, they are not of this backbone's resolution, or they hold NaN or infinity.
         """
         self._check_images(images)
-        images = images.to(self.device, self.dtype, memory_format=torch.channels_last)
+        images = images.to(self.device, non_blocking=True)  # in its own type: pinned images are copied without a wait
+        images = images.to(self.dtype, memory_format=torch.channels_last)
         together = _IMAGES_PER_THREAD * torch.get_num_threads() if self.device.type == "cpu" else len(images)
         parts = [self._encode(part) for part in torch.split(images, max(1, together))]
         tokens = ImageTokens.cat(parts)

@@ -1,24 +1,16 @@
 """Run a backbone over a split of a task."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 from jaxtyping import Int
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split
+from calip_core.features.decoding import decode_ahead
 from calip_core.tokens import ImageTokens
-
-
-class _Inputs(Dataset[Tensor]):
-    def __init__(self, split: Split, backbone: Backbone) -> None:
-        self.split, self.preprocess, self.resolution = split, backbone.preprocess, backbone.resolution
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.split.encoder_input(index, self.preprocess, self.resolution)
 
 
 def encode_split(
@@ -28,7 +20,7 @@ def encode_split(
     limit: int | None = None,
     seed: int = 0,
     batch_size: int = 64,
-    workers: int = 0,
+    workers: int | None = None,
     progress: bool = True,
 ) -> tuple[ImageTokens, Int[np.ndarray, "n"]]:
     """Encode the images of a split, in the split's order.
@@ -39,7 +31,8 @@ def encode_split(
         limit: maximum number of images, drawn by ``seed``; all by default.
         seed: determines which images a limit selects.
         batch_size: images per call of the backbone.
-        workers: processes that decode images in parallel with the model; 0 decodes in this process.
+        workers: number of threads that decode images while the model encodes; by default, the number of cores, at
+            most 16.
         progress: whether to show a progress bar.
 
     Returns:
@@ -49,12 +42,13 @@ def encode_split(
         ValueError: the split is empty or the limit is not positive.
     """
     chosen = choose_images(split, limit, seed)
-    loader: DataLoader[Tensor] = DataLoader(
-        Subset(_Inputs(split, backbone), chosen), batch_size=batch_size, num_workers=workers
-    )
-    with tqdm(total=len(chosen), desc="encoding", unit="image", disable=not progress, leave=False) as bar:
-        parts = []
-        for images in loader:
+    batches = ((0, chosen[start : start + batch_size]) for start in range(0, len(chosen), batch_size))
+    parts = []
+    with (
+        tqdm(total=len(chosen), desc="encoding", unit="image", disable=not progress, leave=False) as bar,
+        closing(decode_ahead(split, backbone, batches, workers)) as decoded,
+    ):
+        for _, images in decoded:
             parts.append(backbone.encode_image(images))
             bar.update(len(images))
     return ImageTokens.cat(parts), split.labels[list(chosen)]

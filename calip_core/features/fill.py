@@ -1,31 +1,24 @@
-"""Fill a feature store: threads decode images while the backbone encodes; several processes may share the work."""
+"""Fill a feature store; several processes may share the work."""
 
 import errno
-import os
 import time
 import warnings
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 import torch
 from filelock import BaseFileLock, Timeout
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split
+from calip_core.features.decoding import Batch, decode_ahead
 from calip_core.features.shards import Shards
 from calip_core.tokens import ImageTokens
 
-_BATCHES_AHEAD = 2
 _POLL_SECONDS = 0.2
-
-Batch = tuple[int, Sequence[int]]
-"""A shard and the numbers of the images of the split that go through the backbone together."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class _Fill:
     model: float = 0.0
     writing: float = 0.0
 
-    def run(self, pending: list[int], workers: int) -> None:
+    def run(self, pending: list[int], workers: int | None) -> None:
         """Encode unclaimed shards; wait for those of other processes, and take over those of processes that died."""
         while pending:
             before = self.images
@@ -95,7 +88,9 @@ class _Fill:
             if pending and self.images == before:
                 time.sleep(_POLL_SECONDS)
 
-    def _encoded_shards(self, pending: list[int], workers: int) -> Generator[tuple[int, list[ImageTokens]], None, None]:
+    def _encoded_shards(
+        self, pending: list[int], workers: int | None
+    ) -> Generator[tuple[int, list[ImageTokens]], None, None]:
         parts: list[ImageTokens] = []
         start = time.perf_counter()
         with closing(decode_ahead(self.split, self.backbone, self._batches(pending), workers)) as decoded:
@@ -152,6 +147,7 @@ class _Fill:
                 str(self.shards.path(shard)),
             )
         self.held.pop(shard).release()
+        self._count_others()
         self.writing += time.perf_counter() - start
 
     def _disk_error(self, error: OSError, shard: int) -> OSError:
@@ -169,6 +165,12 @@ class _Fill:
         self.images += images
         self.bar.update(images)
         self.bar.set_postfix_str(f"bound by {self.report().bound}", refresh=False)
+
+    def _count_others(self) -> None:
+        """Let the bar show what other processes have finished, too."""
+        files = self.shards.folder.glob("[0-9]*.sha256")
+        finished = sum(len(self.shards.manifest.images_of(int(path.stem))) for path in files)
+        self.bar.update(max(0, finished - self.bar.n))
 
     def report(self, seconds: float = 0.0) -> EncodingReport:
         return EncodingReport(self.images, seconds, self.waiting, self.model, self.writing)
@@ -208,33 +210,5 @@ def fill(
     )  # fmt: skip
     with bar:
         work = _Fill(shards, backbone, split, chosen, bar)
-        work.run(pending, workers or min(16, os.cpu_count() or 1))
+        work.run(pending, workers)
     return work.report(time.perf_counter() - start)
-
-
-def decode_ahead(
-    split: Split, backbone: Backbone, batches: Iterator[Batch], workers: int
-) -> Generator[tuple[int, Tensor], None, None]:
-    """Preprocessed images of each batch, "b 3 h w", in order; threads decode the next batches in the meantime.
-
-    Threads, not processes: decoding and resizing release Python's lock, nothing is copied between processes, and a
-    notebook needs no importable main module.
-    """
-
-    def load(index: int) -> Tensor:
-        return split.encoder_input(index, backbone.preprocess, backbone.resolution)
-
-    def stacked(waiting: tuple[int, list[Future[Tensor]]]) -> tuple[int, Tensor]:
-        return waiting[0], torch.stack([image.result() for image in waiting[1]])
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    queue: deque[tuple[int, list[Future[Tensor]]]] = deque()
-    try:
-        for shard, indices in batches:
-            queue.append((shard, [pool.submit(load, index) for index in indices]))
-            if len(queue) > _BATCHES_AHEAD:
-                yield stacked(queue.popleft())
-        while queue:
-            yield stacked(queue.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -1,6 +1,7 @@
 """The files of a feature store: one safetensors file per shard, its SHA-256 beside it, and a lock during writing."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from calip_core.digests import file_digest
 from calip_core.features.manifest import Manifest
 from calip_core.paths import atomic_path
 
@@ -44,11 +46,13 @@ class Shards:
         return FileLock(self.folder / "locks" / f"{shard:05d}.lock")
 
     def state(self, shard: int) -> State:
-        """Whether a shard exists, matches its checksum, and holds the images stated in the manifest."""
+        """Whether a shard exists, matches its checksum, and holds the images stated in the manifest.
+
+        A file that did not change since it was read last is not read again (``file_digest``).
+        """
         try:
             expected = self.checksum_path(shard).read_text(encoding="ascii").split()[0]
-            with self.path(shard).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_digest(self.path(shard))
         except FileNotFoundError:
             return "missing"
         except (IndexError, UnicodeDecodeError):
@@ -119,6 +123,7 @@ def begin(folder: Path, manifest: Manifest) -> Shards:
         try:
             found = read_manifest(folder)
             if found.key == manifest.key:
+                os.utime(path)  # `calip cache` shows when a store was used last
                 return Shards(folder, found)
         except (FileNotFoundError, ValueError):
             pass

@@ -24,6 +24,7 @@ class MeanGrey:
     """A backbone whose pooled feature is the image's grey value."""
 
     resolution = 2
+    device = torch.device("cpu")
 
     def preprocess(self, image):
         return torch.full((3, 2, 2), float(image.getpixel((0, 0))[0]))

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
-from calip_core import CalipConfig, calip_logits, encode_split
+from calip_core import CalipConfig, calip_logits, digests, encode_split
 from calip_core.backbones import base
 from calip_core.backbones.base import Backbone
 from calip_core.datasets.task import Split
@@ -317,6 +317,15 @@ def test_a_damaged_shard_is_encoded_again_alone_with_a_warning(backbone, tmp_pat
         again = encode(backbone, tmp_path)
     assert again.report.images == SHARD
     assert contents(store.folder) == intact
+
+
+def test_a_store_that_did_not_change_is_not_read_again_to_check_it(backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "_YOUNG_NS", 0)
+    store = encode(backbone, tmp_path)
+    FeatureStore.open(store.folder)
+    monkeypatch.setattr(digests, "sha256_of", lambda path: pytest.fail(f"{path} is read"))
+    FeatureStore.open(store.folder)
 
 
 def test_a_damaged_manifest_is_written_again(backbone, tmp_path):

@@ -20,6 +20,8 @@ export function start(address, source) {
     encodeText: engine.encodeText,
     encodeImage: engine.encodeImage,
     logits: calipLogits,
+    unseenWords: engine.unseenWords,
+    backbone: engine.backbone,
     onProgress: engine.onProgress,
     data: (name) => loadData(new URL("data/", address).href, name),
   };

@@ -26,9 +26,12 @@ export const pools = {
  * @returns {{clip: Float32Array, textAttended: Float32Array, visualAttended: Float32Array}} K logits each:
  *   s F_v F_tᵀ, s F_v F_t^aᵀ and s F_v^a F_tᵀ
  */
-export function calipLogits(image, text, { alphaT = 0.5, alphaS = 0.5, pooling = "mean+max", scale = 100 } = {}) {
+export function calipLogits(image, text, options = {}) {
+  const { alphaT = 0.5, alphaS = 0.5, pooling = "mean+max", scale = 100 } = options;
   checkPositive({ alphaT, alphaS, scale });
-  if (!(pooling in pools)) throw new Error(`pooling is ${pooling}, expected one of ${Object.keys(pools).join(", ")}`);
+  if (!Object.hasOwn(pools, pooling)) {
+    throw new Error(`pooling is ${pooling}, expected one of ${Object.keys(pools).join(", ")}`);
+  }
   checkFeatures(image, text);
   const similarities = affinity(image.spatial, text);
   const textAttended = attendToImage(softmaxOverPlaces(similarities, alphaT), image.spatial);
@@ -135,14 +138,15 @@ export function probabilities(logits) {
  * @param {{pooled: Float32Array, spatial: Float32Array[], grid: number[]}} image of any tokens
  * @param {{spatial: Float32Array[]}} valueImage the same picture's value tokens
  * @param {number} amount λ, from 0 (nothing changes) to 1 (the pooled feature is the mean value token)
- * @returns {{pooled: Float32Array, spatial: Float32Array[], grid: number[]}} the image with the new pooled feature
+ * @returns {{pooled: Float32Array, spatial: Float32Array[], grid: number[]}} the image with the new pooled
+ *   feature
  */
 export function spoilPool(image, valueImage, amount) {
   if (!(amount >= 0 && amount <= 1)) throw new Error(`amount is ${amount}, expected a share from 0 to 1`);
   if (amount === 0) return image;
   const mean = meanOver(valueImage.spatial);
   const mixed = image.pooled.map((value, c) => (1 - amount) * value + amount * mean[c]);
-  if (!mixed.some((value) => value !== 0)) throw new Error(`amount is ${amount}: the mixture has no direction`);
+  if (mixed.every((value) => value === 0)) throw new Error(`amount is ${amount}: no direction is left`);
   return { ...image, pooled: unit(mixed) };
 }
 
@@ -169,7 +173,9 @@ function exchanged(rows) {
 
 function checkPositive(values) {
   for (const [name, value] of Object.entries(values)) {
-    if (!(value > 0 && value < Infinity)) throw new Error(`${name} is ${value}, expected a positive finite number`);
+    if (!(value > 0 && value < Infinity)) {
+      throw new Error(`${name} is ${value}, expected a positive finite number`);
+    }
   }
 }
 
@@ -178,6 +184,8 @@ function checkFeatures(image, text) {
   const width = image.pooled.length;
   const other = [...image.spatial, ...text].find((row) => row.length !== width);
   if (other) {
-    throw new Error(`features have widths ${width} and ${other.length}: encode image and text with the same backbone`);
+    throw new Error(
+      `features have widths ${width} and ${other.length}: encode image and text with the same backbone`,
+    );
   }
 }

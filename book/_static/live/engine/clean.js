@@ -1,6 +1,6 @@
 /**
- * What CLIP's tokenizer does to a text before its byte pairs: mend characters, decode HTML, join spaces, lower
- * case.
+ * What CLIP's tokenizer does to a text before its byte pairs: mend characters, decode HTML, join spaces,
+ * change to lower case.
  *
  * The same as `whitespace_clean(basic_clean(text)).lower()` of clip/simple_tokenizer.py, with one difference:
  * ftfy, the package that it mends characters with, also repairs text that was decoded in the wrong encoding

@@ -35,8 +35,8 @@ function halfTable() {
  * The tensors of one part of the weights.
  *
  * @param {string[]} chunks base64, in order; each holds whole numbers
- * @param {{bytes: number, tensors: Object<string, {shape: number[], offset: number}>}} part its manifest; offsets count
- *   numbers
+ * @param {{bytes: number, tensors: Object<string, {shape: number[], offset: number}>}} part its manifest;
+ *   offsets count numbers
  * @returns {Object<string, Float32Array>} by name, rows one after another
  */
 export function decodeTensors(chunks, { bytes, tensors }) {
@@ -47,7 +47,9 @@ export function decodeTensors(chunks, { bytes, tensors }) {
     const data = decodeBase64(chunk);
     for (let i = 0; i < data.length; i += 2) numbers[filled++] = table[data[i] | (data[i + 1] << 8)];
   }
-  if (filled !== numbers.length) throw new Error(`the weights hold ${filled} numbers, expected ${numbers.length}`);
+  if (filled !== numbers.length) {
+    throw new Error(`the weights hold ${filled} numbers, expected ${numbers.length}`);
+  }
   return Object.fromEntries(
     Object.entries(tensors).map(([name, { shape, offset }]) => {
       const size = shape.reduce((product, length) => product * length, 1);

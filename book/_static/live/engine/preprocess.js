@@ -1,10 +1,12 @@
 /**
  * CLIP's preprocessing: resize with bicubic interpolation, crop the middle, standardise.
  *
- * Bit by bit the same as `preprocess` of the miniatures, `_transform` of clip/clip.py, for a Pillow image in RGB with
- * 8 bits a channel. What differs is what a canvas has done to a file before: it applies the camera's orientation
- * and colour profiles, rounds 16 bits to 8, and loses colour where it is transparent (it stores colours multiplied by
- * their opacity). Alpha is dropped here, as Pillow's `convert("RGB")` does: draw a picture on a background first.
+ * Bit by bit the same as `_transform` of clip/clip.py, the miniatures' `preprocess`, for a Pillow image in
+ * RGB. Alpha is dropped, as Pillow's `convert("RGB")` does.
+ *
+ * A canvas does not keep all that Pillow reads from a file: it applies the camera's orientation and colour
+ * profiles, has 8 bits a channel, and loses colours where they are transparent, for it stores them multiplied
+ * by their opacity.
  */
 
 /** Means and standard deviations of red, green and blue, from 0 to 1 (calip_core/preprocessing.py). */
@@ -18,7 +20,8 @@ const HALF = 1 << (PRECISION_BITS - 1);
 /**
  * A picture as the image encoder reads it.
  *
- * @param {{data: Uint8ClampedArray, width: number, height: number}} picture - RGBA, rows from the top: an ImageData.
+ * @param {{data: Uint8ClampedArray, width: number, height: number}} picture - RGBA, such as an
+ *   ImageData.
  * @param {number} resolution - r, the height and width of the encoder's input in pixels.
  * @returns {Float32Array} 3 x r x r: planes of red, green and blue, each value (v / 255 - mean) / std.
  */
@@ -47,22 +50,34 @@ function standardisedBytes(mean, std) {
  * @param {number} resolution - r, in pixels.
  * @returns {{data: Uint8ClampedArray, width: number, height: number}} RGBA, opaque, r x r.
  */
-export function resizeAndCrop({ data, width, height }, resolution) {
+export function resizeAndCrop(picture, resolution) {
+  const { width, height } = picture;
   const shorter = Math.min(width, height);
-  const across = middle(width, Math.floor((resolution * width) / shorter), resolution);
-  const down = middle(height, Math.floor((resolution * height) / shorter), resolution);
-  // As in Pillow, the passes meet in a picture of 8 bits: only its rows that the second pass reads are computed.
-  const top = down[0].first;
-  const rows = down[resolution - 1].first + down[resolution - 1].weights.length - top;
-  const narrow = new Uint8ClampedArray(4 * resolution * rows);
-  for (let row = 0; row < rows; row++) {
-    weigh(data, 4 * width * (top + row), 4, across, narrow, 4 * resolution * row, 4);
+  const resizedWidth = Math.floor((resolution * width) / shorter);
+  const resizedHeight = Math.floor((resolution * height) / shorter);
+  const across = middle(width, resizedWidth, resolution);
+  const down = middle(height, resizedHeight, resolution);
+  // The order matters, for the picture between the two passes has 8 bits. This rule is Pillow 13's.
+  const columnsFirst = height - resizedHeight > Math.max(0, 2 * (width - resizedWidth));
+  return columnsFirst
+    ? resizeRows(resizeColumns(picture, down), across)
+    : resizeColumns(resizeRows(picture, across), down);
+}
+
+function resizeRows({ data, width, height }, filters) {
+  const resized = new Uint8ClampedArray(4 * filters.length * height).fill(255);
+  for (let row = 0; row < height; row++) {
+    weigh(data, 4 * width * row, 4, filters, resized, 4 * filters.length * row, 4);
   }
-  const seen = new Uint8ClampedArray(4 * resolution * resolution).fill(255);
-  for (let column = 0; column < resolution; column++) {
-    weigh(narrow, 4 * (column - resolution * top), 4 * resolution, down, seen, 4 * column, 4 * resolution);
+  return { data: resized, width: filters.length, height };
+}
+
+function resizeColumns({ data, width }, filters) {
+  const resized = new Uint8ClampedArray(4 * width * filters.length).fill(255);
+  for (let column = 0; column < width; column++) {
+    weigh(data, 4 * column, 4 * width, filters, resized, 4 * column, 4 * width);
   }
-  return { data: seen, width: resolution, height: resolution };
+  return { data: resized, width, height: filters.length };
 }
 
 /** The filters of the middle `count` of `resized` places; torchvision rounds a half to the even number. */
@@ -71,9 +86,10 @@ function middle(size, resized, count) {
   return Array.from({ length: count }, (_, i) => placeFilter(size, resized, start + i));
 }
 
+/** Of whole numbers and halves. */
 function roundHalfToEven(value) {
   const below = Math.floor(value);
-  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
+  return value === below ? value : below + (below % 2);
 }
 
 /**
@@ -107,7 +123,7 @@ function bicubic(distance) {
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/** Apply filters to the RGB of one row or column of `source`, whose pixels lie `step` apart; clip to 8 bits. */
+/** Apply filters to the RGB of one row or column of `source`, whose pixels lie `step` apart. */
 function weigh(source, start, step, filters, target, targetStart, targetStep) {
   for (let place = 0; place < filters.length; place++) {
     const { first, weights } = filters[place];

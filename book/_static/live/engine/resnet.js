@@ -6,13 +6,17 @@ import { attend } from "./transformer.js";
 /**
  * @param {Object<string, Float32Array>} tensors of the part, by OpenAI's names
  * @param {{resolution: number, embedDim: number, image: {heads: number, layers: number[]}}} backbone
- * @returns {(pixels: Float32Array, tokens: "joint"|"value") => {pooled: Float32Array, spatial: Float32Array[]}} the
+ * @returns {(pixels: Float32Array, tokens: string) => {pooled: Float32Array, spatial: Float32Array[]}} the
  *   tower: of 3 × resolution × resolution preprocessed pixels the features, not of unit length
  */
 export function resnetTower(tensors, { resolution, embedDim, image }) {
-  const stem = [1, 2, 3].map((n) => convolution(tensors, `visual.conv${n}`, `visual.bn${n}`, n === 1 ? 2 : 1));
+  const stem = [2, 1, 1].map((stride, i) =>
+    convolution(tensors, `visual.conv${i + 1}`, `visual.bn${i + 1}`, stride),
+  );
   const stages = image.layers.flatMap((blocks, stage) =>
-    Array.from({ length: blocks }, (_, i) => bottleneck(tensors, `visual.layer${stage + 1}.${i}`, stage > 0 && i === 0)),
+    Array.from({ length: blocks }, (_, i) =>
+      bottleneck(tensors, `visual.layer${stage + 1}.${i}`, stage > 0 && i === 0),
+    ),
   );
   const pool = attentionPool(tensors, image.heads, embedDim);
   return (pixels, tokens) => {
@@ -30,7 +34,9 @@ export function resnetTower(tensors, { resolution, embedDim, image }) {
  * The norm is γ (x − μ) / √(σ² + ε) + β: the kernels are multiplied by γ / √(σ² + ε), and the rest is a bias.
  */
 function convolution(tensors, name, norm, stride = 1) {
-  const [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"].map((n) => tensors[`${norm}.${n}`]);
+  const ofNorm = (part) => tensors[`${norm}.${part}`];
+  const [gamma, beta] = [ofNorm("weight"), ofNorm("bias")];
+  const [mean, variance] = [ofNorm("running_mean"), ofNorm("running_var")];
   const factors = gamma.map((value, i) => value / Math.sqrt(variance[i] + 1e-5));
   const kernels = tensors[`${name}.weight`];
   const inputs = kernels.length / gamma.length; // channels × kernel × kernel
@@ -38,18 +44,20 @@ function convolution(tensors, name, norm, stride = 1) {
   const bias = beta.map((value, i) => value - mean[i] * factors[i]);
   return (map) => {
     const kernel = Math.sqrt((inputs * map.height * map.width) / map.values.length);
-    const { values, height, width } = kernel === 1 ? map : patches(map, { kernel, stride, padding: (kernel - 1) / 2 });
+    const form = { kernel, stride, padding: (kernel - 1) / 2 };
+    const { values, height, width } = kernel === 1 ? map : patches(map, form);
     return { values: linear(values, weight, bias), height, width };
   };
 }
 
-/** A bottleneck; where CLIP strides, it averages over 2 × 2 places before the last convolution and in the shortcut. */
+/** A bottleneck. Instead of striding, CLIP averages 2 × 2 places before the last convolution and the shortcut. */
 function bottleneck(tensors, name, strides) {
-  const [first, second, third] = [1, 2, 3].map((n) => convolution(tensors, `${name}.conv${n}`, `${name}.bn${n}`));
-  const pooled = strides ? averagePool : (map) => map;
-  const shortcut = `${name}.downsample.0.weight` in tensors
-    ? convolution(tensors, `${name}.downsample.0`, `${name}.downsample.1`)
-    : (map) => map;
+  const part = (convolved, normed) => convolution(tensors, `${name}.${convolved}`, `${name}.${normed}`);
+  const same = (map) => map;
+  const [first, second, third] = [part("conv1", "bn1"), part("conv2", "bn2"), part("conv3", "bn3")];
+  const pooled = strides ? averagePool : same;
+  const hasShortcut = `${name}.downsample.0.weight` in tensors;
+  const shortcut = hasShortcut ? part("downsample.0", "downsample.1") : same;
   return (map) => {
     const result = third(pooled(activated(second(activated(first(map))))));
     add(result.values, shortcut(pooled(map)).values);
@@ -63,8 +71,8 @@ function activated(map) {
 }
 
 /**
- * CLIP's attention pool, with the output of every query (joint tokens), or what each place gives if every head attends
- * to that place alone (value tokens).
+ * CLIP's attention pool with the output of every query (joint tokens), or with what each place gives if every
+ * head attends to it alone (value tokens).
  */
 function attentionPool(tensors, heads, embedDim) {
   const get = (name) => tensors[`visual.attnpool.${name}`];
@@ -76,7 +84,8 @@ function attentionPool(tensors, heads, embedDim) {
     x.set(values, width);
     add(x, get("positional_embedding"));
     const [query, key, value] = ["q_proj", "k_proj", "v_proj"].map((name) => project(x, name));
-    const [pooled, ...joint] = rowsOf(project(attend(sideBySide([query, key, value], width), { width, heads }), "c_proj"), embedDim);
+    const attended = attend(sideBySide([query, key, value], width), { width, heads });
+    const [pooled, ...joint] = rowsOf(project(attended, "c_proj"), embedDim);
     if (tokens === "joint") return { pooled, spatial: joint };
     return { pooled, spatial: rowsOf(project(value, "c_proj"), embedDim).slice(1) };
   };

@@ -1,5 +1,5 @@
-// What the networks are made of. A matrix is one Float32Array, row after row, and each row is one token or one place of
-// a picture; sums are taken in double precision.
+// What the networks are made of. A matrix is one Float32Array, row after row; each row is a token, or a place of
+// a picture. Sums are taken in double precision.
 
 /**
  * W x + b for each row x: torch.nn.Linear. The number of rows and both widths follow from the lengths.
@@ -76,7 +76,7 @@ export function transpose(matrix, columns) {
  *
  * @param {{values: Float32Array, height: number, width: number}} map values: places × channels, row by row
  * @param {{kernel: number, stride: number, padding: number}} form
- * @returns {{values: Float32Array, height: number, width: number}} one row of channels × kernel × kernel per place
+ * @returns {{values: Float32Array, height: number, width: number}} places × (channels × kernel × kernel)
  */
 export function patches(map, { kernel, stride, padding }) {
   const channels = map.values.length / (map.height * map.width);

@@ -6,8 +6,8 @@ import { block } from "./transformer.js";
 /**
  * @param {Object<string, Float32Array>} tensors of the part, by OpenAI's names
  * @param {{embedDim: number, text: {heads: number, layers: number}}} backbone
- * @returns {(numbers: number[]) => Float32Array} the tower: of a text's token numbers, both marks among them, its
- *   feature, not of unit length. Text attends backwards only, so nothing behind the end mark needs to be computed.
+ * @returns {(numbers: number[]) => Float32Array} the tower: of a text's token numbers, both marks among them,
+ *   its feature, not of unit length. Text attends backwards only, so nothing behind the end mark is needed.
  */
 export function textTower(tensors, { embedDim, text }) {
   const width = tensors["ln_final.weight"].length;

@@ -4,8 +4,8 @@
  * The same as `SimpleTokenizer.encode` of clip/simple_tokenizer.py, but for the one difference that clean.js
  * states.
  *
- * The vocabulary's 49,408 numbers: 256 for the bytes, 256 for the bytes at the end of a word, one for each merge
- * in the order of the file, and the marks of a text's start and end.
+ * The vocabulary's 49,408 numbers: 256 for the bytes, 256 for the bytes at the end of a word, one for each
+ * merge in the order of the file, and the marks of a text's start and end.
  */
 
 import { clean } from "./clean.js";
@@ -88,11 +88,12 @@ export function tokenize(text, vocabulary) {
   return parts.flatMap((part) => MARKS.get(part) ?? mergeBytes(new TextEncoder().encode(part), vocabulary));
 }
 
-/** Merge a part's bytes: again and again the pair that the vocabulary merges first, wherever it occurs. */
+/** Merge a part's bytes: again and again the pair that comes first in the vocabulary, wherever it occurs. */
 function mergeBytes(bytes, { byteNumbers, merges }) {
   let numbers = Array.from(bytes, (byte) => byteNumbers[byte]);
   numbers[numbers.length - 1] += BYTES;
   for (;;) {
+    // The last number has no second: its key is NaN, which no pair has.
     const merged = numbers.map((first, i) => merges.get(first * NUMBERS + numbers[i + 1]) ?? Infinity);
     const next = Math.min(...merged);
     if (next === Infinity) {
@@ -102,7 +103,7 @@ function mergeBytes(bytes, { byteNumbers, merges }) {
   }
 }
 
-/** Replace, from left to right, every pair that gives the number `next`. */
+/** Replace, from left to right, every pair that becomes the number `next`. */
 function replacePairs(numbers, merged, next) {
   const replaced = [];
   for (let i = 0; i < numbers.length; i++) {

@@ -6,7 +6,8 @@ import { add, layerNorm, linear, quickGelu, softmax } from "./tensors.js";
  * Attention with several heads: softmax(Q Kᵀ / √d) V in each head's d columns, side by side.
  *
  * @param {Float32Array} projected rows × 3 width: queries, keys and values of each token
- * @param {{width: number, heads: number, causal?: boolean}} form causal: a token attends to itself and those before it
+ * @param {{width: number, heads: number, causal?: boolean}} form causal: a token attends to itself and
+ *   to those before it
  * @returns {Float32Array} rows × width
  */
 export function attend(projected, { width, heads, causal = false }) {

@@ -1,9 +1,9 @@
-// Loads the weights, which `make book` writes as classic scripts: `<script>` works from file://, fetch does not.
+// Loads the weights, which make book writes as classic scripts: <script> works from file://, fetch does not.
 
 /**
  * @param {string} folder address of the scripts' folder, with its last slash
- * @returns {{manifest: () => Promise<Object>, part: Function}} `manifest` gives the description of all parts, which is
- *   loaded once (book/tools/live_weights.py); `part` is `loadPart`
+ * @returns {{manifest: () => Promise<Object>, part: Function}} `manifest` gives the description of all parts
+ *   (book/tools/live_weights.py), which is loaded once; `part` is `loadPart`
  */
 export function createLoader(folder) {
   const chunks = new Map();

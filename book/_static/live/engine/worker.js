@@ -25,7 +25,8 @@ export function serve() {
 /**
  * Both miniatures. `open` comes first, then `addPart` of each part that another call needs.
  *
- * @returns {{open: Function, addPart: Function, encodeImage: Function, encodeText: Function, unseenWords: Function}}
+ * @returns {{open: Function, addPart: Function, encodeImage: Function, encodeText: Function,
+ *   unseenWords: Function}}
  */
 export function createEncoder() {
   const parts = {};
@@ -76,8 +77,8 @@ function marked(text, merges, { start, end }, name, contextLength) {
   const numbers = tokenize(text, merges);
   if (numbers.some((number) => number >= start)) {
     throw new Error(
-      `the prompt "${text}" holds a mark of CLIP's vocabulary, <|startoftext|> or <|endoftext|>, which is expected at ` +
-        "the ends alone: take it out",
+      `the prompt "${text}" holds a mark of CLIP's vocabulary, <|startoftext|> or <|endoftext|>, which is ` +
+        "expected at the ends alone: take it out",
     );
   }
   if (numbers.length + 2 > contextLength) {
