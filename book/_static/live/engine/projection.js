@@ -126,7 +126,9 @@ function maximumDown(layer, width, window) {
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < width; column += 1) {
       let largest = 0;
-      for (let k = 0; k < window; k += 1) largest = Math.max(largest, layer[(row + k) * width + column]);
+      for (let at = row * width + column, k = 0; k < window; k += 1, at += width) {
+        if (layer[at] > largest) largest = layer[at];
+      }
       result[column * rows + row] = largest;
     }
   }
