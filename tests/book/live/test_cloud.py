@@ -100,6 +100,9 @@ def test_the_views_weights_move_the_answer(live_page: OpenPanel) -> None:
     assert "cone" in _answer(page) and "right" in _answer(page)
     select.select_option(label="−y alone")
     assert "Only the view from −y counts" in _answer(page)
+    page.get_by_label("octahedron", exact=True).check()
+    assert "Only the view from −y counts" in _answer(page)
+    assert "it is an octahedron" in _answer(page)
     assert page.locator("figure", has_text="from −y").inner_text().endswith("weight 1")
     assert page.locator("figure", has_text="from +z").last.inner_text().endswith("weight 0")
 
@@ -140,6 +143,8 @@ def test_dragging_turns_the_cloud_and_a_button_turns_it_back(live_page: OpenPane
     page.mouse.up()
     assert page.get_by_label(TURN).get_attribute("aria-valuetext") == "30°"
     assert page.get_by_label(TILT).get_attribute("aria-valuetext") == "20°"
+    page.get_by_label(TURN).press("End")
+    assert page.get_by_label(TURN).get_attribute("aria-valuetext") == "180°"
     page.get_by_role("button", name="Turn it back").click()
     assert page.get_by_label(TURN).get_attribute("aria-valuetext") == "0°"
     assert "bowl" in _answer(page)

@@ -118,7 +118,7 @@ function showAnswer(state, data, { strip, bars, answer }) {
 function weightsOf({ set, weighting }) {
   if (weighting === "alike") return set.views.map(() => 1);
   if (weighting === "searched") return set.weights;
-  return set.views.map((_, v) => (v === Number(weighting) ? 1 : 0));
+  return set.views.map(({ label }) => (label === weighting ? 1 : 0));
 }
 
 /** Σ w ℓ / Σ w over the views (chapter 7, eq-views). */
@@ -130,7 +130,7 @@ function weightedMean(logits, weights) {
 
 function firstClass(classes, shares, truth) {
   const name = classes[argmax(shares)];
-  const verdict = name === truth ? "which is right" : `which is wrong: it is a ${truth}`;
+  const verdict = name === truth ? "which is right" : `which is wrong: it is ${withArticle(truth)}`;
   return `The answer is ${name} (${percent(Math.max(...shares))}), ${verdict}.`;
 }
 
@@ -171,9 +171,9 @@ function weightingSelect(state, onChange) {
   });
   const reset = () => {
     const options = [["alike", "all alike"], ["searched", "searched on validation clouds"]];
-    options.push(...state.set.views.map(({ label }, v) => [String(v), `${label} alone`]));
+    options.push(...state.set.views.map(({ label }) => [label, `${label} alone`]));
     select.replaceChildren(...options.map(([value, label]) => element("option", { value }, label)));
-    if (!["alike", "searched"].includes(state.weighting)) state.weighting = "alike";
+    if (!options.some(([value]) => value === state.weighting)) state.weighting = "alike";
     select.value = state.weighting;
   };
   const label = element("label", { for: id }, "Weights of the views");
@@ -183,7 +183,7 @@ function weightingSelect(state, onChange) {
 /** The cloud and its two angles, by dragging, by range inputs, or by itself; `show` draws the state. */
 function poseControls(state, { onMove, onReset }) {
   const turnTo = (turn, tilt) => {
-    state.turn = ((((turn + 180) % 360) + 360) % 360) - 180;
+    state.turn = Math.abs(turn) > 180 ? turn - 360 * Math.sign(turn) : turn;
     state.tilt = Math.max(-90, Math.min(90, tilt));
     show();
     onMove();
@@ -197,7 +197,7 @@ function poseControls(state, { onMove, onReset }) {
     turn.set(state.turn);
     tilt.set(state.tilt);
     const { name, points } = state.cloud;
-    const about = `A cloud of ${points.length / 3} points, a ${name}`;
+    const about = `A cloud of ${points.length / 3} points, ${withArticle(name)}`;
     const pose = `turned by ${degrees(state.turn)}, tilted by ${degrees(state.tilt)}`;
     picture.draw(turned(points, state.turn, state.tilt), `${about}, ${pose}`);
   };
@@ -205,6 +205,10 @@ function poseControls(state, { onMove, onReset }) {
   const back = element("button", { type: "button", onclick: onReset }, "Turn it back");
   const buttons = element("div", { class: "cloud-buttons" }, itself, back);
   return { node: element("div", {}, picture.node, turn.node, tilt.node, buttons), show };
+}
+
+function withArticle(name) {
+  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
 }
 
 function degrees(angle) {
