@@ -8,8 +8,8 @@ const TOKENS = ["joint", "value"];
 /**
  * @param {string} base address of the folder of `weights/`, with its last slash
  * @param {string} source an expression whose value is all modules, for the worker
- * @returns {{encodeText: Function, encodeImage: Function, unseenWords: Function, backbone: Function,
- *   onProgress: Function}} the functions below
+ * @returns {{encodeText: Function, encodeImage: Function, seenImage: Function, unseenWords: Function,
+ *   backbone: Function, onProgress: Function}} the functions below
  */
 export function createEngine(base, source) {
   const loader = createLoader(`${base}weights/`);
@@ -49,6 +49,20 @@ export function createEngine(base, source) {
   }
 
   /**
+   * What a backbone sees of a picture: resized and cropped. `encodeImage` gives the same features for either.
+   *
+   * @param {ImageData|CanvasImageSource} image as for `encodeImage`
+   * @param {"mini-rn"|"mini-vit"} name of the backbone
+   * @returns {Promise<ImageData>}
+   */
+  async function seenImage(image, name) {
+    const picture = pixelsOf(image);
+    await backbone(name);
+    const { data, width, height } = await ask([], "seenImage", picture, name);
+    return new ImageData(data, width, height);
+  }
+
+  /**
    * The words of a text that training never showed: those with a byte pair that no caption held.
    *
    * @param {string} text
@@ -70,7 +84,7 @@ export function createEngine(base, source) {
     throw new Error(`backbone is ${name}, expected one of ${Object.keys(backbones).join(", ")}`);
   }
 
-  return { encodeText, encodeImage, unseenWords, backbone, onProgress: progress.listen };
+  return { encodeText, encodeImage, seenImage, unseenWords, backbone, onProgress: progress.listen };
 }
 
 /** A function that calls the networks after handing them the parts that the call needs, each part once. */

@@ -1,7 +1,7 @@
-// The networks behind four calls, in a worker of their own or, where there are no workers, in the page.
+// The networks behind five calls, in a worker of their own or, where there are no workers, in the page.
 
 import { decodeTensors } from "./half.js";
-import { preprocess } from "./preprocess.js";
+import { preprocess, resizeAndCrop } from "./preprocess.js";
 import { resnetTower } from "./resnet.js";
 import { unit } from "./tensors.js";
 import { textTower } from "./text.js";
@@ -25,8 +25,8 @@ export function serve() {
 /**
  * Both miniatures. `open` comes first, then `addPart` of each part that another call needs.
  *
- * @returns {{open: Function, addPart: Function, encodeImage: Function, encodeText: Function,
- *   unseenWords: Function}}
+ * @returns {{open: Function, addPart: Function, encodeImage: Function, seenImage: Function,
+ *   encodeText: Function, unseenWords: Function}}
  */
 export function createEncoder() {
   const parts = {};
@@ -50,6 +50,9 @@ export function createEncoder() {
       const encode = tower(TOWERS[backbone.image.tower], backbone.image.part, backbone);
       const { pooled, spatial } = encode(encoderPixels(picture, backbone.resolution), tokens);
       return { pooled: unit(pooled), spatial: spatial.map(unit), grid: backbone.grid };
+    },
+    seenImage(picture, name) {
+      return resizeAndCrop(picture, manifest.backbones[name].resolution);
     },
     encodeText(texts, name) {
       const backbone = manifest.backbones[name];

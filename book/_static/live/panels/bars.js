@@ -1,13 +1,14 @@
 // Stacked bars: per class, what each of several terms adds to its score.
 
-import { element, percent, plain } from "./kit.js";
+import { element, percent } from "./kit.js";
 
 /**
  * A chart with one row per class.
  *
  * @param {{name: string, className: string}[]} terms in the order in which they are stacked; className colours a term
  * @returns {{node: HTMLElement, draw: (classes: string[], values: ArrayLike<number>[], label: string) => void}}
- *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; the largest sum is marked
+ *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; a line
+ *   marks each sum, and the largest is bold
  */
 export function stackedBars(terms) {
   const legend = element("p", { class: "live-legend", "aria-hidden": "true" });
@@ -39,8 +40,15 @@ function row(name, k, values, terms) {
     if (value >= 0) right += value;
     else left += value;
   }
+  const sum = element("b", {}); // where the terms add up to
+  sum.style.left = share(sums[k] - low);
+  bar.append(sum);
   const title = element("span", { class: best ? "live-best" : null }, name);
-  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, plain(sums[k], 1)));
+  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, inTenths(sums[k])));
+}
+
+function inTenths(value) {
+  return value.toFixed(1).replace("-", "−");
 }
 
 function sumsOf(values) {
