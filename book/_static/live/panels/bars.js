@@ -1,6 +1,6 @@
 // Stacked bars: per class, what each of several terms adds to its score.
 
-import { element } from "./kit.js";
+import { element, percent } from "./kit.js";
 
 /**
  * A chart with one row per class.
@@ -65,4 +65,30 @@ function extent(values) {
     return [total((value) => value < 0), total((value) => value > 0)];
   });
   return [Math.min(0, ...ends.map(([low]) => low)), Math.max(0, ...ends.map(([, high]) => high))];
+}
+
+/**
+ * A chart of probabilities, one row per class.
+ *
+ * @returns {{node: HTMLElement, draw: (classes: string[], shares: number[]) => void}} `shares` go from 0 to 1
+ */
+export function probabilityBars() {
+  const rows = element("div", { "aria-hidden": "true" });
+  const node = element("div", { class: "live-probabilities", role: "img" }, rows);
+  const draw = (classes, shares) => {
+    const best = shares.indexOf(Math.max(...shares));
+    rows.replaceChildren(...classes.map((name, k) => shareRow(name, shares[k], k === best)));
+    const inWords = classes.map((name, k) => `${name} ${percent(shares[k])}`).join(", ");
+    node.setAttribute("aria-label", `Probabilities: ${inWords}`);
+  };
+  return { node, draw };
+}
+
+function shareRow(name, share, best) {
+  const className = best ? "live-best" : null;
+  const bar = element("i", { class: "term-clip" });
+  bar.style.width = `${100 * share}%`;
+  const title = element("span", { class: className }, name);
+  const value = element("span", { class: className }, percent(share));
+  return element("div", { class: "live-row" }, title, element("div", { class: "live-bar" }, bar), value);
 }
