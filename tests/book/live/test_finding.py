@@ -103,15 +103,15 @@ def test_every_control_changes_the_answer_by_keyboard(live_page: OpenPanel) -> N
         page.get_by_role("radio", name=chosen, exact=True).press(key)
         expect(page.locator(ANSWER)).not_to_have_text(before, timeout=30_000)
         says(page, said)
-    type_into(page, "Find", "blue square")
+    type_into(page, "Word", "blue square")
     says(page, "“blue square” fits best")
 
 
 def test_own_words_and_what_training_never_showed(live_page: OpenPanel) -> None:
     page = live_page("finding")
-    type_into(page, "Find", "Blue Zebra")
+    type_into(page, "Word", "Blue Zebra")
     says(page, "Training never showed “zebra”")
-    type_into(page, "Find", "red circle")
+    type_into(page, "Word", "red circle")
     says(page, "never together: “red circle”")
 
 
@@ -122,7 +122,7 @@ def test_a_drawn_circle_is_found_where_it_was_drawn(live_page: OpenPanel) -> Non
     page.get_by_role("button", name="Clear").click()
     choose(page, "red")
     choose(page, "thick")
-    type_into(page, "Find", "circle")
+    type_into(page, "Word", "circle")
     says(page, "“circle” fits best")
     box = page.get_by_role("img", name="Your drawing: empty").bounding_box()
     assert box is not None
@@ -140,7 +140,7 @@ def test_whole_shapes_by_keyboard(live_page: OpenPanel, button: str, where: str)
     page.get_by_role("radio", name="Scene", exact=True).press("ArrowRight")
     page.get_by_role("button", name="Clear").press("Enter")
     page.get_by_role("button", name=button, exact=True).press("Enter")
-    type_into(page, "Find", "circle")
+    type_into(page, "Word", "circle")
     says(page, f"“circle” fits best at the {where}: there the value token of mini-rn")
     assert page.get_by_role("img", name=f"Your drawing: red circle, {where}").is_visible()
 

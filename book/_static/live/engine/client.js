@@ -34,7 +34,8 @@ export function createEngine(base, source) {
   /**
    * Features of a picture of any size.
    *
-   * @param {ImageData|CanvasImageSource} image pixels, a canvas, a bitmap or a picture of the page
+   * @param {ImageData|CanvasImageSource|{pixels: Float32Array}} image pixels, a canvas, a bitmap or a picture
+   *   of the page; or as `pixels` the encoder's own input, 3 × resolution × resolution, for depth maps
    * @param {"mini-rn"|"mini-vit"} name of the backbone
    * @param {"joint"|"value"} tokens what CLIP answers at each place, or what each place contributes
    * @returns {Promise<{pooled: Float32Array, spatial: Float32Array[], grid: number[]}>} of unit length;
@@ -42,7 +43,7 @@ export function createEngine(base, source) {
    */
   async function encodeImage(image, name, tokens) {
     if (!TOKENS.includes(tokens)) throw new Error(`tokens is ${tokens}, expected ${TOKENS.join(" or ")}`);
-    const picture = pixelsOf(image);
+    const picture = image?.pixels ? image : pixelsOf(image);
     const { image: tower } = await backbone(name);
     return ask([tower.part], "encodeImage", picture, name, tokens);
   }

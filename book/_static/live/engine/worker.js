@@ -48,7 +48,7 @@ export function createEncoder() {
     encodeImage(picture, name, tokens) {
       const backbone = manifest.backbones[name];
       const encode = tower(TOWERS[backbone.image.tower], backbone.image.part, backbone);
-      const { pooled, spatial } = encode(preprocess(picture, backbone.resolution), tokens);
+      const { pooled, spatial } = encode(encoderPixels(picture, backbone.resolution), tokens);
       return { pooled: unit(pooled), spatial: spatial.map(unit), grid: backbone.grid };
     },
     seenImage(picture, name) {
@@ -65,6 +65,14 @@ export function createEncoder() {
       return [...new Set(words)].filter((word) => tokenize(word, merges).some((number) => !seen.has(number)));
     },
   };
+}
+
+/** The encoder's input: given, or made from a picture. */
+function encoderPixels(picture, resolution) {
+  if (!picture.pixels) return preprocess(picture, resolution);
+  const expected = 3 * resolution * resolution;
+  if (picture.pixels.length === expected) return picture.pixels;
+  throw new Error(`pixels has ${picture.pixels.length} numbers, expected 3 × ${resolution} × ${resolution}`);
 }
 
 /** A text's token numbers between the marks of its start and its end; refuses what calip_core refuses. */

@@ -63,7 +63,7 @@ export function cosines(vectors, other) {
  */
 export function neverShown(unseen, text, heldOut) {
   const words = unseen.map(quoted).join(", ");
-  const pairs = heldOut.filter((pair) => ` ${text.toLowerCase()} `.includes(` ${pair} `)).map(quoted).join(", ");
+  const pairs = heldOut.filter((pair) => new RegExp(`\\b${pair}\\b`, "i").test(text)).map(quoted).join(", ");
   if (words) return `Training never showed ${words}.`;
   return pairs ? `Training showed both words, but never together: ${pairs}.` : "";
 }

@@ -1,4 +1,4 @@
-// A board to draw on in the colours of the miniatures' world: lines by pointer, whole shapes by keyboard, too.
+// A board to draw on in the colours of the miniatures' world: lines by pointer, and whole shapes by keyboard.
 
 import { placeInWords } from "./heatmap.js";
 import { choice, element } from "./kit.js";
@@ -25,15 +25,15 @@ const SHAPES = {
 /**
  * @param {Object<string, number[]>} colours red, green and blue from 0 to 255 by name
  * @param {() => void} onChange called after every line, shape or clearing
- * @returns {{node: HTMLElement, canvas: HTMLCanvasElement}}
+ * @returns {{canvas: HTMLCanvasElement, tools: HTMLElement}}
  */
 export function drawingBoard(colours, onChange) {
   const canvas = element("canvas", { class: "drawing-canvas", role: "img", width: SIDE, height: SIDE });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const paints = { ...colours, [RUBBER]: GROUND };
-  const colour = choice({ legend: "Colour", options: Object.keys(paints).map((name) => swatch(name, paints[name])), value: "red", onChange() {} });
-  const width = choice({ legend: "Brush", options: Object.keys(WIDTHS).map(plainOption), value: "medium", onChange() {} });
-  const shape = choice({ legend: "Or whole shapes", options: Object.keys(SHAPES).map(plainOption), value: "circle", onChange() {} });
+  const colour = tool("Colour", Object.entries(paints).map(swatch), "red");
+  const width = tool("Brush", Object.keys(WIDTHS).map(named), "medium");
+  const shape = tool("Or whole shapes", Object.keys(SHAPES).map(named), "circle");
   const marks = [];
   const label = () => canvas.setAttribute("aria-label", `Your drawing: ${marks.join("; ") || "empty"}`);
   const done = (mark) => {
@@ -50,14 +50,15 @@ export function drawingBoard(colours, onChange) {
     drawShape(context, css(paints[name]), SHAPES[form], CENTRES[column] * SIDE, CENTRES[row] * SIDE);
     return `${name} ${form}, ${placeInWords([row, column], [3, 3])}`;
   };
-  followPointer(canvas, context, () => [css(paints[colour.value()]), WIDTHS[width.value()]], () => done(`${colour.value()} line`));
+  const pen = () => [css(paints[colour.value()]), WIDTHS[width.value()]];
+  followPointer(canvas, context, pen, () => done(`${colour.value()} line`));
   const places = placeButtons((row, column) => done(add(colour.value(), shape.value(), row, column)));
   const empty = element("button", { type: "button", onclick: () => (clear(), label(), onChange()) }, "Clear");
   clear();
   marks.push(add("red", "circle", 0, 0), add("blue", "square", 2, 2));
   label();
-  const tools = element("div", {}, colour.node, width.node, shape.node, places, empty);
-  return { node: element("div", { class: "drawing" }, canvas, tools), canvas };
+  const strokes = element("div", {}, width.node, shape.node, empty);
+  return { canvas, tools: element("div", { class: "drawing-tools" }, colour.node, strokes, places) };
 }
 
 /** Draws a line from where the pointer goes down to where it goes up. */
@@ -115,7 +116,12 @@ function placeButtons(onPlace) {
   return element("fieldset", { class: "drawing-places" }, element("legend", {}, "Put it here"), ...buttons);
 }
 
-function swatch(name, colour) {
+/** A choice that is looked up when something is drawn. */
+function tool(legend, options, value) {
+  return choice({ legend, options, value, onChange() {} });
+}
+
+function swatch([name, colour]) {
   const dot = element("i", { class: "drawing-swatch" });
   dot.style.background = css(colour);
   const label = document.createDocumentFragment();
@@ -123,7 +129,7 @@ function swatch(name, colour) {
   return { value: name, label };
 }
 
-function plainOption(value) {
+function named(value) {
   return { value, label: value };
 }
 

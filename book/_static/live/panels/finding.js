@@ -22,11 +22,13 @@ export async function finding(host, calip) {
   const scenes = data.scenes.map((scene, i) => ({ ...scene, image: images[i], name: `a ${scene.name}` }));
   const subjects = { scene: scenes[0], draw: null, picture: null };
   const asked = { source: "scene", backbone: "mini-rn", tokens: "value", word: FIRST_WORD };
-  const [answer, progress, view] = [answerLine(), progressBar("Loading the miniature …"), resultView()];
+  const board = drawingBoard(data.colours, () => look("draw", drawn()));
+  const [answer, progress, view] = [answerLine(), progressBar("Loading the miniature …"), resultView(board.canvas)];
   const answered = answersOf(calip, data, progress);
   const latest = latestOnly((problem) => answer.say(problem.message));
   const ask = (change = {}) => {
     Object.assign(asked, change);
+    board.canvas.hidden = asked.source !== "draw";
     view.node.hidden = !subjects[asked.source];
     return latest(
       () => answered(subjects[asked.source], { ...asked }),
@@ -37,15 +39,14 @@ export async function finding(host, calip) {
     subjects[source] = subject;
     return ask();
   };
-  const board = drawingBoard(data.colours, () => look("draw", drawn()));
   const drawn = () => ({ image: board.canvas, name: "your drawing" });
   subjects.draw = drawn();
   const sources = {
     scene: sceneChoice(scenes, (scene) => look("scene", scene)),
-    draw: board.node,
+    draw: board.tools,
     picture: pictureField(
       (image, name) => look("picture", { image, name, about: PHOTOGRAPHS }),
-      (problem) => answer.say(problem.message),
+      (problem) => latest(() => Promise.reject(problem)),
     ),
   };
   host.append(...controls(asked, sources, ask), progress.node, view.node, answer.node);
@@ -53,8 +54,8 @@ export async function finding(host, calip) {
 }
 
 /**
- * A function that gives what `asked` is about: the picture that the miniature sees, its features, and the word's vector.
- * Scenes and the world's words come with theirs; the networks encode the others.
+ * A function that gives the map of a word over a subject, {image, name}. Scenes come with their features; the
+ * networks compute those of others.
  */
 function answersOf(calip, data, progress) {
   const words = new Map(data.words.map((word, i) => [word, { vector: data.vectors[i], about: "" }]));
@@ -77,7 +78,8 @@ function answersOf(calip, data, progress) {
 
 async function encoded(calip, { image, features }, backbone, tokens) {
   const seen = await calip.seenImage(image, backbone);
-  return { seen, features: features?.[backbone][tokens] ?? (await calip.encodeImage(seen, backbone, tokens)) };
+  const known = features?.[backbone][tokens];
+  return { seen, features: known ?? (await calip.encodeImage(seen, backbone, tokens)) };
 }
 
 /** `encode`, which is called once for each kind of tokens while the subject stays the same. */
@@ -95,20 +97,20 @@ async function loaded(address) {
   return image;
 }
 
-/** The map over what the miniature sees, and that alone; `show` draws both and gives the answer in words. */
-function resultView() {
+/** Beside a drawing: the map, and what the miniature sees; `show` draws both and gives the answer in words. */
+function resultView(drawing) {
   const map = heatmap();
   const seenCanvas = element("canvas", { class: "finding-seen", role: "img" });
   const caption = element("p", {});
-  const node = element("div", { class: "finding-result" }, map.node, element("div", {}, seenCanvas, caption));
+  const node = element("div", { class: "finding-result" }, drawing, map.node, element("div", {}, seenCanvas, caption));
   const show = (found) => {
     const { seen, grid, backbone, word, subject } = found;
     [seenCanvas.width, seenCanvas.height] = [seen.width, seen.height];
     seenCanvas.getContext("2d").putImageData(seen, 0, 0);
     seenCanvas.setAttribute("aria-label", `What ${backbone} sees of ${subject.name}`);
     caption.textContent =
-      `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. In the map, orange places fit ` +
-      "the word better than the mean of all, blue ones worse.";
+      `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. ` +
+      "In the map, orange places fit the word better than the mean of all, blue ones worse.";
     const mean = meanOf(found.map);
     const where = placeInWords(hottest(found.map, grid), grid);
     const label = `Map of ${quoted(word)} over ${subject.name}: highest at the ${where}`;
@@ -150,7 +152,8 @@ function controls(asked, sources, ask) {
       ask({ source: name });
     },
   });
-  const word = textField({ label: "Find", button: "Find", onSubmit: (text) => ask({ word: text.toLowerCase() }) });
+  const find = (text) => ask({ word: text.toLowerCase() });
+  const word = textField({ label: "Word", button: "Find", onSubmit: find });
   word.input.value = asked.word;
   const tokens = choice({
     legend: "Tokens",

@@ -39,7 +39,7 @@ export function element(tag, attributes = {}, ...children) {
  */
 export function range({ label, values, value, format = plain, onChange }) {
   const id = newId();
-  const output = element("output", { for: id });
+  const output = element("output", { for: id, "aria-live": "off" }); // aria-valuetext says it
   const input = element("input", { type: "range", id, min: 0, max: values.length - 1, step: 1 });
   const current = () => values[Number(input.value)];
   const show = () => {

@@ -3,6 +3,7 @@
 import { element, newId } from "./kit.js";
 
 const MOST_PIXELS = 50_000_000;
+const STRIP_PIXELS = 1_000_000;
 
 /**
  * @param {(picture: ImageData, name: string) => void} onPicture
@@ -20,7 +21,9 @@ export function pictureField(onPicture, onProblem) {
     input,
     element("p", {}, about),
   );
-  const take = (file) => file && readPicture(file).then((picture) => onPicture(picture, file.name), onProblem);
+  const take = (file) => {
+    if (file) readPicture(file).then((picture) => onPicture(picture, file.name), onProblem);
+  };
   input.addEventListener("change", () => take(input.files[0]));
   const over = (event, inside) => {
     event.preventDefault();
@@ -52,13 +55,27 @@ async function readPicture(file) {
   const { width, height } = bitmap;
   if (width * height > MOST_PIXELS) {
     const millions = Math.round((width * height) / 1e6);
-    throw new Error(`“${file.name}” has ${millions} million pixels, at most ${MOST_PIXELS / 1e6} million are read here.`);
+    const most = MOST_PIXELS / 1e6;
+    throw new Error(`“${file.name}” has ${millions} million pixels; at most ${most} million are read here.`);
   }
-  const canvas = element("canvas", { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
+  const pixels = await pixelsOf(bitmap);
   bitmap.close();
-  return context.getImageData(0, 0, width, height);
+  return pixels;
+}
+
+/** Strip by strip, so that the page stays quick while a large picture is read. */
+async function pixelsOf(bitmap) {
+  const { width, height } = bitmap;
+  const rows = Math.min(height, Math.ceil(STRIP_PIXELS / width));
+  const context = element("canvas", { width, height: rows }).getContext("2d", { willReadFrequently: true });
+  const pixels = new ImageData(width, height);
+  context.fillStyle = "#fff";
+  for (let top = 0; top < height; top += rows) {
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(bitmap, 0, -top);
+    const strip = context.getImageData(0, 0, width, Math.min(rows, height - top));
+    pixels.data.set(strip.data, 4 * width * top);
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  return pixels;
 }

@@ -14,7 +14,8 @@ export function sceneChoice(scenes, onChange) {
     value: String(i),
     label: element("img", { src: picture, alt: name, width: 56, height: 56 }),
   }));
-  const { node } = choice({ legend: "Scene", options, value: "0", onChange: (i) => onChange(scenes[Number(i)]) });
+  const change = (value) => onChange(scenes[Number(value)]);
+  const { node } = choice({ legend: "Scene", options, value: "0", onChange: change });
   node.classList.add("live-scenes");
   return node;
 }

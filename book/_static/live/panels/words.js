@@ -17,21 +17,19 @@ export async function words(host, calip) {
   const asked = { scene: data.scenes[0], names: data.names, template: data.templates[0], scale: data.scale };
   const [picture, bars, answer] = [element("img", { class: "words-scene" }), probabilityBars(), answerLine()];
   const answered = cosinesOf(calip, data);
-  let found = { names: [], cosines: [], about: "" };
-  let problem = "";
+  let [found, problem] = [{ ...asked, names: [], cosines: [], about: "" }, ""];
   const latest = latestOnly((error) => {
     problem = error.message;
     answer.say(problem);
   });
   const show = () => {
-    const shares = Array.from(softmax(Float32Array.from(found.cosines, (cosine) => asked.scale * cosine)));
+    const shares = probabilities(found.cosines, asked.scale);
     bars.draw(found.names, shares);
-    answer.say(problem || `${verdict(found.names, shares, asked.scene)} ${found.about}`.trim());
+    answer.say(problem || `${verdict(found, shares)} ${found.about}`.trim());
   };
   const ask = (change) => {
     Object.assign(asked, change);
-    picture.src = asked.scene.picture;
-    picture.alt = `A ${asked.scene.name}`;
+    Object.assign(picture, { src: asked.scene.picture, alt: `A ${asked.scene.name}` });
     return latest(
       () => answered.ask(asked),
       (result) => {
@@ -55,40 +53,46 @@ export async function words(host, calip) {
   await ask({});
 }
 
-/** What the networks say: `ask` gives the cosines of the scene with the names in the template, or refuses them. */
+/** The softmax of the logits. */
+function probabilities(values, scale) {
+  return Array.from(softmax(Float32Array.from(values, (cosine) => scale * cosine)));
+}
+
+/** `ask` gives the cosines of a scene with names in a template, and what training never showed of these. */
 function cosinesOf(calip, data) {
   const given = new Map(data.prompts.map((prompt, i) => [prompt, data.vectors[i]]));
   const progress = progressBar("Loading the text encoder …");
-  const read = async (prompts, text) => ({
-    vectors: await calip.encodeText(prompts, data.backbone),
-    about: neverShown(await calip.unseenWords(text), text, data.heldOut),
-  });
+  const read = async (prompts) => {
+    const vectors = await calip.encodeText(prompts, data.backbone);
+    const text = prompts.join("; ");
+    return { vectors, about: neverShown(await calip.unseenWords(text), text, data.heldOut) };
+  };
   const ask = async ({ scene, names, template }) => {
     refuse(names, template);
     const prompts = names.map((name) => filled(template, name));
     const { vectors, about } = prompts.every((prompt) => given.has(prompt))
       ? { vectors: prompts.map((prompt) => given.get(prompt)), about: "" }
-      : await whileLoading(calip, progress, () => read(prompts, [template, ...names].join(" ")));
-    return { names, cosines: cosines(vectors, scene.pooled), about };
+      : await whileLoading(calip, progress, () => read(prompts));
+    return { scene, names, cosines: cosines(vectors, scene.pooled), about };
   };
   return { ask, progress: progress.node };
 }
 
 function refuse(names, template) {
   if (template.split("{}").length !== 2) {
-    throw new Error(
-      `The template ${quoted(template)} needs exactly one {}, where the name goes, as in ${quoted("a photo of a {}.")}`,
-    );
+    const example = quoted("a photo of a {}.");
+    throw new Error(`The template ${quoted(template)} needs one {}, where the name goes, as in ${example}`);
   }
-  if (names.length < 2) throw new Error("One name leaves no choice: write two or more, with commas between them.");
-  if (names.length > MOST_NAMES) throw new Error(`These are ${names.length} names: at most ${MOST_NAMES} fit here.`);
+  if (names.length < 2) throw new Error("A choice needs two or more names, with commas between them.");
+  if (names.length > MOST_NAMES) throw new Error(`These are ${names.length} names, and ${MOST_NAMES} fit.`);
 }
 
 /** The answer in words, and what the scale leaves as it is: the order. */
-function verdict(names, shares, scene) {
+function verdict({ names, scene }, shares) {
   const order = names.map((_, k) => k).sort((a, b) => shares[b] - shares[a]);
   const [first, ...others] = order.slice(0, 3).map((k) => `${names[k]} (${percent(shares[k])})`);
-  return `The answer is ${first}, then ${others.join(", ")}, in this order at every scale. The picture shows a ${scene.name}.`;
+  const answer = `The answer is ${first}, then ${others.join(", ")}, in this order at every scale.`;
+  return `${answer} The picture shows a ${scene.name}.`;
 }
 
 /** The names as one text with commas, as a reader edits them. */
@@ -96,17 +100,28 @@ function namesField(names, onNames) {
   const { node, input } = textField({
     label: "Names",
     button: "Read",
-    onSubmit: (text) => onNames([...new Set(text.split(",").map((name) => name.trim()))].filter((name) => name)),
+    onSubmit: (text) => onNames(listed(text)),
   });
   input.maxLength = 600;
   input.value = names.join(", ");
   return node;
 }
 
+/** The names in a text with commas, each once. */
+function listed(text) {
+  const names = text.split(",").map((name) => name.trim());
+  return [...new Set(names)].filter((name) => name !== "");
+}
+
 /** Some templates, and a field for a reader's own. */
 function templateControls(templates, onTemplate) {
   const id = newId();
-  const own = textField({ label: "Your template", button: "Read", placeholder: "a sketch of a {}.", onSubmit: onTemplate });
+  const own = textField({
+    label: "Your template",
+    button: "Read",
+    placeholder: "a sketch of a {}.",
+    onSubmit: onTemplate,
+  });
   const options = templates.map((template) => element("option", { value: template }, template));
   const select = element("select", { id }, ...options, element("option", { value: OWN }, "your own …"));
   own.node.hidden = true;
@@ -114,14 +129,16 @@ function templateControls(templates, onTemplate) {
     own.node.hidden = select.value !== OWN;
     if (own.node.hidden) onTemplate(select.value);
   });
-  return [element("div", { class: "live-field" }, element("label", { for: id }, "Template"), select), own.node];
+  const label = element("label", { for: id }, "Template");
+  return [element("div", { class: "live-field" }, label, select), own.node];
 }
 
 /** The factor s of the cosines, in equal ratios from 1 to 200, with the trained one among them. */
 function scaleRange(trained, onChange) {
   const values = [...Array.from({ length: 24 }, (_, i) => 200 ** (i / 23)), trained].sort((a, b) => a - b);
   const format = (value) => plain(value, value < 10 ? 1 : 0);
-  return range({ label: `Scale s (trained: ${format(trained)})`, values, value: trained, format, onChange }).node;
+  const label = `Scale s (trained: ${format(trained)})`;
+  return range({ label, values, value: trained, format, onChange }).node;
 }
 
 /** A row per name: its probability as a bar and in per cent. */
@@ -131,7 +148,8 @@ function probabilityBars() {
   const draw = (names, shares) => {
     const best = shares.indexOf(Math.max(...shares));
     rows.replaceChildren(...names.map((name, k) => row(name, shares[k], k === best)));
-    node.setAttribute("aria-label", `Probabilities: ${names.map((name, k) => `${name} ${percent(shares[k])}`).join(", ")}`);
+    const list = names.map((name, k) => `${name} ${percent(shares[k])}`).join(", ");
+    node.setAttribute("aria-label", `Probabilities: ${list}`);
   };
   return { node, draw };
 }
