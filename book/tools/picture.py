@@ -17,7 +17,7 @@ PICTURE = ROOT / "book" / "_static" / "landing.webp"
 LARGEST = 300_000
 """Bytes."""
 _PAGE = ROOT / "book" / "_build" / "html" / "index.html"
-_WIDTH, _HEIGHT = 1280, 860
+_WIDTH, _HEIGHT = 1280, 950
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
