@@ -219,8 +219,13 @@ function measuredView({ chosen }, set) {
     row = found;
     const weights = `β₂ = ${plain(row.beta2, 3)}, β₃ = ${plain(row.beta3, 3)}, α = ${ALPHA}`;
     const where = `at λ = ${plain(row.amount, 1)}, weights chosen on validation images (${weights}): `;
-    said.replaceChildren(element("strong", {}, "Measured "), where + row.said);
+    said.replaceChildren(element("strong", {}, "Measured "), unbroken(where + row.said));
     button.disabled = beta2 === row.beta2 && beta3 === row.beta3 && alpha === ALPHA;
   };
   return { node: element("div", {}, said, button, element("p", {}, chosen)), draw };
+}
+
+/** The same text, in which no line ends inside "89.3 %" or "λ = 0.6". */
+function unbroken(text) {
+  return text.replace(/ (?=[%=<])|(?<=[=<]) /g, "\u00a0");
 }
