@@ -38,7 +38,6 @@ def data() -> dict[str, Any]:
             }
             for i, (colour, shape) in enumerate(zip(scenes.colour, scenes.shape, strict=True))
         ],
-        "resolutions": {name: load_backbone(name).resolution for name in MINIATURES},
         "templates": templates,
         "words": words,
         "vectors": floats(zero_shot_classifier(texts, words, templates)),

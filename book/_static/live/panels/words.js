@@ -2,6 +2,7 @@
 
 import { softmax } from "../engine/tensors.js";
 import { cosines, filled, latestOnly, neverShown, quoted, whileLoading } from "./asking.js";
+import { probabilityBars } from "./bars.js";
 import { answerLine, element, newId, percent, plain, progressBar, range, textField } from "./kit.js";
 import { sceneChoice } from "./scenes.js";
 
@@ -139,30 +140,4 @@ function scaleRange(trained, onChange) {
   const format = (value) => plain(value, value < 10 ? 1 : 0);
   const label = `Scale s (trained: ${format(trained)})`;
   return range({ label, values, value: trained, format, onChange }).node;
-}
-
-/** A row per name: its probability as a bar and in per cent. */
-function probabilityBars() {
-  const rows = element("div", { "aria-hidden": "true" });
-  const node = element("div", { class: "words-bars", role: "img" }, rows);
-  const draw = (names, shares) => {
-    const best = shares.indexOf(Math.max(...shares));
-    rows.replaceChildren(...names.map((name, k) => row(name, shares[k], k === best)));
-    const list = names.map((name, k) => `${name} ${percent(shares[k])}`).join(", ");
-    node.setAttribute("aria-label", `Probabilities: ${list}`);
-  };
-  return { node, draw };
-}
-
-function row(name, share, best) {
-  const className = best ? "live-best" : null;
-  const bar = element("i", { class: "term-clip" });
-  bar.style.width = `${100 * share}%`;
-  return element(
-    "div",
-    { class: "live-row" },
-    element("span", { class: className }, name),
-    element("div", { class: "live-bar" }, bar),
-    element("span", { class: className }, percent(share)),
-  );
 }
