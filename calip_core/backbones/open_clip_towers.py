@@ -1,0 +1,111 @@
+"""Pooled and spatial features from open_clip's image encoders, by the rule of ``families``.
+
+No encoder and no pool is reimplemented: a place alone goes through the package's own modules, as a sequence of one
+token or as a map of one pixel.
+"""
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from calip_core.backbones.clip_import import ClipModule
+from calip_core.backbones.dense import attention_values, average_channels, run_and_watch
+from calip_core.backbones.names import TokenSpace
+
+
+class OpenClipViT:
+    """open_clip's VisionTransformer: every token takes the class token's way, ``ln_post`` and ``proj``.
+
+    In CLIPA the mean of the patches takes that way. A patch alone is its own mean, so value tokens are the joint ones.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
+        self.visual, self.tokens = visual, tokens
+        self.embed_dim: int = visual.proj.shape[1]
+        self.grid: tuple[int, int] = tuple(visual.grid_size)
+        self.values = tokens == "value" and visual.pool_type == "tok"
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
+        """Pooled and spatial features, not of unit length."""
+        block = self.visual.transformer.resblocks[-1]
+        module = block.ln_1 if self.values else self.visual.transformer
+        pooled, _, after = run_and_watch(self.visual, images, module)
+        if self.values:
+            normed = after if self.visual.transformer.batch_first else after.transpose(0, 1)  # n, 1 + m, d
+            patches = block.ls_1(attention_values(block.attn, normed[:, 1:]))
+        else:
+            patches = after[:, 1:]
+        if self.tokens == "pre_pool":
+            return pooled, average_channels(patches, self.embed_dim)
+        return pooled, self.visual.ln_post(patches) @ self.visual.proj
+
+
+class TimmTower:
+    """Any of timm's encoders inside open_clip's TimmModel: a place alone goes through the encoder's own pool and head.
+
+    This holds for class tokens (one token is its own class token), means and attention pools, for tokens and for maps.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    def __init__(self, visual: ClipModule, tokens: TokenSpace, embed_dim: int) -> None:
+        self.visual, self.trunk, self.tokens = visual, visual.trunk, tokens
+        self.embed_dim = embed_dim
+        self.prefix: int = getattr(self.trunk, "num_prefix_tokens", 0)
+        self.values = tokens == "value" and getattr(self.trunk, "global_pool", "") == "token"
+        self.grid = _grid(visual)
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
+        """Pooled and spatial features, not of unit length."""
+        if self.values:
+            block = self.trunk.blocks[-1]
+            pooled, normed, _ = run_and_watch(self.visual, images, block.attn)
+            places = self.trunk.norm(_block_values(block, normed[:, self.prefix :]))  # n, m, d
+            return pooled, self._each_alone(places[:, :, None])
+        features = self.trunk.forward_features(images)
+        if features.ndim == 4:  # a map: n, d, rows, columns
+            places = features.flatten(2).mT[..., None, None]  # n, m, d, 1, 1
+        else:
+            places = features[:, self.prefix :, None]  # n, m, 1, d
+        return self._pool(features), self._each_alone(places)
+
+    def _pool(self, features: Tensor) -> Float[Tensor, "n c"]:
+        """What the encoder does after its last feature map; together with that, it is all that it does."""
+        pooled: Tensor = self.visual.head(self.trunk.forward_head(features))
+        return pooled
+
+    def _each_alone(self, places: Tensor) -> Float[Tensor, "n m c"]:
+        return self._pool(places.flatten(0, 1)).unflatten(0, places.shape[:2])
+
+
+def _block_values(block: ClipModule, tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "n m d"]:
+    """What the attention of one of timm's blocks adds to each token if every head attended to that token only.
+
+    A softmax over one key is 1, so the layer itself is run on each token alone; rotary positions turn queries and keys,
+    never values.
+
+    Args:
+        block: a block of timm's VisionTransformer or Eva.
+        tokens: what enters its attention.
+    """
+    alone = block.attn(tokens.flatten(0, 1)[:, None])[:, 0].unflatten(0, tokens.shape[:2])
+    if type(block).__name__ == "EvaBlockPostNorm":
+        values = block.norm1(alone)
+    elif hasattr(block, "gamma_1"):  # EvaBlock
+        values = alone if block.gamma_1 is None else block.gamma_1 * alone
+    else:
+        values = block.ls1(alone)
+    return torch.as_tensor(values)
+
+
+def _grid(visual: ClipModule) -> tuple[int, int]:
+    """Rows and columns of the places."""
+    if isinstance(getattr(visual.trunk, "patch_embed", None), nn.Module):
+        rows, columns = visual.trunk.patch_embed.grid_size
+    else:
+        rows, columns = (side // visual.trunk.feature_info[-1]["reduction"] for side in visual.image_size)
+    return rows, columns

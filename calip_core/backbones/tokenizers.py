@@ -1,0 +1,106 @@
+"""Texts become numbers: CLIP's byte pairs, or the tokenizer that open_clip chooses for a model."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from calip_core.backbones.clip_import import clip
+
+VOCABULARY = 49408
+"""Entries of CLIP's byte-pair vocabulary; the last two mark the start and the end of a text."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Encodes texts for one backbone.
+
+    Attributes:
+        context_length: maximum number of tokens of a text, marks included.
+    """
+
+    context_length: int
+
+    def __call__(self, texts: Sequence[str], /) -> Int[Tensor, "p length"]:
+        """One row of numbers per text, as the text encoder reads them.
+
+        Raises:
+            ValueError: a text is longer than the context, or holds one of the vocabulary's marks; it is named.
+        """
+
+
+class BytePairs:
+    """CLIP's tokenizer; rows end after the longest text, since CLIP's text attends backwards only."""
+
+    def __init__(self, name: str, context_length: int) -> None:
+        self.name, self.context_length = name, context_length
+
+    def __call__(self, texts: Sequence[str]) -> Int[Tensor, "p length"]:
+        """Numbers of the byte pairs between the start and end marks, padded with zeros to the longest text."""
+        rows = [[VOCABULARY - 2, *_byte_pairs().encode(text), VOCABULARY - 1] for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if max(row[1:-1], default=0) >= VOCABULARY - 2:  # CLIP would stop reading at the first end
+                raise _mark_inside(text, "CLIP's vocabulary, <|startoftext|> or <|endoftext|>")
+            if len(row) > self.context_length:
+                raise ValueError(
+                    f"the prompt {text!r} has {len(row)} tokens, both end marks counted, and {self.name} reads "
+                    f"{self.context_length}: shorten it"
+                )
+        return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+
+class OpenClipTokenizer:
+    """open_clip's own tokenizer for a model, which cuts long texts off without a word: here they are refused.
+
+    Rows have the length of the context: some of these text encoders read the padding too.
+
+    Args:
+        name: the backbone's, for messages.
+        tokenizer: (texts, length) -> "p length", as ``open_clip.get_tokenizer`` gives it.
+        context_length: how many tokens the model reads.
+    """
+
+    def __init__(self, name: str, tokenizer: Callable[[list[str], int], Tensor], context_length: int) -> None:
+        self.name, self.context_length, self._tokenize = name, context_length, tokenizer
+        self._empty = tokenizer([""], context_length + 1)[0]
+
+    def __call__(self, texts: Sequence[str]) -> Int[Tensor, "p length"]:
+        """The numbers that open_clip gives, for texts that fit."""
+        length = self.context_length
+        rows = self._tokenize(list(texts), length + 1)  # one more than fits
+        padding = self._empty[-1]
+        for text, row in zip(texts, rows, strict=True):
+            for mark in self._empty[self._empty != padding].unique():
+                if (row == mark).sum() > (self._empty == mark).sum():
+                    raise _mark_inside(text, "its vocabulary, such as an end")
+            # A text that fits is the same with one place more. Nearly all end earlier, which shows without trying.
+            fits = bool((row[length - 1 :] == padding).all()) or (
+                row[length] == padding and torch.equal(self._tokenize([text], length)[0], row[:length])
+            )
+            if not fits:
+                raise ValueError(
+                    f"the prompt {text!r} has more tokens than the {length}, all marks counted, that {self.name} "
+                    "reads: shorten it"
+                )
+        return rows[:, :length]
+
+
+def _mark_inside(text: str, where: str) -> ValueError:
+    return ValueError(
+        f"the prompt {text!r} holds a mark of {where}, which is expected at the ends alone: take it out"
+    )
+
+
+class _Encoder(Protocol):
+    def encode(self, text: str, /) -> list[int]:
+        """Encode one text."""
+
+
+@cache
+def _byte_pairs() -> _Encoder:
+    """CLIP's own byte-pair encoder."""
+    encoder: _Encoder = clip.simple_tokenizer.SimpleTokenizer()
+    return encoder
