@@ -59,7 +59,7 @@ FAMILIES: dict[str, Family] = {
         "proj(ln_post(x[i]))",
         _LAST_VALUE,
         ("joint", "value", "pre_pool"),
-        note="MetaCLIP 2 and Hugging Face text towers fetch their tokenizer from the Hub; those of T5 kind were not run",
+        note="MetaCLIP 2 and Hugging Face text towers fetch their tokenizer from the Hub",
     ),
     "timm class token": Family(
         "EVA-01, EVA-02, MobileCLIP-B, MobileCLIP2-B and -L",

@@ -40,8 +40,7 @@ def hub_if_reachable() -> Iterator[None]:
 
 def _hub_answers() -> bool:
     """Whether one request gets any answer, through the proxy of the environment if there is one."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=SECONDS / 2)

@@ -15,7 +15,7 @@ from calip_core.backbones.dense import DenseResNet, DenseTower
 from calip_core.backbones.families import check_family_tokens, family_of
 from calip_core.backbones.names import Precision, TokenSpace
 from calip_core.backbones.network import hub_if_reachable, silent_for_seconds_only
-from calip_core.backbones.open_clip_towers import OpenClipViT, TimmTower
+from calip_core.backbones.open_clip_towers import ClipaViT, OpenClipViT, TimmTower
 from calip_core.backbones.precision import choose_dtype, prepare
 from calip_core.backbones.tokenizers import OpenClipTokenizer
 
@@ -121,7 +121,9 @@ def _tower(visual: ClipModule, tokens: TokenSpace, embed_dim: int) -> DenseTower
     """The tower for one of the image encoders that ``family_of`` accepts."""
     if hasattr(visual, "trunk"):
         return TimmTower(visual, tokens, embed_dim)
-    return DenseResNet(visual, tokens) if hasattr(visual, "attnpool") else OpenClipViT(visual, tokens)
+    if hasattr(visual, "attnpool"):
+        return DenseResNet(visual, tokens)
+    return OpenClipViT(visual, tokens) if visual.pool_type == "tok" else ClipaViT(visual, tokens)
 
 
 def _side(image_size: int | tuple[int, int]) -> int:

@@ -6,7 +6,6 @@ token or as a map of one pixel.
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,10 +15,7 @@ from calip_core.backbones.names import TokenSpace
 
 
 class OpenClipViT:
-    """open_clip's VisionTransformer: every token takes the class token's way, ``ln_post`` and ``proj``.
-
-    In CLIPA the mean of the patches takes that way. A patch alone is its own mean, so value tokens are the joint ones.
-    """
+    """open_clip's VisionTransformer with a class token: it applies ``ln_post`` to every token, so ``proj`` remains."""
 
     VERSION: ClassVar[int] = 1
 
@@ -27,21 +23,35 @@ class OpenClipViT:
         self.visual, self.tokens = visual, tokens
         self.embed_dim: int = visual.proj.shape[1]
         self.grid: tuple[int, int] = tuple(visual.grid_size)
-        self.values = tokens == "value" and visual.pool_type == "tok"
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
         """Pooled and spatial features, not of unit length."""
         block = self.visual.transformer.resblocks[-1]
-        module = block.ln_1 if self.values else self.visual.transformer
-        pooled, _, after = run_and_watch(self.visual, images, module)
-        if self.values:
-            normed = after if self.visual.transformer.batch_first else after.transpose(0, 1)  # n, 1 + m, d
-            patches = block.ls_1(attention_values(block.attn, normed[:, 1:]))
-        else:
-            patches = after[:, 1:]
+        module = block.ln_1 if self.tokens == "value" else self.visual.ln_post
+        pooled, before, after = run_and_watch(self.visual, images, module)
         if self.tokens == "pre_pool":
-            return pooled, average_channels(patches, self.embed_dim)
-        return pooled, self.visual.ln_post(patches) @ self.visual.proj
+            return pooled, average_channels(before[:, 1:], self.embed_dim)
+        if self.tokens == "value":
+            patches = after if self.visual.transformer.batch_first else after.transpose(0, 1)  # n, 1 + m, d
+            values = block.ls_1(attention_values(block.attn, patches[:, 1:]))
+            return pooled, self.visual.ln_post(values) @ self.visual.proj
+        return pooled, after[:, 1:] @ self.visual.proj
+
+
+class ClipaViT:
+    """open_clip's VisionTransformer that applies ``ln_post`` and ``proj`` to the mean of its patches, as CLIPA's do."""
+
+    VERSION: ClassVar[int] = 1
+
+    def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
+        self.visual, self.tokens = visual, tokens
+        self.embed_dim: int = visual.proj.shape[1]
+        self.grid: tuple[int, int] = tuple(visual.grid_size)
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
+        """Pooled and spatial features, not of unit length."""
+        pooled, _, tokens = run_and_watch(self.visual, images, self.visual.transformer)
+        return pooled, self.visual.ln_post(tokens[:, 1:]) @ self.visual.proj
 
 
 class TimmTower:
@@ -67,10 +77,8 @@ class TimmTower:
             places = self.trunk.norm(_block_values(block, normed[:, self.prefix :]))  # n, m, d
             return pooled, self._each_alone(places[:, :, None])
         features = self.trunk.forward_features(images)
-        if features.ndim == 4:  # a map: n, d, rows, columns
-            places = features.flatten(2).mT[..., None, None]  # n, m, d, 1, 1
-        else:
-            places = features[:, self.prefix :, None]  # n, m, 1, d
+        is_map = features.ndim == 4  # n, d, rows, columns; else n, prefix + m, d
+        places = features.flatten(2).mT[..., None, None] if is_map else features[:, self.prefix :, None]
         return self._pool(features), self._each_alone(places)
 
     def _pool(self, features: Tensor) -> Float[Tensor, "n c"]:
@@ -79,7 +87,9 @@ class TimmTower:
         return pooled
 
     def _each_alone(self, places: Tensor) -> Float[Tensor, "n m c"]:
-        return self._pool(places.flatten(0, 1)).unflatten(0, places.shape[:2])
+        """One pixel (d, 1, 1) or one token (1, d) for each place of each image."""
+        features: Tensor = self._pool(places.flatten(0, 1)).unflatten(0, places.shape[:2])
+        return features
 
 
 def _block_values(block: ClipModule, tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "n m d"]:
@@ -92,14 +102,14 @@ def _block_values(block: ClipModule, tokens: Float[Tensor, "n m d"]) -> Float[Te
         block: a block of timm's VisionTransformer or Eva.
         tokens: what enters its attention.
     """
-    alone = block.attn(tokens.flatten(0, 1)[:, None])[:, 0].unflatten(0, tokens.shape[:2])
+    alone: Tensor = block.attn(tokens.flatten(0, 1)[:, None])[:, 0].unflatten(0, tokens.shape[:2])
     if type(block).__name__ == "EvaBlockPostNorm":
-        values = block.norm1(alone)
-    elif hasattr(block, "gamma_1"):  # EvaBlock
-        values = alone if block.gamma_1 is None else block.gamma_1 * alone
-    else:
-        values = block.ls1(alone)
-    return torch.as_tensor(values)
+        alone = block.norm1(alone)
+    elif getattr(block, "gamma_1", None) is not None:  # EvaBlock
+        alone = block.gamma_1 * alone
+    elif hasattr(block, "ls1"):  # VisionTransformer's
+        alone = block.ls1(alone)
+    return alone
 
 
 def _grid(visual: ClipModule) -> tuple[int, int]:

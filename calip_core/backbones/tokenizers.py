@@ -40,7 +40,7 @@ class BytePairs:
 
     def __call__(self, texts: Sequence[str]) -> Int[Tensor, "p length"]:
         """Numbers of the byte pairs between the start and end marks, padded with zeros to the longest text."""
-        rows = [[VOCABULARY - 2, *_byte_pairs().encode(text), VOCABULARY - 1] for text in texts]
+        rows = [[VOCABULARY - 2, *_byte_pairs()(text), VOCABULARY - 1] for text in texts]
         for text, row in zip(texts, rows, strict=True):
             if max(row[1:-1], default=0) >= VOCABULARY - 2:  # CLIP would stop reading at the first end
                 raise _mark_inside(text, "CLIP's vocabulary, <|startoftext|> or <|endoftext|>")
@@ -89,18 +89,11 @@ class OpenClipTokenizer:
 
 
 def _mark_inside(text: str, where: str) -> ValueError:
-    return ValueError(
-        f"the prompt {text!r} holds a mark of {where}, which is expected at the ends alone: take it out"
-    )
-
-
-class _Encoder(Protocol):
-    def encode(self, text: str, /) -> list[int]:
-        """Encode one text."""
+    return ValueError(f"the prompt {text!r} holds a mark of {where}, which is expected at the ends alone: take it out")
 
 
 @cache
-def _byte_pairs() -> _Encoder:
+def _byte_pairs() -> Callable[[str], list[int]]:
     """CLIP's own byte-pair encoder."""
-    encoder: _Encoder = clip.simple_tokenizer.SimpleTokenizer()
-    return encoder
+    encode: Callable[[str], list[int]] = clip.simple_tokenizer.SimpleTokenizer().encode
+    return encode

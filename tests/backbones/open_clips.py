@@ -7,7 +7,6 @@ import open_clip
 import timm.models._registry as registry
 import torch
 from open_clip import factory
-
 from timm.models.vitamin import GeGluMlp, VitCfg, VitConvCfg
 from torch import nn
 
