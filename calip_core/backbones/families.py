@@ -6,7 +6,8 @@ path. Only CLIP's ResNets differ: there, as in CALIP's code, every place is also
 unit length in the end.
 
 A family is recognised by open_clip's configuration, before anything is downloaded. "Random weights" below means: the
-tests run the family's own classes, with small widths, against open_clip's ``encode_image`` and ``encode_text``.
+tests run the family's own classes, with small widths, against open_clip's ``encode_image`` and ``encode_text``. Nobody
+has loaded published weights with this code yet, and tokenizers from the Hub were tested with others of their kind.
 """
 
 import re
@@ -16,7 +17,7 @@ from typing import Any
 
 from calip_core.backbones.names import TokenSpace
 
-_UNTRIED = "random weights only; no published weights were loaded"
+_UNTRIED = "random weights at small widths; at full size the shapes alone; no published weights"
 _SAME = "the same as joint"
 _MEAN_THEN_NORM = "the norm follows the mean, so the mean of F_s only approximates F_v: to be measured"
 

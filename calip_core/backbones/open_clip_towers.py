@@ -113,9 +113,12 @@ def _block_values(block: ClipModule, tokens: Float[Tensor, "n m d"]) -> Float[Te
 
 
 def _grid(visual: ClipModule) -> tuple[int, int]:
-    """Rows and columns of the places."""
+    """Rows and columns of the places, for images of the size that open_clip's preprocessing gives.
+
+    That can differ from timm's: open_clip runs ViTamin-XL-384 on 256 pixels.
+    """
     if isinstance(getattr(visual.trunk, "patch_embed", None), nn.Module):
-        rows, columns = visual.trunk.patch_embed.grid_size
+        rows, columns = visual.trunk.patch_embed.dynamic_feat_size(visual.image_size)
     else:
         rows, columns = (side // visual.trunk.feature_info[-1]["reduction"] for side in visual.image_size)
     return rows, columns

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*names no weights")
 open_clip = pytest.importorskip("open_clip", reason="the openclip extra is not installed")
 
 from calip_core.backbones import open_clip as wrapper  # noqa: E402
-from tests.golden import check  # noqa: E402
 from tests.backbones.open_clips import SMALL, Words, load_pair, make_small  # noqa: E402
+from tests.golden import check  # noqa: E402
 
 PROMPTS = ["a dog", "two cats on a red sofa"]
 HUB = [name for name in SMALL if "hf_tokenizer_name" in open_clip.get_model_config(name)["text_cfg"]]
