@@ -111,7 +111,7 @@ def _fetching(name: str, from_hub: bool) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:300]
         raise ConnectionError(
-            f"the weights or the tokenizer of {name!r} cannot be fetched or are damaged ({type(error).__name__}: "
+            f"the tokenizer or the weights of {name!r} cannot be fetched or are damaged ({type(error).__name__}: "
             f"{reason}): check the network and the file in the cache, or choose a miniature such as 'mini-rn', which "
             "needs no download"
         ) from error

@@ -1,6 +1,8 @@
 """Every family of open_clip's encoders, with random weights: open_clip's own classes and wiring at small widths."""
 
+import importlib.util
 import socket
+import sys
 import threading
 
 import pytest
@@ -275,6 +277,33 @@ def test_a_mark_inside_a_prompt_is_refused(monkeypatch):
         backbone.tokenize(["a cat<end_of_text> dog"])
 
 
+def test_an_evaluation_and_its_cache(monkeypatch, tmp_path):
+    """SigLIP's bias is the same for all classes, so zero-shot answers are those of open_clip's own logits."""
+    from calip_core import evaluate, load_task
+
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
+    backbone, plain = load_pair(monkeypatch, "ViT-B-16-SigLIP")
+    task = load_task("digits")
+    records = [evaluate(task, backbone, "calip", limit=24) for _ in range(2)]  # the second reads what the first kept
+    assert records[0].key == records[1].key and records[0].score == records[1].score
+    images = torch.stack([backbone.preprocess(task.splits["test"][i][0]) for i in range(12)])
+    texts = [task.templates[0].format(name) for name in task.classnames]
+    with torch.no_grad():
+        theirs, _ = plain.get_logits(images, backbone.tokenize(texts))
+    ours = backbone.encode_image(images).pooled @ backbone.encode_text(texts).T
+    assert torch.equal(ours.argmax(dim=1), theirs.argmax(dim=1))
+
+
+@pytest.mark.parametrize(("package", "name"), [("open_clip", "ViT-B-32"), ("transformers", "ViT-B-16-SigLIP")])
+def test_a_missing_package_names_the_extra(package, name, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, package, None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda wanted: None if wanted == package else find(wanted))
+    with pytest.raises(ImportError, match=rf"needs? the {package} package: `pip install 'calip-core\[openclip\]'`"):
+        load_backbone(f"open_clip:{name}", device="cpu")
+
+
 # ---- no network ----
 
 
@@ -284,7 +313,7 @@ def test_no_network_is_a_connection_error(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", fails)
-    with pytest.raises(ConnectionError, match=f"of 'open_clip:ViT-B-32/openai' cannot be fetched .*{error}"):
+    with pytest.raises(ConnectionError, match=f"weights of 'open_clip:ViT-B-32/openai' cannot be fetched .*{error}"):
         load_backbone("open_clip:ViT-B-32/openai", device="cpu")
 
 
