@@ -1,11 +1,14 @@
 """A network that is absent is noticed within seconds; downloads in progress may take as long as they need."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 SECONDS = 10.0
 """How long a server may stay silent."""
+
+_SETTINGS = threading.RLock()  # both settings below belong to the whole process
 
 
 @contextmanager
@@ -14,12 +17,13 @@ def silent_for_seconds_only() -> Iterator[None]:
 
     It is for packages that call ``urllib`` without a timeout, and then wait for ever.
     """
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+    with _SETTINGS:
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(SECONDS)
+        try:
+            yield
+        finally:
+            socket.setdefaulttimeout(before)
 
 
 @contextmanager
@@ -30,12 +34,13 @@ def hub_if_reachable() -> Iterator[None]:
     """
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _hub_answers()
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+    with _SETTINGS:
+        before = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = before or not _hub_answers()
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
 
 
 def _hub_answers() -> bool:

@@ -56,7 +56,8 @@ def load_open_clip(
     _check_weights(name, model_name, tag)
     _check_packages(name, config["text_cfg"])
     cache = cache_dir and str(cache_dir)
-    with _fetching(name, from_hub=bool(tag) or _on_hub(config["text_cfg"])):
+    published = open_clip.pretrained.is_pretrained_cfg(model_name, tag)
+    with _fetching(name, from_hub=published or _on_hub(config["text_cfg"])):
         tokenizer = open_clip.get_tokenizer(model_name, cache_dir=cache)
         model, _, preprocess = open_clip.create_model_and_transforms(
             model_name, pretrained=tag or None, pretrained_text=False, cache_dir=cache

@@ -69,23 +69,24 @@ class OpenClipTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Int[Tensor, "p length"]:
         """The numbers that open_clip gives, for texts that fit."""
-        length = self.context_length
-        rows = self._tokenize(list(texts), length + 1)  # one more than fits
-        padding = self._empty[-1]
-        for text, row in zip(texts, rows, strict=True):
-            for mark in self._empty[self._empty != padding].unique():
-                if (row == mark).sum() > (self._empty == mark).sum():
-                    raise _mark_inside(text, "its vocabulary, such as an end")
-            # A text that fits is the same with one place more. Nearly all end earlier, which shows without trying.
-            fits = bool((row[length - 1 :] == padding).all()) or (
-                row[length] == padding and torch.equal(self._tokenize([text], length)[0], row[:length])
-            )
-            if not fits:
+        rows = self._tokenize(list(texts), self.context_length + 1)  # one more than fits
+        self._check_marks(texts, rows)
+        # A text that fits is the same with one place more. Nearly all end earlier, which shows without trying.
+        padding, length = self._empty[-1], self.context_length
+        for i in (rows[:, length - 1 :] != padding).any(dim=1).nonzero().flatten().tolist():
+            if rows[i, length] != padding or not torch.equal(self._tokenize([texts[i]], length)[0], rows[i, :length]):
                 raise ValueError(
-                    f"the prompt {text!r} has more tokens than the {length}, all marks counted, that {self.name} "
+                    f"the prompt {texts[i]!r} has more tokens than the {length}, all marks counted, that {self.name} "
                     "reads: shorten it"
                 )
         return rows[:, :length]
+
+    def _check_marks(self, texts: Sequence[str], rows: Int[Tensor, "p longer"]) -> None:
+        """A mark that the vocabulary sets at an end must not occur more often than in an empty text."""
+        for mark in self._empty[self._empty != self._empty[-1]].unique():
+            extra = (rows == mark).sum(dim=1) > (self._empty == mark).sum()
+            if extra.any():
+                raise _mark_inside(texts[int(extra.nonzero()[0])], "its vocabulary, such as an end")
 
 
 def _mark_inside(text: str, where: str) -> ValueError:

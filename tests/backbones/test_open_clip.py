@@ -256,9 +256,12 @@ def test_random_weights_are_said():
         load_backbone("open_clip:ViT-B-32", device="cpu")
 
 
-def test_random_weights_ask_no_network(monkeypatch):
+def test_random_weights_and_a_file_ask_no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(network, "_hub_answers", lambda: pytest.fail("the Hub was asked"))
-    load_backbone("open_clip:ViT-B-32", device="cpu")
+    drawn = load_backbone("open_clip:ViT-B-32", device="cpu", precision="fp32")
+    torch.save(drawn.model.state_dict(), tmp_path / "weights.pt")
+    kept = load_backbone(f"open_clip:ViT-B-32/{tmp_path / 'weights.pt'}", device="cpu", precision="fp32")
+    assert kept.weights_sha256 == drawn.weights_sha256
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14-CLIPA", "ViT-B-16-SigLIP"])
