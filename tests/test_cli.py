@@ -103,7 +103,10 @@ def test_every_command_has_help(capsys):
         with pytest.raises(SystemExit, match="0"):
             main([command, "--help"])
         assert "--results" in capsys.readouterr().out
-    assert len(cli.COMMANDS) == 7
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", "--help"])
+    assert "--out FOLDER" in capsys.readouterr().out
+    assert len(cli.COMMANDS) == 8
 
 
 def test_a_closed_pipe_ends_quietly():
