@@ -33,8 +33,9 @@ def load_open_clip(
     """Load ``open_clip:MODEL/TAG``, or ``open_clip:MODEL/FILE``; without either the weights are random.
 
     Family, tag and token space are checked against open_clip's configuration before anything is fetched. Texts are
-    tokenised by open_clip's own tokenizer. SigLIP's bias is the backbone's ``logit_bias``; its logits are s cos + b,
-    while CALIP's blend uses s alone, since b is the same for all classes.
+    tokenised by open_clip's own tokenizer. A tag whose weights were trained with OpenAI's quick GELU gets it, where
+    open_clip would only warn (its own names for such models end in ``-quickgelu``). SigLIP's bias is the backbone's
+    ``logit_bias``: its logits are s cos + b, while CALIP's blend uses s alone, since b is the same for all classes.
 
     Warns:
         UserWarning: the weights are random.
@@ -56,11 +57,15 @@ def load_open_clip(
     _check_weights(name, model_name, tag)
     _check_packages(name, config["text_cfg"])
     cache = cache_dir and str(cache_dir)
-    published = open_clip.pretrained.is_pretrained_cfg(model_name, tag)
-    with _fetching(name, from_hub=published or _on_hub(config["text_cfg"])):
+    published = open_clip.get_pretrained_cfg(model_name, tag)
+    with _fetching(name, from_hub=bool(published) or _on_hub(config["text_cfg"])):
         tokenizer = open_clip.get_tokenizer(model_name, cache_dir=cache)
         model, _, preprocess = open_clip.create_model_and_transforms(
-            model_name, pretrained=tag or None, pretrained_text=False, cache_dir=cache
+            model_name,
+            pretrained=tag or None,
+            force_quick_gelu=published.get("quick_gelu", False),
+            pretrained_text=False,
+            cache_dir=cache,
         )
     logit_scale: float = model.logit_scale.detach().exp().item()
     logit_bias = 0.0 if model.logit_bias is None else float(model.logit_bias.detach().item())

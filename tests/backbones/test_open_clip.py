@@ -251,6 +251,25 @@ def test_tags_are_written_as_open_clip_takes_them(no_download):
         load_backbone("open_clip:ViT-B-32/LAION2B-s34b-b79k", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "quick"),
+    [("ViT-B-32/openai", True), ("ViT-B-32-quickgelu/openai", True), ("ViT-B-32/laion2b_s34b_b79k", False)],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_tag_gets_the_gelu_that_it_was_trained_with(name, quick, monkeypatch):
+    """The wrong one lowers the accuracy by several points without an error."""
+    real = open_clip.create_model_and_transforms
+
+    def without_weights(model, pretrained, **options):
+        made, *transforms = real(model, **options)
+        return made, *transforms
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", without_weights)
+    model = load_backbone(f"open_clip:{name}", device="cpu").model
+    kinds = {type(module).__name__ for module in model.modules() if "GELU" in type(module).__name__}
+    assert kinds == ({"QuickGELU"} if quick else {"GELU"})
+
+
 def test_random_weights_are_said():
     with pytest.warns(UserWarning, match="'open_clip:ViT-B-32' names no weights, so they are random"):
         load_backbone("open_clip:ViT-B-32", device="cpu")
