@@ -75,8 +75,9 @@ def export_onnx(backbone: Backbone, folder: Path) -> dict[str, float]:
 
     ``image.onnx`` maps ``images`` ("n 3 h w", float32, preprocessed) to ``pooled`` ("n c") and ``spatial`` ("n m c").
     ``text.onnx`` maps ``tokens`` ("p length", int64, padded to the whole context) to ``text`` ("p c"). All features
-    have unit length; n and p are free. ``backbone.json`` says what they were made from, and what a program needs
-    besides: logit scale and bias, grid, resolution, preprocessing. The tokenizer is not part of it.
+    have unit length; n and p are free. Weights of large towers lie in a file of their own, ``.onnx.data``.
+    ``backbone.json`` says what they were made from, and what else a program needs: logit scale and bias, grid,
+    resolution, preprocessing. The tokenizer is not part of it.
 
     Args:
         backbone: in float32, on the CPU.

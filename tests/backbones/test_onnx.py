@@ -41,14 +41,21 @@ def check(backbone, folder):
         torch.testing.assert_close(text, backbone.encode_text(prompts), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "tokens"), [("mini-rn", "joint"), ("mini-vit", "value")])
-def test_the_command_writes_towers_that_compute_the_same(name, tokens, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "tokens", "inline", "files"),
+    [
+        ("mini-vit", "value", onnx._INLINE_BYTES, {"image.onnx", "text.onnx"}),
+        ("mini-rn", "joint", 0, {"image.onnx", "text.onnx", "image.onnx.data", "text.onnx.data"}),  # as large ones do
+    ],
+)
+def test_the_command_writes_towers_that_compute_the_same(name, tokens, inline, files, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(onnx, "_INLINE_BYTES", inline)
     folder = tmp_path / "made" / name
     assert main(["export", name, "--to", "onnx", "--tokens", tokens, "--out", str(folder)]) == 0
     assert f"wrote {folder}; largest difference from PyTorch: pooled " in capsys.readouterr().out
     backbone = load_backbone(name, device="cpu", precision="fp32", tokens=tokens)
     check(backbone, folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["backbone.json", "image.onnx", "text.onnx"]
+    assert {path.name for path in folder.iterdir()} == {"backbone.json", *files}
     assert [path.name for path in folder.parent.iterdir()] == [name]
     said = json.loads((folder / "backbone.json").read_text())
     assert (said["backbone"], said["tokens"], said["grid"]) == (name, tokens, list(backbone.grid))
