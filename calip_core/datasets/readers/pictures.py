@@ -66,7 +66,9 @@ def picture_in(content: bytes, place: str) -> Image.Image:
         return _decoded(io.BytesIO(content), len(content))
 
 
-def _decoded(file: io.BufferedReader | io.BytesIO, size: int, upright: bool = False, only_check: bool = False) -> Image.Image:
+def _decoded(
+    file: io.BufferedReader | io.BytesIO, size: int, upright: bool = False, only_check: bool = False
+) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
         _check_size(image, size)
         if only_check:

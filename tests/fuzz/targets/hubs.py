@@ -7,8 +7,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from calip_core.datasets.hub.shards import load_shards
+from calip_core.datasets.hub.tables import load_tables
 from calip_core.datasets.task import Task
-from tests.datasets.hub.written import write_shards
+from tests.datasets.hub.written import write_shards, write_tables
 from tests.fuzz.harness import Target
 
 SMALL = {"train": 3, "test": 6}
@@ -41,6 +42,6 @@ def _target(load: Callable[[Path, str], Task], write: Callable[..., Path], name:
 
 
 TARGETS = [
-    _target(load_shards, write_shards, name)
-    for name in ("test/0.tar", "test/nshards.txt", "classnames.txt")
+    *(_target(load_shards, write_shards, name) for name in ("test/0.tar", "test/nshards.txt", "classnames.txt")),
+    _target(load_tables, write_tables, "data/test-00000-of-00002.parquet"),
 ]
