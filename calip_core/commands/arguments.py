@@ -77,6 +77,23 @@ def check_cache() -> None:
         ) from error
 
 
+def fetchable_name(text: str) -> str:
+    """The name of a dataset that can be fetched, from a card or from the Hub: the type of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such dataset, or it cannot be evaluated here.
+    """
+    from calip_core.datasets.hub.catalogue import PREFIX, REPOSITORY, repository_of
+
+    if not text.startswith((PREFIX, REPOSITORY)):
+        return dataset_name(text)
+    try:
+        repository_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def dataset_name(text: str) -> str:
     """The name of a downloadable dataset, aliases resolved: the type of an argument.
 

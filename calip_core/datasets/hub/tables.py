@@ -9,7 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from jaxtyping import Int64
@@ -80,7 +80,7 @@ def table_files(path: Path) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in sorted(path.rglob("*.parquet")):
         if not any(part.startswith(".") for part in file.relative_to(path).parts):
-            groups[_split_name(file)].append(file)
+            groups[split_name(file)].append(file)
     known = {split: files for split, files in groups.items() if split in SPELLINGS}
     others = ", ".join(sorted(set(groups) - set(known)))
     if not known:
@@ -93,7 +93,7 @@ def table_files(path: Path) -> dict[str, list[Path]]:
     return {SPELLINGS[split]: files for split, files in _checked(known, path).items()}
 
 
-def _split_name(file: Path) -> str:
+def split_name(file: PurePath) -> str:
     """``train`` for ``train-00000-of-00002.parquet``, ``train/0000.parquet`` and ``train.parquet``."""
     numbered = _NUMBERED.fullmatch(file.stem)
     return numbered["split"] if numbered else file.parent.name if file.stem.isdecimal() else file.stem
