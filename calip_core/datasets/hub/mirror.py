@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.hub.columns import Columns, columns_of
 from calip_core.datasets.hub.origin import origin_of
 from calip_core.datasets.hub.tables import check_rows, split_labels, table_files, table_split
@@ -36,12 +37,12 @@ def list_mirror(found: Found) -> Listing:
     rows = {split: table.rows for split, table in tables.items()}
     cut = {} if "val" in rows else cut_val_off(rows["train"])
     origin = origin_of(found.images) or found.images.name
-    note = f"; {VAL_BY_RULE}" if cut else ""
+    own, note = " and ".join(split for split in SPLITS if split in rows), f"; {VAL_BY_RULE}" if cut else ""
     name_of = NAMES.get(found.card.name, _as_there)
     return Listing(
         tuple(map(name_of, columns.names)),
         rows | cut,
-        f"own splits {' and '.join(rows)} of {origin}, a mirror that renames files: not CoOp's split{note}",
+        f"own splits {own} of {origin}, a mirror that renames files: not CoOp's split{note}",
         own_sizes(found),
         TRAIN_AND_VAL if cut else EACH,
         inside=True,
