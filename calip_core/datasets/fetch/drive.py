@@ -4,7 +4,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from calip_core.datasets.fetch.download import ChecksumError, DownloadError, verify
+from calip_core.datasets.fetch.download import TIMEOUT, ChecksumError, DownloadError, verify
 
 
 def download_from_drive(identifier: str, path: Path, checksum: str | None = None, *, progress: bool = True) -> str:
@@ -35,7 +35,9 @@ def download_from_drive(identifier: str, path: Path, checksum: str | None = None
         if path.is_file():
             return verify(path, checksum, progress=progress)
         try:
-            gdown.download(id=identifier, output=str(path), quiet=not progress, resume=True, use_cookies=False)
+            gdown.download(
+                id=identifier, output=str(path), quiet=not progress, resume=True, use_cookies=False, timeout=TIMEOUT
+            )
         except (gdown.DownloadError, RequestException) as error:
             reason = " ".join(str(error).split())[:300]
             raise DownloadError(f"cannot fetch {path.name} from Google Drive ({reason}): try later") from error

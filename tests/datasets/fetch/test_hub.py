@@ -298,4 +298,3 @@ def test_a_dataset_whose_address_is_dead_comes_from_its_mirror(hub, tmp_path, na
     )
     for split in task.splits.values():
         assert split[3][0].size == (1, 1) and split.identity
-    assert fetch(name, tmp_path / "root", progress=False).done == ()

@@ -102,7 +102,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             digest = hashlib.sha256(content).hexdigest()
             self.server.large[digest] = content
             linked = {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-            self.send(b"", headers | linked | {"Location": f"http://localhost:{self.server.server_port}/large/{digest}"}, status=302)
+            linked["Location"] = f"http://localhost:{self.server.server_port}/large/{digest}"
+            self.send(b"", headers | linked, status=302)
         else:
             self.send(content, headers, "text/plain")
 
