@@ -97,7 +97,7 @@ class Layout(BaseModel):
     lists: dict[str, BelowRoot] = {}
     """Split -> file; without a file for val, it is cut from train. For ``path_lists``, a text file of paths
     ``class/image``; for ``clouds_text``, of names ``class_number``; for ``clouds_hdf5``, of HDF5 files, or one such
-    file itself."""
+    file itself; for ``tables``, the split of the tables that serves as it, where that is another."""
     own_sizes: dict[str, NonNegativeInt] | None = None
     """Sizes of the dataset's own split, where they differ from CoOp's."""
     rename: dict[str, Text] = {}
@@ -112,7 +112,7 @@ class Layout(BaseModel):
         for place in map(self.at, self.places):
             listed = place.reader if place.reader in LISTED else None
             wanted = {"train", "test"} if listed else set()
-            if not wanted <= set(place.lists) or (place.lists and not wanted):
+            if not wanted <= set(place.lists) or (place.lists and not wanted and place.reader != "tables"):
                 fault = f"reader {place.reader} with lists {sorted(place.lists)}"
                 raise ValueError(f"{fault}: {listed or LISTED[0]} needs train and test")
         return self
@@ -140,7 +140,8 @@ class Source(BaseModel):
     drive: Annotated[str, Field(pattern=r"^[\w-]{20,60}$")] | None = None
     """Its id on Google Drive."""
     hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
-    """Owner and name of a repository on the Hub, of which the tables of train and test are taken."""
+    """Owner and name of a repository on the Hub, of which the tables of ``splits`` are taken."""
+    splits: tuple[str, ...] = ("train", "test")
     manual: Text | None = None
     """Where a person gets it, and why a program cannot or may fail."""
     untried: bool = False

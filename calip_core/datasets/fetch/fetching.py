@@ -105,8 +105,8 @@ class _Work:
     def _bring_tables(self, source: Source) -> None:
         assert source.hub is not None
         try:
-            brought = fetch_repository(source.hub, self.root / source.gives, splits=("train", "test"))
-        except (DownloadError, ImportError) as error:
+            brought = fetch_repository(source.hub, self.root / source.gives, splits=source.splits)
+        except (DownloadError, ImportError, ValueError) as error:
             self.failed[source] = str(error)
             return
         if brought.new:

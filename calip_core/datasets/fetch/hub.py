@@ -45,7 +45,8 @@ class Repository:
 
     def __str__(self) -> str:
         count = len(self.origin.files)
-        return f"{self.origin}, {count} files with the checksums that the Hub states, noted in {self.folder / NOTE}"
+        files = f"{count} file{'s' * (count > 1)} with the checksums that the Hub states"
+        return f"{self.origin}, {files}, noted in {self.folder / NOTE}"
 
     @property
     def task(self) -> str:

@@ -10,9 +10,10 @@ from jaxtyping import Int64
 
 from calip_core.reading import reading
 
-MOST_ROWS_PER_BYTE = 1
 RATIO, ALWAYS_ALLOWED = 100, 64 << 20
 """How many times a file's size its columns may take, and how many bytes in any case: pictures do not shrink further."""
+ALWAYS_ROWS = 1 << 20
+"""How many rows a file may have in any case; a larger file may have one per byte."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def row_groups(path: Path) -> list[int]:
 def _check_size(metadata: Any, size: int) -> None:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     rows = [metadata.num_rows, *(group.num_rows for group in groups)]
-    if min(rows) < 0 or metadata.num_rows != sum(rows[1:]) or metadata.num_rows > MOST_ROWS_PER_BYTE * size:
+    if min(rows) < 0 or metadata.num_rows != sum(rows[1:]) or metadata.num_rows > max(ALWAYS_ROWS, size):
         raise ValueError(f"it claims {metadata.num_rows:,} rows in {size:,} bytes")
     unpacked = sum(
         group.column(number).total_uncompressed_size for group in groups for number in range(group.num_columns)

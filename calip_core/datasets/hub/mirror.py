@@ -1,24 +1,21 @@
 """A dataset of the literature as tables of a mirror on the Hub: files are renamed, so CoOp's split cannot be used."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.hub.columns import Columns, columns_of
 from calip_core.datasets.hub.origin import origin_of
 from calip_core.datasets.hub.tables import check_rows, split_labels, table_files, table_split
 from calip_core.datasets.readers.cars import year_first
 from calip_core.datasets.readers.cuts import VAL_BY_RULE
 from calip_core.datasets.readers.disk import EACH, TRAIN_AND_VAL, Found, Listing, Row
+from calip_core.datasets.readers.imagenet import imagenet_names
 from calip_core.datasets.readers.own_splits import cut_val_off, own_sizes, readable
 from calip_core.datasets.subsets import subset
 from calip_core.datasets.task import Split
-
-NAMES: dict[str, Callable[[str], str]] = {"stanford_cars": year_first}
-"""Card -> how CoOp writes a class name of the mirror; by default, as the mirror does."""
 
 
 def list_mirror(found: Found) -> Listing:
@@ -26,28 +23,43 @@ def list_mirror(found: Found) -> Listing:
 
     Raises:
         ImportError: the package pyarrow is not installed.
-        ValueError: a table is missing, damaged or not of the same classes as the others, or there is no train or test.
+        ValueError: a table is missing, damaged or not of the same classes as the others, a split that the card needs is
+            absent, or the classes are in another order than the card's.
         OSError: a table cannot be opened.
     """
-    files = table_files(found.images)
-    if not {"train", "test"} <= set(files):
-        raise ValueError(f"{found.images} has tables of {', '.join(files)}, expected train and test: fetch it again")
-    columns = columns_of(files["train"][0])
-    tables = {split: _Tables(found.images, paths, columns) for split, paths in files.items()}
+    files, serves = table_files(found.images), found.place.lists or {"train": "train", "test": "test"}
+    if absent := sorted(set(serves.values()) - set(files)):
+        raise ValueError(f"{found.images} has no tables of {' and '.join(absent)}: fetch {found.card.name} again")
+    columns = columns_of(files[next(iter(serves.values()))][0])
+    tables = {split: _Tables(found.images, files[other], columns) for split, other in serves.items()}
     rows = {split: table.rows for split, table in tables.items()}
-    cut = {} if "val" in rows else cut_val_off(rows["train"])
-    origin = origin_of(found.images) or found.images.name
-    own, note = " and ".join(split for split in SPLITS if split in rows), f"; {VAL_BY_RULE}" if cut else ""
-    name_of = NAMES.get(found.card.name, _as_there)
+    cut = cut_val_off(rows["train"]) if "train" in rows else {}
     return Listing(
-        tuple(map(name_of, columns.names)),
+        _class_names(found, columns.names),
         rows | cut,
-        f"own splits {own} of {origin}, a mirror that renames files: not CoOp's split{note}",
+        _source(found, serves) + (f"; {VAL_BY_RULE}" if cut else ""),
         own_sizes(found),
         TRAIN_AND_VAL if cut else EACH,
         inside=True,
         split_of=partial(_split_of, list(tables.values())),
     )
+
+
+def _source(found: Found, serves: Mapping[str, str]) -> str:
+    """What records say: whose splits these are, and that CoOp's cannot be used if there is one."""
+    origin = origin_of(found.images) or found.images.name
+    own = " and ".join(split if split == other else f"{other} as {split}" for split, other in serves.items())
+    coops = found.card.layout is not None and found.card.layout.split_file is not None
+    return f"own {own} of {origin}" + (", a mirror that renames files: not CoOp's split" if coops else "")
+
+
+def _class_names(found: Found, names: Sequence[str]) -> tuple[str, ...]:
+    """The names as CoOp writes them, as far as that follows from the mirror's."""
+    if found.card.name == "stanford_cars":
+        return tuple(map(year_first, names))
+    if found.card.name == "imagenet":
+        return imagenet_names(found, names)
+    return tuple(readable(name, {}) for name in names)
 
 
 class _Tables:
@@ -70,7 +82,3 @@ def _split_of(tables: Sequence[_Tables], rows: list[Row]) -> Split:
     """The split of these rows, which all belong to one of the mirror's splits."""
     owner = next(table for table in tables if not rows or rows[0].path in table.numbers)
     return subset(owner.split, [owner.numbers[row.path] for row in rows])
-
-
-def _as_there(name: str) -> str:
-    return readable(name, {})

@@ -21,6 +21,7 @@ from calip_core.datasets.fetch.hub import fetch_repository
 from calip_core.datasets.hub.catalogue import CATALOGUE, repository_of
 from calip_core.evaluation.evaluate import evaluate
 from calip_core.evaluation.store import load
+from calip_core.prompts import IMAGENET_NAMES
 from tests.datasets.hub.server import Repository, running
 from tests.datasets.hub.written import NAMES, encoded, features, picture, pixels, table, write_shards, write_tables
 
@@ -293,8 +294,50 @@ def test_a_dataset_whose_address_is_dead_comes_from_its_mirror(hub, tmp_path, na
     assert task.templates == card.templates and len(task.classnames) == card.classes
     assert task.classnames[5] == {"stanford_cars": "2012 Maker_5", "sun397": "Maker 5 2012"}[name]
     assert task.split_source == (
-        f"own splits train and test of tanganke/{name} at revision {commit}, a mirror that renames files: not CoOp's "
+        f"own train and test of tanganke/{name} at revision {commit}, a mirror that renames files: not CoOp's "
         "split; 20 % of every class in train is val, by a hash of the file names"
     )
     for split in task.splits.values():
         assert split[3][0].size == (1, 1) and split.identity
+
+
+def imagenets(names):
+    """A hub's repository of ImageNet's validation tables, gated."""
+
+    def publish(hub, tmp_path):
+        folder = tmp_path / "source"
+        (folder / "data").mkdir(parents=True)
+        image = encoded(Image.new("L", (1, 1)))
+        content = table([(image, "x", number % 1000) for number in range(50000)])
+        declared = features(label={"names": names, "_type": "ClassLabel"})
+        pq.write_table(content.replace_schema_metadata(declared), folder / "data/validation-00000-of-00001.parquet")
+        pq.write_table(content.slice(0, 3), folder / "data/train-00000-of-00001.parquet")
+        hub.repositories["ILSVRC/imagenet-1k"] = Repository(token="hf_mine")
+        return hub.repositories["ILSVRC/imagenet-1k"].commit(folder)
+
+    return publish
+
+
+CURATED = [line.partition(" ")[2] for line in IMAGENET_NAMES.read_text().splitlines()]
+
+
+def test_imagenet_is_gated_and_comes_as_tables_once_its_terms_are_accepted(hub, tmp_path, monkeypatch):
+    commit = imagenets([f"{name}, Something else" for name in CURATED])(hub, tmp_path)
+    root = tmp_path / "root"
+    (failed,) = fetch("imagenet", root, progress=False).failed
+    assert "ILSVRC/imagenet-1k is gated: accept its terms at" in failed and "[untried" in failed
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    fetched = fetch("imagenet", root, progress=False)
+    assert fetched.status.state == "complete" and not fetched.failed, fetched.status.note
+    task = load_task("imagenet@80", root)
+    assert {split: len(images) for split, images in task.splits.items()} == {"train": 0, "val": 0, "test": 50000}
+    assert task.classnames == tuple(CURATED) and len(task.templates) == 80 and task.part is None
+    assert task.split_source == f"own val as test of ILSVRC/imagenet-1k at revision {commit}"
+
+
+def test_imagenet_in_another_order_is_refused(hub, tmp_path, monkeypatch):
+    imagenets(sorted(CURATED))(hub, tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    fetched = fetch("imagenet", tmp_path / "root", progress=False)
+    assert fetched.status.state == "incomplete"
+    assert "have ImageNet's name at their place, expected 1000 in the order of the WordNet ids" in fetched.status.note
