@@ -26,7 +26,7 @@ def add_encoding(parser: argparse.ArgumentParser, images: str) -> None:
     """
     from calip_core.backbones.names import Precision, TokenSpace
 
-    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat or folder:PATH")
+    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat, folder:PATH or wds:PATH")
     parser.add_argument("backbone", metavar="BACKBONE", help="such as mini-rn, RN50 or a checkpoint's path")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)")
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help=f"at most this many {images} (default: all)")

@@ -285,6 +285,14 @@ def test_a_table_made_to_fill_memory_is_refused(one, tmp_path):
         load(root)
 
 
+def test_a_table_of_more_rows_than_it_can_hold_is_refused(one):
+    rows = 1_100_000
+    contents = pa.nulls(rows, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    content = pa.table({"image": contents, "label": np.zeros(rows, np.int64)}).replace_schema_metadata(features())
+    with pytest.raises(ValueError, match=r"it claims 1,100,000 rows in [\d,]+ bytes"):
+        load(one(content))
+
+
 def test_equal_pictures_stored_once_do_not_fill_memory(one):
     large = encoded(Image.effect_noise((1200, 1200), 90))
     root = one(table([(large, "x", 0)] * 40))
