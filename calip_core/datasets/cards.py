@@ -137,6 +137,8 @@ class Source(BaseModel):
     file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
     """Name of the download."""
     url: Annotated[str, Field(pattern=r"^(https?|file)://")] | None = None
+    fallback: Annotated[str, Field(pattern=r"^(https?|file)://")] | None = None
+    """Another address of the same file, which its checksum confirms, for when ``url`` does not answer."""
     drive: Annotated[str, Field(pattern=r"^[\w-]{20,60}$")] | None = None
     """Its id on Google Drive."""
     hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
@@ -167,6 +169,8 @@ class Source(BaseModel):
             raise ValueError(f"{self.file} has neither url nor manual: say where it comes from")
         if sum(way is not None for way in (self.url, self.drive, self.hub)) > 1:
             raise ValueError(f"{self.file} has several of url, drive and hub: name one")
+        if self.fallback and not (self.url and self.checksum):
+            raise ValueError(f"{self.file} has a fallback, which needs a url that it stands in for and a checksum")
         if self.whole and (self.optional or self.either):
             raise ValueError(f"{self.file} is the whole dataset, so it is neither optional nor part of an alternative")
         if self.optional and self.either:

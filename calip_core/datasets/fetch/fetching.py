@@ -1,6 +1,8 @@
 """Fetching a dataset: downloads where that is lawful and possible, instructions for the rest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from calip_core.datasets.cards import Card, Source, load_card
@@ -136,19 +138,16 @@ class _Work:
         """The download's SHA-256, or None if it failed or a person has to provide the file."""
         if path.is_file():
             return verify(path, source.checksum, progress=self.progress)
-        failure = ""
-        if source.url or source.drive:
+        failures = []
+        for way in _ways(source):
             try:
-                if source.drive:
-                    return download_from_drive(source.drive, path, source.checksum, progress=self.progress)
-                return download(str(source.url), path, source.checksum, progress=self.progress)
+                return way(path, source.checksum, progress=self.progress)
             except (DownloadError, ImportError) as error:
-                if source.manual is None:
-                    self.failed[source] = str(error)
-                    return None
-                failure = str(error)
-        if not there:
-            self.by_hand[source] = failure
+                failures.append(str(error))
+        if failures and source.manual is None:
+            self.failed[source] = "; ".join(failures)
+        elif not there:
+            self.by_hand[source] = "; ".join(failures)
         return None
 
     def _place(self, source: Source, path: Path) -> None:
@@ -185,6 +184,13 @@ class _Work:
             return not source.optional
         others = [files for name, files in self.card.alternatives().items() if name != source.either]
         return not any(all(map(where.has, files)) for files in others)
+
+
+def _ways(source: Source) -> list[Callable[..., str]]:
+    """The downloads of a source's file, in the order in which they are tried."""
+    if source.drive:
+        return [partial(download_from_drive, source.drive)]
+    return [partial(download, url) for url in (source.url, source.fallback) if url]
 
 
 def _untried(source: Source) -> str:

@@ -149,6 +149,17 @@ def test_a_dead_address_says_what_is_known(publish, tmp_path):
     assert "a copy is elsewhere" in text
 
 
+def test_another_address_stands_in_for_a_dead_one(publish, tmp_path):
+    dead = (tmp_path / "gone.tar.gz").as_uri()
+    alive = publish(url=dead).as_uri()
+    publish(url=dead, fallback=alive)
+    assert run(tmp_path).status.state == "complete"
+    shutil.rmtree(tmp_path / "root")
+    publish(url=dead, fallback=f"{alive}.too")
+    (failed,) = run(tmp_path).failed
+    assert f"cannot fetch {dead}" in failed and f"cannot fetch {alive}.too" in failed
+
+
 def test_a_dead_address_keeps_no_other_file_from_being_brought(publish, tmp_path):
     dead = (tmp_path / "gone.tar.gz").as_uri()
     (tmp_path / "list.mat").write_bytes(b"m")
