@@ -18,11 +18,19 @@ ALWAYS_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of two columns, and the names of the classes in the order of the labels."""
+    """What a table declares.
+
+    Attributes:
+        image: the column of the images.
+        label: the column of the labels.
+        names: names of the classes, in the order of the labels.
+        table: the table that declares it.
+    """
 
     image: str
     label: str
     names: tuple[str, ...]
+    table: Path
 
 
 def parquet() -> Any:
@@ -60,7 +68,7 @@ def columns_of(path: Path, image: str | None = None, label: str | None = None) -
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError(f"the ClassLabel {chosen[1]!r} has no list of names")
         _check_types(schema, *chosen)
-    return Columns(*chosen, tuple(names))
+    return Columns(*chosen, tuple(names), path)
 
 
 def _one(declared: dict[str, Any], kind: str, chosen: str | None) -> str:
@@ -98,7 +106,7 @@ def labels_of(path: Path, columns: Columns) -> Int64[np.ndarray, " n"]:
     """
     opened, own = parquet(), columns_of(path, columns.image, columns.label)
     if own.names != columns.names:
-        raise ValueError(f"{path} has other classes than the tables beside it: fetch the dataset again")
+        raise ValueError(f"{path} has other classes than {columns.table}: fetch the dataset again")
     with reading(path, "a parquet table"), opened.ParquetFile(path) as file:
         _check_size(file.metadata, path.stat().st_size)
         values = file.read(columns=[columns.label]).column(columns.label)

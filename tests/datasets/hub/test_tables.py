@@ -252,7 +252,7 @@ def put(name, content=None):
             [lambda data: shutil.copytree(data, data.parent / "x")],
             "tables of test in .*data and .*x: name one of these",
         ),
-        ([put(SECOND, OTHER)], f"{SECOND} has other classes than the tables beside it"),
+        ([put(SECOND, OTHER)], f"{SECOND} has other classes than .*{FIRST}: fetch"),
         ([put(SECOND, b"x" * 99)], f"{SECOND} cannot be read as a parquet table"),
         ([put(SECOND, b"")], f"{SECOND} cannot be read as a parquet table"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+from calip_core.datasets.hub.origin import NOTE, Origin, origin_of
 from calip_core.datasets.hub.shards import load_shards
 from calip_core.datasets.hub.tables import load_tables
 from calip_core.datasets.task import Task
@@ -41,7 +42,13 @@ def _target(load: Callable[[Path, str], Task], write: Callable[..., Path], name:
     return Target(f"{load.__name__} {name}", Path(name).name, seeds, partial(_read, load, write, name))
 
 
+def _note() -> list[bytes]:
+    origin = Origin(repository="owner/things", revision="ab" * 20, asked="v1", files={"data/test.parquet": "cd" * 32})
+    return [origin.model_dump_json(indent=1).encode()]
+
+
 TARGETS = [
     *(_target(load_shards, write_shards, name) for name in ("test/0.tar", "test/nshards.txt", "classnames.txt")),
     _target(load_tables, write_tables, "data/test-00000-of-00002.parquet"),
+    Target("note of a fetch", NOTE, _note, lambda path: origin_of(path.parent)),
 ]
