@@ -185,7 +185,7 @@ def _asking(name: str, revision: str | None) -> Iterator[None]:
         raise DownloadError(
             f"the Hub has no dataset {name}, or it is private and your token does not open it"
         ) from error
-    except (errors.HfHubHTTPError, errors.HTTPError, errors.XetDownloadError, OSError) as error:
+    except (errors.HfHubHTTPError, errors.HTTPError, getattr(errors, "XetDownloadError", OSError), OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
             raise
         reason = " ".join(str(error).split())[:300]

@@ -278,14 +278,19 @@ def test_a_dataset_whose_address_is_dead_comes_from_its_mirror(hub, tmp_path, na
     hub.repositories[f"tanganke/{name}"] = repository = Repository()
     commit = repository.commit(tmp_path / "source")
 
-    def dead(name, *_, **__):
-        raise DownloadError(f"cannot fetch {name}")
+    def coops_split(identifier, path, *_, **__):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        return "0" * 64
 
-    monkeypatch.setattr("calip_core.datasets.fetch.fetching.download_from_drive", dead)
+    monkeypatch.setattr("calip_core.datasets.fetch.fetching.download_from_drive", coops_split)
     fetched = fetch(name, tmp_path / "root", progress=False)
-    assert fetched.status.state == "complete" and not fetched.failed
-    (done,) = fetched.done
-    assert f"tables of a mirror: tanganke/{name} at revision {commit}, 2 files" in done and "[untried" in done
+    assert fetched.status.state == "complete" and not fetched.failed, fetched.status.note
+    split, tables = fetched.done
+    assert f"tables of a mirror: tanganke/{name} at revision {commit}, 2 files" in tables and "[untried" in tables
+    assert (
+        tmp_path / "root" / card.layout.places[0].folder / card.layout.split_file
+    ).is_file() and "split_zhou" in split
     assert all(", optional: " in text for text in fetched.by_hand)
     task = load_task(name, tmp_path / "root")
     sizes = {split: len(images) for split, images in task.splits.items()}
