@@ -69,7 +69,7 @@ class _Tables:
         labels = [split_labels([path], columns) for path in paths]
         for path, part in zip(paths, labels, strict=True):
             check_rows(part, [path], columns)
-        self.split = table_split(paths, columns, np.concatenate(labels))
+        self.split = table_split(paths, columns, np.concatenate(labels), folder)
         self.rows = [
             Row(f"{path.relative_to(folder).as_posix()}#{number:06d}", label)
             for path, part in zip(paths, labels, strict=True)

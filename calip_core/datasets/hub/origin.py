@@ -1,10 +1,12 @@
 """Where a folder of shards or tables was fetched from: its repository, the revision, and the files' checksums."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from calip_core.digests import file_digests
 from calip_core.paths import atomic_path
 from calip_core.reading import reading
 
@@ -52,6 +54,23 @@ def origin_of(folder: Path) -> Origin | None:
         return None
     with reading(path, "the note of a fetch"):
         return Origin.model_validate_json(path.read_bytes())
+
+
+def content_digests(paths: Sequence[Path], folder: Path) -> str:
+    """The SHA-256 of each file, after comparison with the note in the folder, which records quote.
+
+    Raises:
+        ValueError: a file is not the one that was fetched; the message names it.
+        OSError: a file is missing or cannot be read.
+    """
+    digests, origin = file_digests(paths), origin_of(folder)
+    for path, digest in zip(paths, digests, strict=True):
+        if origin and origin.files.get(path.relative_to(folder).as_posix()) != digest:
+            raise ValueError(
+                f"{path} is not the file that was fetched from {origin}: fetch it again, or remove {folder / NOTE} if "
+                "the change is yours"
+            )
+    return " ".join(digests)
 
 
 def described(folder: Path, splits: str) -> str:

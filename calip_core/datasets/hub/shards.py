@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
+from calip_core.datasets.hub.origin import content_digests
 from calip_core.datasets.hub.parts import SPELLINGS, task_of
 from calip_core.datasets.hub.shard_index import shard_rows
 from calip_core.datasets.readers.folder import TEMPLATES
 from calip_core.datasets.readers.pictures import picture_in
 from calip_core.datasets.task import Split, Task
-from calip_core.digests import file_digests
 from calip_core.reading import read_text, reading
 
 NAMES, PROMPTS, KIND, COUNT = (
@@ -82,7 +82,7 @@ def load_shards(path: Path, name: str) -> Task:
     _check_kind(path)
     classnames = _class_names(path)
     files = {ours: shard_files(folder) for ours, folder in _split_folders(path).items()}
-    splits = {split: _split(paths, classnames, path / NAMES) for split, paths in files.items()}
+    splits = {split: _split(paths, classnames, path) for split, paths in files.items()}
     used = np.unique(np.concatenate([split.labels for split in splits.values()]))
     if len(used) < len(classnames):
         unused = sorted(set(range(len(classnames))) - set(used.tolist()))
@@ -177,14 +177,14 @@ def shard_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in wanted)
 
 
-def _split(paths: Sequence[Path], classnames: Sequence[str], names_file: Path) -> Split:
+def _split(paths: Sequence[Path], classnames: Sequence[str], folder: Path) -> Split:
     rows = [shard_rows(path) for path in paths]
     for path, part in zip(paths, rows, strict=True):
-        _check_labels(part[:, 2], len(classnames), path, names_file)
+        _check_labels(part[:, 2], len(classnames), path, folder / NAMES)
     numbers = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
     starts, sizes, labels = np.concatenate(rows).T
     images = ShardImages(tuple(paths), np.stack([numbers, starts, sizes], axis=1))
-    return Split(images, labels, identity=partial(_identity, tuple(paths)))
+    return Split(images, labels, identity=partial(_identity, tuple(paths), folder))
 
 
 def _check_labels(labels: Int64[np.ndarray, " n"], classes: int, path: Path, names_file: Path) -> None:
@@ -196,5 +196,5 @@ def _check_labels(labels: Int64[np.ndarray, " n"], classes: int, path: Path, nam
         )
 
 
-def _identity(paths: tuple[Path, ...]) -> str:
-    return f"images of webdataset shards, as stored: {' '.join(file_digests(paths))}"
+def _identity(paths: tuple[Path, ...], folder: Path) -> str:
+    return f"images of webdataset shards, as stored: {content_digests(paths, folder)}"

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from calip_core.datasets.hub.columns import Columns, columns_of, labels_of, row_groups
+from calip_core.datasets.hub.origin import content_digests
 from calip_core.datasets.hub.parts import SPELLINGS, task_of
 from calip_core.datasets.hub.table_images import TableImages
 from calip_core.datasets.readers.folder import TEMPLATES
 from calip_core.datasets.task import Split, Task
-from calip_core.digests import file_digests
 
 _NUMBERED = re.compile(r"(?P<split>.+)-(?P<number>\d{1,9})-of-(?P<count>\d{1,9})(-[0-9a-f]+)?")
 HIDDEN = -1
@@ -54,7 +54,7 @@ def load_tables(path: Path, name: str, image: str | None = None, label: str | No
     columns = columns_of(next(iter(files.values()))[0], image, label)
     labels = {split: split_labels(paths, columns) for split, paths in files.items()}
     hidden = [split for split, values in labels.items() if len(values) and (values == HIDDEN).all()]
-    splits = {split: table_split(files[split], columns, labels[split]) for split in files if split not in hidden}
+    splits = {split: table_split(files[split], columns, labels[split], path) for split in files if split not in hidden}
     if not splits:
         raise ValueError(f"{path} has no labels: all of them are {HIDDEN}, which means that they are not published")
     for split in splits:
@@ -140,12 +140,12 @@ def check_rows(labels: Int64[np.ndarray, " n"], paths: Sequence[Path], columns: 
         )
 
 
-def table_split(paths: Sequence[Path], columns: Columns, labels: Int64[np.ndarray, " n"]) -> Split:
-    """The images of a split's files, in their order."""
+def table_split(paths: Sequence[Path], columns: Columns, labels: Int64[np.ndarray, " n"], folder: Path) -> Split:
+    """The images of a split's files below a folder, in their order."""
     groups = [(number, group, rows) for number, path in enumerate(paths) for group, rows in enumerate(row_groups(path))]
     images = TableImages(tuple(paths), np.array(groups, np.int64).reshape(-1, 3), columns.image)
-    return Split(images, labels, identity=partial(_identity, tuple(paths), columns.image))
+    return Split(images, labels, identity=partial(_identity, tuple(paths), folder, columns.image))
 
 
-def _identity(paths: tuple[Path, ...], column: str) -> str:
-    return f"images of parquet tables, column {column}, as stored: {' '.join(file_digests(paths))}"
+def _identity(paths: tuple[Path, ...], folder: Path, column: str) -> str:
+    return f"images of parquet tables, column {column}, as stored: {content_digests(paths, folder)}"

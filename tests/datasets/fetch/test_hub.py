@@ -81,6 +81,23 @@ def test_shards_are_fetched_read_and_recorded(hub, shards, tmp_path):
     )
 
 
+def test_no_record_quotes_a_revision_for_files_that_changed_since(hub, tmp_path):
+    hub.repositories["owner/things"] = Repository()
+    hub.repositories["owner/things"].commit(write_tables(tmp_path / "source"))
+    brought = get(tmp_path, "owner/things")
+    shutil.copy(
+        brought.folder / "data/test-00000-of-00002.parquet", brought.folder / "data/test-00001-of-00002.parquet"
+    )
+    backbone = load_backbone("mini-rn", device="cpu")
+    with pytest.raises(
+        ValueError, match=r"test-00001-of-00002.parquet is not the file that was fetched from owner/things"
+    ):
+        evaluate(load_task(brought.task), backbone, features=tmp_path / "f", progress=False)
+    (brought.folder / "FETCHED.json").unlink()
+    record = evaluate(load_task(brought.task), backbone, features=tmp_path / "f", progress=False)
+    assert record.data.split_source == "own splits train and test; val is absent"
+
+
 def test_tables_are_fetched_without_other_splits(hub, tmp_path):
     source = write_tables(tmp_path / "source")
     shutil.copy(source / "data/test-00000-of-00002.parquet", source / "data/blurred-00000-of-00001.parquet")
