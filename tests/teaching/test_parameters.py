@@ -55,6 +55,7 @@ def test_accepts_words_that_say_two_things():
         (BackboneName, 3, ["= 3", "string", "mini-rn, mini-vit, RN50"]),
         (TaskName, "digit", ["Did you mean 'digits'?", "mini-pairs", "folder:PATH"]),
         (TaskName, "folder:/absent/place", ["/absent/place", "does not exist"]),
+        (TaskName, "wds:/absent/place", ["/absent/place", "does not exist", "Give wds:PATH"]),
         (TaskName, None, ["None", "string", "mini-pairs"]),
         (Seed, -1, ["-1", "greater than or equal to 0"]),
         (Seed, 1.5, ["1.5", "integer"]),
@@ -89,7 +90,8 @@ def test_a_file_and_a_folder_of_ones_own_and_open_clip_are_accepted(tmp_path):
     checkpoint.touch()
     for name in [str(checkpoint), "open_clip:ViT-B-32/openai"]:
         check_parameters({"backbone": name}, backbone=BackboneName)
-    check_parameters({"dataset": f"folder:{tmp_path}"}, dataset=TaskName)
+    for prefix in ("folder:", "wds:", "parquet:"):
+        check_parameters({"dataset": f"{prefix}{tmp_path}"}, dataset=TaskName)
 
 
 @pytest.mark.parametrize("value", ["mini-vit", 3, 2.5, True, None, [1]])
