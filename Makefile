@@ -49,7 +49,7 @@ picture: $(FOR_TESTS) book  ## draw the README's picture of the landing page, wh
 	$(BIN)/python -m book.tools.picture
 
 lock: $(FOR_TESTS)  ## renew constraints.txt, for every platform and Python at once
-	$(BIN)/uv pip compile pyproject.toml --extra test --extra openclip --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra test --universal --upgrade \
 	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet -o constraints.txt
 
 clean:  ## remove what was built; the environment stays (rm -r .venv removes that)
