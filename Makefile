@@ -9,7 +9,7 @@ HTML := book/_build/html
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint fuzz bench sync serve lock clean
+.PHONY: help book test lint fuzz bench sync serve picture lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -45,8 +45,11 @@ sync: $(FOR_BOOK)  ## make what derives from the chapters' sources: .ipynb files
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory $(HTML) 8000
 
+picture: $(FOR_TESTS) book  ## draw the README's picture of the landing page, where a Chromium is installed
+	$(BIN)/python -m book.tools.picture
+
 lock: $(FOR_TESTS)  ## renew constraints.txt, for every platform and Python at once
-	$(BIN)/uv pip compile pyproject.toml --extra test --extra openclip --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra test --universal --upgrade \
 	  --python-version 3.11 --no-header --no-annotate --no-emit-index-url --quiet -o constraints.txt
 
 clean:  ## remove what was built; the environment stays (rm -r .venv removes that)

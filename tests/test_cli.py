@@ -34,7 +34,12 @@ def test_an_incomplete_dataset_is_explained(tmp_path, capsys):
     assert "has no folder 2750 of images" in text
 
 
-def test_fetch_says_what_to_do_by_hand_and_fails(tmp_path, capsys):
+def test_fetch_says_what_to_do_by_hand_and_fails(tmp_path, capsys, monkeypatch):
+    def dead(name, *_, **__):
+        raise DownloadError(f"cannot fetch {name}")
+
+    monkeypatch.setattr("calip_core.datasets.fetch.fetching.fetch_repository", dead)
+    monkeypatch.setattr("calip_core.datasets.fetch.fetching.download_from_drive", dead)
     assert main(["fetch", "cars", "--root", str(tmp_path)]) == 1
     text = capsys.readouterr().out
     assert "by hand: cars_train.tgz (md5:065e5b463ae28d29e77c1b4b166cfe61), needed: the address is dead since" in text
@@ -100,7 +105,7 @@ def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([name, "--help"])
     printed = capsys.readouterr().out
-    known = {"encode": "--devices", "fetch": "--root", "standin": "--classes", "cache": "--unused"}
+    known = {"encode": "--devices", "fetch": "--root", "standin": "--classes", "export": "--out"}
     assert known.get(name, "") in printed and f"usage: calip {name}" in printed
 
 

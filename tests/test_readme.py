@@ -17,7 +17,13 @@ from calip_core.paths import repository
 NOT_RUN = {
     "make book    # installs into .venv, executes every chapter, renders book/_build/html/index.html",
     "make test    # adds what the tests need, then runs all tests, with lint and type checks",
+    ".venv/bin/pip install -c constraints.txt -e '.[openclip,onnx]'",
+    ".venv/bin/calip evaluate mini-shapes open_clip:ViT-B-16-SigLIP2/webli  # fetches the weights once",
     ".venv/bin/calip fetch eurosat         # downloads, checks and unpacks; says what has to be done by hand",
+    ".venv/bin/calip fetch wds/vtab/pets               "
+    '# then: load_task("wds:data/datasets/hub/clip-benchmark/wds_vtab-pets")',
+    ".venv/bin/calip fetch hub:ethz/food101 --revision main   "
+    '# then: load_task("parquet:data/datasets/hub/ethz/food101")',
 }
 """Lines that install, that run these very tests, or that need a network."""
 FETCH = ["fetch", "eurosat"]
@@ -89,3 +95,5 @@ def test_what_is_not_run_is_in_the_readme_and_understood():
     assert set(lines) >= NOT_RUN
     assert any(line.startswith(f".venv/bin/calip {' '.join(FETCH)} ") for line in NOT_RUN)
     assert build_parser().parse_args(FETCH).name == "eurosat"
+    for line in (line.partition("#")[0].split() for line in NOT_RUN if "calip fetch" in line):
+        assert build_parser().parse_args(line[1:]).name == line[2]

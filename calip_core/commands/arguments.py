@@ -26,7 +26,7 @@ def add_encoding(parser: argparse.ArgumentParser, images: str) -> None:
     """
     from calip_core.backbones.names import Precision, TokenSpace
 
-    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat or folder:PATH")
+    parser.add_argument("task", metavar="TASK", help="such as mini-shapes, eurosat, folder:PATH or wds:PATH")
     parser.add_argument("backbone", metavar="BACKBONE", help="such as mini-rn, RN50 or a checkpoint's path")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)")
     parser.add_argument("--limit", type=whole_number(1), metavar="N", help=f"at most this many {images} (default: all)")
@@ -75,6 +75,23 @@ def check_cache() -> None:
         raise OSError(
             f"the cache {folder} cannot be made ({error.strerror}): set $CALIP_CACHE to a folder that can be written"
         ) from error
+
+
+def fetchable_name(text: str) -> str:
+    """The name of a dataset that can be fetched, from a card or from the Hub: the type of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: there is no such dataset, or it cannot be evaluated here.
+    """
+    from calip_core.datasets.hub.catalogue import PREFIX, REPOSITORY, repository_of
+
+    if not text.startswith((PREFIX, REPOSITORY)):
+        return dataset_name(text)
+    try:
+        repository_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def dataset_name(text: str) -> str:

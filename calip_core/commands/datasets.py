@@ -1,6 +1,7 @@
 """``calip datasets``: what of each dataset is there."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calip_core.commands.arguments import add_root
@@ -13,17 +14,34 @@ if TYPE_CHECKING:
 def add_parser(subparsers: "Subparsers") -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser("datasets", help="list the datasets: complete, a part, incomplete or missing")
+    parser.add_argument("--hub", action="store_true", help="list CLIP_benchmark's datasets on the Hub instead")
     add_root(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line per dataset, and what is wrong with incomplete ones."""
+    if arguments.hub:
+        return _list_hub(arguments.root)
     from calip_core.datasets.inventory import inventory
 
     print(f"under {arguments.root} (train/val/test images or clouds):")
     for status in inventory(arguments.root):
         print(describe(status))
+    return 0
+
+
+def _list_hub(root: Path) -> int:
+    from calip_core.datasets.fetch.fetching import UNTRIED
+    from calip_core.datasets.fetch.hub import FOLDER
+    from calip_core.datasets.hub.catalogue import CATALOGUE, repository_of
+    from calip_core.datasets.hub.origin import origin_of
+
+    print(f"CLIP_benchmark's datasets on the Hub, each under its own licence: `calip fetch NAME` {UNTRIED}")
+    for name, other in CATALOGUE.items():
+        origin = None if other else origin_of(root / FOLDER / repository_of(name))
+        state = f"refused: it has {other}" if other else f"fetched: {origin}" if origin else "missing"
+        print(f"{name:<39} {state}")
     return 0
 
 

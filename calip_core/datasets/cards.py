@@ -51,7 +51,7 @@ class Photograph(BaseModel):
 
 Reader = Literal[
     "class_folders", "path_lists", "pets", "cars", "flowers", "aircraft", "sun397", "ucf101", "imagenet", "variant",
-    "clouds_off", "clouds_text", "clouds_hdf5",
+    "clouds_off", "clouds_text", "clouds_hdf5", "tables",
 ]  # fmt: skip
 """The reader that finds the images or clouds, labels and splits of a dataset."""
 LISTED = ("path_lists", "clouds_text", "clouds_hdf5")
@@ -97,7 +97,7 @@ class Layout(BaseModel):
     lists: dict[str, BelowRoot] = {}
     """Split -> file; without a file for val, it is cut from train. For ``path_lists``, a text file of paths
     ``class/image``; for ``clouds_text``, of names ``class_number``; for ``clouds_hdf5``, of HDF5 files, or one such
-    file itself."""
+    file itself; for ``tables``, the split of the tables that serves as it, where that is another."""
     own_sizes: dict[str, NonNegativeInt] | None = None
     """Sizes of the dataset's own split, where they differ from CoOp's."""
     rename: dict[str, Text] = {}
@@ -112,7 +112,7 @@ class Layout(BaseModel):
         for place in map(self.at, self.places):
             listed = place.reader if place.reader in LISTED else None
             wanted = {"train", "test"} if listed else set()
-            if not wanted <= set(place.lists) or (place.lists and not wanted):
+            if not wanted <= set(place.lists) or (place.lists and not wanted and place.reader != "tables"):
                 fault = f"reader {place.reader} with lists {sorted(place.lists)}"
                 raise ValueError(f"{fault}: {listed or LISTED[0]} needs train and test")
         return self
@@ -127,15 +127,27 @@ class Layout(BaseModel):
 
 
 class Source(BaseModel):
-    """One file of a dataset: downloaded from ``url``, or put in place by hand as ``manual`` describes."""
+    """One file of a dataset, or the tables of one of its mirrors on the Hub.
+
+    It is downloaded from ``url``, ``drive`` or ``hub``, or put in place by hand as ``manual`` describes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
     """Name of the download."""
     url: Annotated[str, Field(pattern=r"^(https?|file)://")] | None = None
+    fallback: Annotated[str, Field(pattern=r"^(https?|file)://")] | None = None
+    """Another address of the same file, which its checksum confirms, for when ``url`` does not answer."""
+    drive: Annotated[str, Field(pattern=r"^[\w-]{20,60}$")] | None = None
+    """Its id on Google Drive."""
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    """Owner and name of a repository on the Hub, of which the tables of ``splits`` are taken."""
+    splits: tuple[str, ...] = ("train", "test")
     manual: Text | None = None
-    """Where a person gets it, and why a program cannot."""
+    """Where a person gets it, and why a program cannot or may fail."""
+    untried: bool = False
+    """Whether this way was never tried, because those who wrote the card had no network."""
     checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = None
     """As stated by its publisher or a well-maintained library; None if neither states one."""
     into: BelowRoot = "."
@@ -145,13 +157,22 @@ class Source(BaseModel):
     gives: BelowRoot
     """The path below the root that exists once this source is in place."""
     optional: bool = False
+    whole: bool = False
+    """Whether this is the whole dataset: where it is present, no other file is needed. It comes last, and is fetched
+    only if a needed file cannot be."""
     either: Text | None = None
     """The alternative that this file belongs to, such as "CoOp's split"; all files of one alternative are needed."""
 
     @model_validator(mode="after")
     def _can_be_had(self) -> "Source":
-        if self.url is None and self.manual is None:
+        if not (self.url or self.drive or self.hub or self.manual):
             raise ValueError(f"{self.file} has neither url nor manual: say where it comes from")
+        if sum(way is not None for way in (self.url, self.drive, self.hub)) > 1:
+            raise ValueError(f"{self.file} has several of url, drive and hub: name one")
+        if self.fallback and not (self.url and self.checksum):
+            raise ValueError(f"{self.file} has a fallback, which needs a url that it stands in for and a checksum")
+        if self.whole and (self.optional or self.either):
+            raise ValueError(f"{self.file} is the whole dataset, so it is neither optional nor part of an alternative")
         if self.optional and self.either:
             raise ValueError(f"{self.file} is both optional and part of an alternative: it can only be one of the two")
         return self

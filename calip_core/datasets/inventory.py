@@ -67,7 +67,7 @@ def _judge(found: Found) -> Status:
         listing = list_dataset(found)
         counts = {split: _present(found, listing, listing.rows.get(split, [])) for split in SPLITS}
         check_listing(found, listing)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return Status(card.name, "incomplete", counts, card.sizes, found.folder, found.standin is not None, str(error))
     part = part_of(found, listing)
     note = f"only a part: {part}; {listing.split_source}" if part else listing.split_source

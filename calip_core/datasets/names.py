@@ -15,8 +15,8 @@ OFFLINE: dict[str, Kind] = {
 }
 """Tasks that need no files from the user, and what they show; the registry has their loaders."""
 
-FOLDER, POINTS = "folder:", "points:"
-"""Prefixes of the names of the user's own images and point clouds."""
+FOLDER, POINTS, SHARDS, TABLES = OWN = ("folder:", "points:", "wds:", "parquet:")
+"""Prefixes of the names of the user's own files: folders of images and of point clouds, shards, and tables."""
 _TEMPLATES = "@"
 
 
@@ -30,7 +30,7 @@ def available_tasks(kind: Kind | None = None) -> tuple[str, ...]:
     """Names that ``load_task`` knows, for images, for point clouds, or both.
 
     It also accepts their aliases, a set of templates after an @ (``imagenet@80``), and your own images as
-    ``folder:PATH`` or clouds as ``points:PATH``.
+    ``folder:PATH``, ``wds:PATH`` or ``parquet:PATH``, or clouds as ``points:PATH``.
     """
     offline = (name for name, shows in OFFLINE.items() if kind in (None, shows))
     return (*offline, *disk_datasets(kind))
@@ -69,7 +69,7 @@ def resolve_name(name: str) -> str:
     A set of templates is kept, unless it is the dataset's default: ``imagenet@7`` is ``imagenet``.
 
     Raises:
-        ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
+        ValueError: the name is neither known nor that of own files (``folder:PATH``); the message lists the choices.
     """
     check_task_name(name)
     base, template_set = split_template_set(name)
@@ -82,20 +82,20 @@ def resolve_name(name: str) -> str:
 def split_template_set(name: str) -> tuple[str, str | None]:
     """A dataset's name and the requested set of templates: ``("imagenet", "80")`` for ``imagenet@80``.
 
-    A user's own folder, which may have an @ in its path, is not split.
+    The name of a user's own files, which may have an @ in their path, is not split.
     """
     base, found, template_set = name.partition(_TEMPLATES)
-    return (base, template_set) if found and not name.startswith((FOLDER, POINTS)) else (name, None)
+    return (base, template_set) if found and not name.startswith(OWN) else (name, None)
 
 
 def check_task_name(name: str) -> None:
     """Refuse a name that ``load_task`` does not know, without loading anything.
 
     Raises:
-        ValueError: the name is neither known nor ``folder:PATH`` or ``points:PATH``; the message lists the choices.
+        ValueError: the name is neither known nor that of own files (``folder:PATH``); the message lists the choices.
     """
     text = name if isinstance(name, str) else ""  # None is as unknown as no name
-    own_files = any(text.startswith(prefix) and text != prefix for prefix in (FOLDER, POINTS))
+    own_files = any(text.startswith(prefix) and text != prefix for prefix in OWN)
     base, template_set = split_template_set(text)
     base = own_name(base)
     if template_set is not None and base in disk_datasets():
@@ -104,5 +104,6 @@ def check_task_name(name: str) -> None:
         hint = f": for the images in this folder, write {FOLDER}{text}" if os.path.isdir(text) else ""
         raise ValueError(
             f"unknown dataset {name!r}{hint}, expected one of {', '.join(available_tasks())}, or folder:PATH "
-            "(points:PATH) for a folder of your own with one sub-folder of images (point clouds) for each class"
+            "(points:PATH) for a folder of your own with one sub-folder of images (point clouds) for each class, "
+            "wds:PATH for webdataset shards, or parquet:PATH for tables with a column of images"
         )

@@ -15,7 +15,9 @@ from calip_core.datasets.cards import load_card
 from calip_core.datasets.clouds.readers import load_cloud_folder, load_clouds
 from calip_core.datasets.clouds.task import CloudTask
 from calip_core.datasets.clouds.views import Projection, view_task
-from calip_core.datasets.names import FOLDER, POINTS, resolve_name, split_template_set, task_kind
+from calip_core.datasets.hub.shards import load_shards
+from calip_core.datasets.hub.tables import load_tables
+from calip_core.datasets.names import FOLDER, POINTS, SHARDS, TABLES, resolve_name, split_template_set, task_kind
 from calip_core.datasets.readers.coop import load_benchmark, load_with_template_sets
 from calip_core.datasets.readers.folder import load_folder
 from calip_core.datasets.task import Task
@@ -28,6 +30,7 @@ _OFFLINE: dict[str, Callable[..., Task]] = {
     "mini-textures": partial(load_miniature, "mini-textures"),
     "digits": load_digits,
 }
+_OWN_IMAGES: dict[str, Callable[..., Task]] = {FOLDER: load_folder, SHARDS: load_shards, TABLES: load_tables}
 _OFFLINE_CLOUDS: dict[str, Callable[..., CloudTask]] = {"mini-solids": load_mini_solids}
 
 
@@ -36,14 +39,16 @@ def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task
 
     Args:
         name: one of ``available_tasks()`` or an alias, ``imagenet@80`` for another set of templates; ``folder:PATH``
-            for your own images in one sub-folder per class, ``points:PATH`` for meshes and point clouds.
+            for your own images in one sub-folder per class, ``points:PATH`` for meshes and point clouds, ``wds:PATH``
+            for webdataset shards and ``parquet:PATH`` for tables, as they lie on public hubs.
         root: the folder above the datasets' folders (by default ``$CALIP_DATA``, else ``data/datasets``); for generated
             images, the folder that caches them (by default in the user's cache); for a relative ``folder:PATH``, the
             folder that it starts from (by default the working folder).
-        options: options of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``sizes={"test":
-            100}`` for the miniature's, ``template_set="1"|"7"|"80"`` for ImageNet and its variants, if the name has
-            none; for point clouds, whose images are depth maps, the fields of ``Projection``: ``views``, ``points``,
-            ``turn``, ``jitter``, ``seed``, and ``up="y"|"z"`` for ``points:PATH``.
+        options: options of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``image`` and
+            ``label``, names of columns, for ``parquet:PATH``, ``sizes={"test": 100}`` for the miniature's,
+            ``template_set="1"|"7"|"80"`` for ImageNet and its variants, if the name has none; for point clouds, whose
+            images are depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``, ``jitter``, ``seed``,
+            and ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
         ValueError: the name is unknown, the images do not form a task or are damaged, or a dataset is incomplete.
@@ -71,8 +76,9 @@ def _load_images(name: str, base: Path | None, options: dict[str, Any]) -> Task:
 
 
 def _image_loader(name: str, base: Path | None) -> Callable[..., Task]:
-    if name.startswith(FOLDER):
-        return partial(load_folder, _own_path(name, FOLDER, base), name)
+    for prefix, load in _OWN_IMAGES.items():
+        if name.startswith(prefix):
+            return partial(load, _own_path(name, prefix, base), name)
     if name in _OFFLINE:
         return _OFFLINE[name]
     return partial(load_with_template_sets if load_card(name).template_sets else load_benchmark, name)

@@ -33,7 +33,8 @@ class Sweep(BaseModel):
     """A grid: every dataset with every backbone, method, protocol, number of shots and seed.
 
     Attributes:
-        datasets: names of tasks; ``folder:PATH`` and ``points:PATH`` for your own, relative to the YAML file.
+        datasets: names of tasks; ``folder:PATH``, ``wds:PATH``, ``parquet:PATH`` and ``points:PATH`` for your own,
+            relative to the YAML file.
         backbones: names, or paths of checkpoints relative to the YAML file.
         tokens: which spatial tokens: "joint", "value" or "pre_pool".
         methods: heads.

@@ -1,7 +1,7 @@
 """Validation of a chapter's parameters before any work: names, types, ranges and choices."""
 
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from calip_core.paths import expanded
 
 _PLAIN = (str, int, float, bool, type(None), list, dict, tuple)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit"})
-_OPEN_CLIP = re.compile(r"open_clip:[^\s/:]+(/[^\s/:]+)?")
+_OPEN_CLIP = re.compile(r"open_clip:[^\s/:]+(?P<weights>/[^\s/:]+)?")
 _CHECKED = "_calip_parameters_checked"
 
 
@@ -26,11 +26,14 @@ def _suggest(name: str, choices: Iterable[str]) -> str:
 
 
 def _backbone(name: str) -> str:
-    """Validate a name known to ``load_backbone``, an open_clip name, or the path of a checkpoint."""
+    """Validate a name known to ``load_backbone``, an open_clip name with its weights, or the path of a checkpoint."""
     from calip_core.backbones import available_backbones
 
     names = tuple(available_backbones())
-    if name in names or _OPEN_CLIP.fullmatch(name) or expanded(name).is_file():
+    found = _OPEN_CLIP.fullmatch(name)
+    if found and not found["weights"]:
+        raise ValueError(f"names no weights, so they would be random. Choose {name}/PRETRAINED.")
+    if name in names or found or expanded(name).is_file():
         return name
     raise ValueError(
         f"is neither a backbone nor a checkpoint's file.{_suggest(name, names)} "
@@ -38,8 +41,8 @@ def _backbone(name: str) -> str:
     )
 
 
-def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
-    """Validate a name known to ``load_task`` for this kind, or the prefix for own files with an existing folder."""
+def _task(kind: Literal["images", "clouds"], own: Sequence[str], name: str) -> str:
+    """Validate a name known to ``load_task`` for this kind, or a prefix for own files with an existing folder."""
     from calip_core.datasets import available_tasks, check_task_name, split_template_set
     from calip_core.datasets.names import own_name
 
@@ -49,14 +52,16 @@ def _task(kind: Literal["images", "clouds"], own: str, name: str) -> str:
         if template_set is not None:
             check_task_name(name)
         return name
-    if name.startswith(own):
-        folder = expanded(name.removeprefix(own))
+    for prefix in own:
+        if not name.startswith(prefix):
+            continue
+        folder = expanded(name.removeprefix(prefix))
         if folder.is_dir():
             return name
-        raise ValueError(f"names a folder that does not exist: {folder}. Give {own}PATH an existing folder.")
+        raise ValueError(f"names a folder that does not exist: {folder}. Give {prefix}PATH an existing folder.")
     known = name in available_tasks()
     fault = _OTHER_CHAPTER[kind] if known else f"is not a dataset.{_suggest(name, available_tasks())}"
-    raise ValueError(f"{fault} Choose one of {', '.join(names)}, or {own}PATH for your own {kind}.")
+    raise ValueError(f"{fault} Choose one of {', '.join(names)}, or {own[0]}PATH for your own {kind}.")
 
 
 _OTHER_CHAPTER = {
@@ -101,8 +106,8 @@ def AtLeast(minimum: int) -> Any:
 
 
 BackboneName = Annotated[str, AfterValidator(_backbone)]
-TaskName = Annotated[str, AfterValidator(partial(_task, "images", "folder:"))]
-CloudTaskName = Annotated[str, AfterValidator(partial(_task, "clouds", "points:"))]
+TaskName = Annotated[str, AfterValidator(partial(_task, "images", ("folder:", "wds:", "parquet:")))]
+CloudTaskName = Annotated[str, AfterValidator(partial(_task, "clouds", ("points:",)))]
 ProjectionName = Annotated[str, AfterValidator(_projection)]
 Count = Annotated[int, Field(ge=1)]
 Minutes = Annotated[float, Field(gt=0, le=120)]

@@ -92,6 +92,11 @@ def test_an_unknown_card_lists_the_known_ones(card_dir):
         ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b"}]}, r"one alternative, \['b'\]"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "a", "either": "b", "optional": True}]}, "a is both"),
         ({"sources": [{"file": "../a", "manual": "b", "gives": "a"}]}, "sources.0.file"),
+        ({"sources": [{"file": "a", "drive": "../b", "gives": "a"}]}, "sources.0.drive"),
+        ({"sources": [{"file": "a", "url": "file://a", "fallback": "file://b", "gives": "a"}]}, "a has a fallback"),
+        ({"sources": [{"file": "a", "hub": "a/b/c", "gives": "a"}]}, "sources.0.hub"),
+        ({"sources": [{"file": "a", "hub": "a/b", "url": "file://a", "gives": "a"}]}, "a has several of url, drive"),
+        ({"sources": [{"file": "a", "hub": "a/b", "gives": "a", "whole": True, "optional": True}]}, "a is the whole"),
         ({"sources": [{"file": "a", "manual": "b", "gives": "a", "checksum": "md5:12"}]}, "sources.0.checksum"),
     ],
 )
@@ -130,7 +135,11 @@ def test_the_card_of_a_dataset_says_where_every_file_comes_from(name):
         assert f"{card.layout.places[0].folder}/{card.layout.split_file}" in [source.gives for source in card.sources]
     for source in card.sources:
         assert source.url is None or source.checksum or name in WITHOUT_CHECKSUM
-        if not is_archive(source.file) and "folder" not in source.file:  # a plain file is put where its goal is
+        assert source.untried == bool(source.drive or source.hub or source.fallback)
+        if source.hub:
+            assert source.gives == f"hub/{source.hub}"
+            assert source.gives in [place.folder for place in card.layout.places]
+        elif not is_archive(source.file) and "folder" not in source.file:  # a plain file is put where its goal is
             assert source.gives == f"{source.into}/{source.file}"
 
 

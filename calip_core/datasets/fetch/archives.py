@@ -105,11 +105,11 @@ def _extract_zip(unpacking: "_Unpacking", progress: bool) -> None:
                 bar.update(member.file_size + _PER_MEMBER)
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """Refuses what ``tarfile`` would follow: sizes below zero lead it in circles, long headers fill the memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _EXTENDED and header.size > _LONGEST_HEADER):
             raise ValueError(f"a header gives the size {header.size}")
@@ -123,7 +123,7 @@ def _extract_tar(unpacking: "_Unpacking", progress: bool) -> None:
     with (
         archive.open("rb") as file,
         _bar(archive, size, progress) as bar,
-        tarfile.open(fileobj=file, tarinfo=_Header) as content,
+        tarfile.open(fileobj=file, tarinfo=Header) as content,
     ):
         for member in content:
             _check_name(member.name, archive)
@@ -139,12 +139,12 @@ def _extract_tar(unpacking: "_Unpacking", progress: bool) -> None:
             else:
                 raise unpacking.unsafe(f"holds {member.name!r}, a device or pipe")
             bar.update(file.tell() - bar.n)
-        _check_end(content)
+        check_end(content)
     for link in links:
         unpacking.copy_linked(link)
 
 
-def _check_end(content: tarfile.TarFile) -> None:
+def check_end(content: tarfile.TarFile) -> None:
     """A header that ``tarfile`` does not understand counts as the end to it; the end is zeros."""
     assert content.fileobj is not None
     content.fileobj.seek(content.offset)

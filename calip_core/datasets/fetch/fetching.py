@@ -1,17 +1,23 @@
 """Fetching a dataset: downloads where that is lawful and possible, instructions for the rest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from calip_core.datasets.cards import Card, Source, load_card
 from calip_core.datasets.fetch.archives import is_archive, unpack
 from calip_core.datasets.fetch.download import DownloadError, download, forget, verify
+from calip_core.datasets.fetch.drive import download_from_drive
+from calip_core.datasets.fetch.hub import fetch_repository
 from calip_core.datasets.fetch.whereabouts import Whereabouts
 from calip_core.datasets.inventory import Status, status
 from calip_core.paths import atomic_path
 
 DOWNLOADS = "downloads"
 """Folder below the root for downloads; it can be removed once a dataset is complete."""
+
+UNTRIED = "[untried: written without a network]"
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,13 @@ def fetch(name: str, root: Path, *, progress: bool = True) -> Fetched:
     work = _Work(card, root, progress)
     for again in (False, True):
         # Files in place are assumed complete at first; they are fetched again only if nothing else explains a gap.
-        if status(name, root).state == "complete" or work.failed or work.waits_for_a_person():
+        complete = status(name, root).state == "complete"
+        if work.failed or work.waits_for_a_person() or (complete and again):
             break
         work.by_hand.clear()
         for source in card.sources:
-            work.bring(source, again)
+            if not complete or (source.drive and source.optional):  # CoOp's split joins a dataset that was complete
+                work.bring(source, again)
     by_hand, failed = (
         tuple(work.instruction(source, failure) for source, failure in group.items())
         for group in (work.by_hand, work.failed)
@@ -80,6 +88,11 @@ class _Work:
         return any(self._is_needed(source) for source in self.by_hand)
 
     def bring(self, source: Source, again: bool) -> None:
+        if source.whole and not (self.waits_for_a_person() or self._where().has(source)):
+            return
+        if source.hub:
+            self._bring_tables(source)
+            return
         path = self._download(source)
         there = self._where().has(source)
         if there and not again and (_stamp(path).is_file() or not path.is_file()):
@@ -89,7 +102,17 @@ class _Work:
             return
         self._place(source, path)
         verdict = "as published" if source.checksum else f"no checksum is published; recorded in {path.name}.sha256"
-        self.done.append(f"{source.file}: sha256 {digest} ({verdict})")
+        self.done.append(f"{source.file}: sha256 {digest} ({verdict}){_untried(source)}")
+
+    def _bring_tables(self, source: Source) -> None:
+        assert source.hub is not None
+        try:
+            brought = fetch_repository(source.hub, self.root / source.gives, splits=source.splits)
+        except (DownloadError, ImportError, ValueError) as error:
+            self.failed[source] = str(error)
+            return
+        if brought.new:
+            self.done.append(f"{source.file}: {brought}{_untried(source)}")
 
     def instruction(self, source: Source, failure: str) -> str:
         """What a person has to do for a source, and why its URL failed, given everything present by now."""
@@ -97,7 +120,7 @@ class _Work:
         where = f"put it at {goal}"
         if is_archive(source.file):
             where = f"put it at {path} and run this again, or unpack it yourself so that {goal} exists"
-        check = f" ({source.checksum})" if source.checksum else ""
+        check = (f" ({source.checksum})" if source.checksum else "") + _untried(source)
         if source.manual is None:
             where = f"run this again later, or fetch it elsewhere and {where}"
             return f"{source.file}{check}, {self._need(source)}: {failure}. To do: {where}."
@@ -115,17 +138,16 @@ class _Work:
         """The download's SHA-256, or None if it failed or a person has to provide the file."""
         if path.is_file():
             return verify(path, source.checksum, progress=self.progress)
-        failure = ""
-        if source.url is not None:
+        failures = []
+        for way in _ways(source):
             try:
-                return download(source.url, path, source.checksum, progress=self.progress)
-            except DownloadError as error:
-                if source.manual is None:
-                    self.failed[source] = str(error)
-                    return None
-                failure = str(error)
-        if not there:
-            self.by_hand[source] = failure
+                return way(path, source.checksum, progress=self.progress)
+            except (DownloadError, ImportError) as error:
+                failures.append(str(error))
+        if failures and source.manual is None:
+            self.failed[source] = "; ".join(failures)
+        elif not there:
+            self.by_hand[source] = "; ".join(failures)
         return None
 
     def _place(self, source: Source, path: Path) -> None:
@@ -139,8 +161,9 @@ class _Work:
         except ValueError as error:
             if source.checksum is not None:
                 raise
-            forget(path, and_remove=source.url is not None)
-            done = "it was removed: run the same command to fetch it anew" if source.url else "replace it"
+            ours = bool(source.url or source.drive)
+            forget(path, and_remove=ours)
+            done = "it was removed: run the same command to fetch it anew" if ours else "replace it"
             raise type(error)(f"{error} ({path.name} has no published checksum; {done})") from error
 
     def _need(self, source: Source) -> str:
@@ -150,12 +173,28 @@ class _Work:
         return "needed" if self._is_needed(source) else "optional"
 
     def _is_needed(self, source: Source) -> bool:
-        """Whether a source is needed: alternatives are not, once all files of another one are present."""
+        """Whether a source is needed: alternatives are not, once all files of another one are present.
+
+        Beside a source that is the whole dataset, none is.
+        """
+        where = self._where()
+        if not source.whole and any(other.whole and where.has(other) for other in self.card.sources):
+            return False
         if source.either is None:
             return not source.optional
-        where = self._where()
         others = [files for name, files in self.card.alternatives().items() if name != source.either]
         return not any(all(map(where.has, files)) for files in others)
+
+
+def _ways(source: Source) -> list[Callable[..., str]]:
+    """The downloads of a source's file, in the order in which they are tried."""
+    if source.drive:
+        return [partial(download_from_drive, source.drive)]
+    return [partial(download, url) for url in (source.url, source.fallback) if url]
+
+
+def _untried(source: Source) -> str:
+    return f" {UNTRIED}" if source.untried else ""
 
 
 def _stamp(path: Path) -> Path:

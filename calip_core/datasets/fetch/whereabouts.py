@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from calip_core.datasets.cards import Card, Place, Source
+from calip_core.datasets.hub.origin import NOTE
 from calip_core.datasets.readers.disk import Found, find_dataset
 
 
@@ -31,7 +32,12 @@ class Whereabouts:
             return cls(card, root, None)
 
     def has(self, source: Source) -> bool:
-        """Whether a source's files are present, in the card's first layout or in that of the existing copy."""
+        """Whether a source's files are present, in the card's first layout or in that of the existing copy.
+
+        Tables of the Hub are present once all of them are, which a note then says.
+        """
+        if source.hub:
+            return (self.root / source.gives / NOTE).is_file()
         return any(path.exists() for path in (self.root / source.gives, *self._elsewhere(source.gives)))
 
     def goal(self, source: Source) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from calip_core.datasets.cards import load_card
 from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.clouds import listings as cloud_listings
+from calip_core.datasets.hub.mirror import list_mirror
 from calip_core.datasets.readers import aircraft, cars, flowers, imagenet, own_splits, pets, sun397, ucf101
 from calip_core.datasets.readers.disk import (
     Found,
@@ -36,6 +37,7 @@ READERS: dict[str, Callable[[Found], Listing]] = {
     "clouds_off": cloud_listings.off_folders,
     "clouds_text": cloud_listings.text_lists,
     "clouds_hdf5": cloud_listings.hdf5_tables,
+    "tables": list_mirror,
 }
 """Reader named by a card -> the function that reads the dataset's own split."""
 
@@ -79,7 +81,8 @@ def list_dataset(found: Found) -> Listing:
 
     Images that lie in a folder within a folder of the same name are found there.
     """
-    if split_file := found.split_file():
+    renamed = found.place.reader == "tables"  # CoOp's paths mean nothing there
+    if not renamed and (split_file := found.split_file()):
         listing = read_split_file(found, split_file)
     else:
         listing = READERS[found.place.reader or own_splits.layout_of(found).reader](found)

@@ -5,8 +5,9 @@ import json
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import NamedTuple, overload
@@ -84,6 +85,7 @@ class Listing:
         counted: groups of splits whose images are counted together. Splits that our own rule separates are grouped,
             because only their total is a property of the dataset.
         inside: whether the rows are parts of files that have been opened already, so that none can be missing.
+        split_of: makes a split of rows; by default, of files below the folder of images.
     """
 
     classnames: tuple[str, ...]
@@ -92,6 +94,7 @@ class Listing:
     sizes: dict[str, int]
     counted: tuple[tuple[str, ...], ...] = EACH
     inside: bool = False
+    split_of: Callable[[list[Row]], Split] | None = None
 
 
 class Standin(BaseModel):
@@ -181,7 +184,12 @@ def undoubled(folder: Path) -> Path:
 
 
 def _is_its_own(place: Place, images: Path) -> bool:
-    """Variants of ScanObjectNN share a folder: a variant is present if one of its own files is."""
+    """Variants of ScanObjectNN share a folder: a variant is present if one of its own files is.
+
+    A dataset whose images lie in several folders beside its lists is present if there is any folder.
+    """
+    if place.images == "." and place.folder != "." and place.reader == "cars":
+        return any(entry.is_dir() for entry in images.iterdir())
     tables = _tables(place)
     return not tables or any((images / name).is_file() for name in tables)
 
@@ -392,7 +400,8 @@ def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Tas
             UserWarning,
             stacklevel=2,
         )
-    splits = {split: _split(found.images, listing.rows.get(split, [])) for split in SPLITS}
+    split_of = listing.split_of or partial(_split, found.images)
+    splits = {split: split_of(listing.rows.get(split, [])) for split in SPLITS}
     return Task(
         name=card.name,
         title=f"{card.title} (stand-in)" if standin else f"{card.title} (a part)" if part else card.title,

@@ -1,5 +1,6 @@
 """ImageNet and the test sets derived from it: one folder per WordNet id (ImageNet-V2: numbered folders)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from calip_core.datasets.readers.disk import TRAIN_AND_VAL, Found, IncompleteDatasetError, Listing, Row, names_in
@@ -51,6 +52,27 @@ def read_variant(found: Found) -> Listing:
     names = _class_names(found)
     folders, test = _folder_rows(found, found.images)
     return Listing(tuple(_name(f, names, found) for f in folders), {"test": test}, "test only", found.card.sizes)
+
+
+def imagenet_names(found: Found, synonyms: Sequence[str]) -> tuple[str, ...]:
+    """The class names of tables whose labels are in the order of the WordNet ids and have WordNet's synonyms as names.
+
+    Args:
+        found: the dataset.
+        synonyms: the tables' names of the classes, such as ``tench, Tinca tinca``.
+
+    Raises:
+        ValueError: there are not as many classes, or fewer than half of the names are among their synonyms.
+    """
+    names = _class_names(found)
+    curated = tuple(names[wordnet_id] for wordnet_id in sorted(names))
+    alike = sum(name.split()[-1].lower() in other.lower() for name, other in zip(curated, synonyms, strict=False))
+    if len(synonyms) != len(curated) or alike < len(curated) / 2:  # in the same order, 83 % are
+        raise ValueError(
+            f"{found.images} has {len(synonyms)} classes, of which {alike} have ImageNet's name at their place, "
+            f"expected {len(curated)} in the order of the WordNet ids: these are not ImageNet's tables"
+        )
+    return curated
 
 
 def _folder_rows(found: Found, parent: Path) -> tuple[list[str], list[Row]]:

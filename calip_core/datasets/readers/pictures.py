@@ -1,5 +1,6 @@
 """Opening a picture: the one way from an image file, which may be damaged or hostile, to RGB."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,29 @@ def open_picture(path: Path, *, upright: bool = False, only_check: bool = False)
             white; the message names the file.
         OSError: the file cannot be opened.
     """
-    with reading(path, "an image"), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-        _check_size(image, path.stat().st_size)
+    with reading(path, "an image"), path.open("rb") as file:
+        return _decoded(file, path.stat().st_size, upright, only_check)
+
+
+def picture_in(content: bytes, place: str) -> Image.Image:
+    """A picture that is a part of a larger file, decoded like ``open_picture`` decodes a file, as stored.
+
+    Args:
+        content: its bytes, as a file of its own would hold them.
+        place: the larger file and the picture's place in it, for messages.
+
+    Raises:
+        ValueError: as ``open_picture`` does; the message names the place.
+    """
+    with reading(place, "an image"):
+        return _decoded(io.BytesIO(content), len(content))
+
+
+def _decoded(
+    file: io.BufferedReader | io.BytesIO, size: int, upright: bool = False, only_check: bool = False
+) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        _check_size(image, size)
         if only_check:
             image.draft("RGB", (1, 1))
         image.load()

@@ -37,3 +37,10 @@ def test_figures_become_files_and_the_same_figure_one_file() -> None:
     ((name, kept),) = figures.items()
     assert kept == content and name.startswith("figures/") and name.endswith(".webp")
     assert cells[0].outputs[1].data["text/html"] == f'<source srcset="../_static/{name}"><img src="../_static/{name}">'
+
+
+def test_progress_bars_and_their_state_stay_behind() -> None:
+    bar = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0 %"})
+    notebook = new_notebook(cells=[new_code_cell("1", outputs=[bar])], metadata={"widgets": {"state": {}}})
+    page = nbformat.reads(chapter_page(nbformat.writes(notebook))[0], as_version=4)
+    assert page.cells[0].outputs == [] and "widgets" not in page.metadata
