@@ -30,7 +30,12 @@ class Counts:
 
     @classmethod
     def of(
-        cls, hits: Bool[np.ndarray, "n"], clip_hits: Bool[np.ndarray, "n"], labels: Int[np.ndarray, "n"], *, classes: int
+        cls,
+        hits: Bool[np.ndarray, "n"],
+        clip_hits: Bool[np.ndarray, "n"],
+        labels: Int[np.ndarray, "n"],
+        *,
+        classes: int,
     ) -> "Counts":
         """Count images: which of them the head and CLIP got right, and their class numbers."""
         images, correct, clip_correct = (
@@ -38,6 +43,11 @@ class Counts:
         )
         only_method, only_clip = int((hits & ~clip_hits).sum()), int((clip_hits & ~hits).sum())
         return cls(images, correct, clip_correct, only_method, only_clip)
+
+    @classmethod
+    def none(cls, classes: int) -> "Counts":
+        """No images."""
+        return cls(*(np.zeros(classes, np.int64) for _ in range(3)), only_method=0, only_clip=0)
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(

@@ -87,7 +87,8 @@ def test_records_of_another_format_are_left_out_with_a_sentence(tmp_path, schema
     path = tmp_path / "runs.jsonl"
     append(make_record(), path)
     path.write_text(path.read_text().replace(f'"schema_version":{SCHEMA}', f'"schema_version":{schema}'))
-    with pytest.warns(OldRecordWarning, match=f"record format {schema}, expected {SCHEMA}; it is left out: measure it again"):
+    said = f"record format {schema}, expected {SCHEMA}; it is left out: measure it again"
+    with pytest.warns(OldRecordWarning, match=said):
         assert load(path) == []
 
 

@@ -71,7 +71,7 @@ class _Actor:
 
     def __init__(self, cell: Cell, group: Group, workers: Workers, draft: "ray.ObjectRef[Draft]", split: str) -> None:
         torch.set_num_threads(workers.cores)
-        self.threads, self.draft = workers.cores, cast(Draft, ray.get(draft))
+        self.threads, self.draft = workers.cores, ray.get(draft)
         task, self.backbone = load(group_of(cell, group), _device(workers))
         found, expected = (self.backbone.weights_sha256, precision_of(self.backbone)), self.draft.encoder
         if found != (expected.weights, expected.precision):

@@ -1,13 +1,14 @@
 """One evaluation on a Ray cluster: actors read, encode and blend images, and what they count is added up.
 
 Tokens never leave an actor and are never stored. What grows with the number of images is the file of margins, some
-30 bytes per image, and each worker's list of the images: their files and labels.
+60 bytes per image, and each worker's list of the images: their files and labels.
 """
 
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +81,9 @@ def ray_data_engine(address: str | None = None, cores: int | None = None) -> Eng
     """
     ray = import_ray(address)
     try:
-        import pyarrow.parquet
-        import ray.data  # noqa: F401
+        import_module("ray.data")  # which imports pyarrow
     except ImportError as error:
-        raise ImportError(f"the engine 'ray' lacks {error.name}: `pip install 'calip-core[ray]'`") from error
+        raise ImportError("the engine 'ray' needs Ray Data and pyarrow: `pip install 'calip-core[ray]'`") from error
 
     def run(groups: list[Group]) -> Iterator[Outcome]:
         with cluster(ray, address):
@@ -174,15 +174,15 @@ class _Run:
 
         draft, images = self.draft, self.draft.data.images
         classes, rounding = draft.data.classes, 0.0
-        counts = Counts(*np.zeros((3, classes), np.int64), 0, 0)
+        counts = Counts.none(classes)
         hits: list[np.ndarray] = []
         with parquet.ParquetWriter(path, margins_schema()) as writer:
             for table in self._tables(Classifier, "test", images):
-                labels, *both = (table[name].to_numpy() for name in ("label", "correct", "clip_correct"))
-                counts += Counts.of(*both, labels, classes=classes)
+                own, clip, labels = (table[name].to_numpy() for name in ("correct", "clip_correct", "label"))
+                counts += Counts.of(own, clip, labels, classes=classes)
                 rounding = max(rounding, float(table["rounding"].to_numpy().max()))
                 writer.write_table(table.drop_columns(["images", "rounding"]))
-                hits += [np.stack(both)] * (images <= _MOST_HITS)
+                hits += [np.stack([own, clip])] * (images <= _MOST_HITS)
         names = ("hits", "clip_hits")
         kept = dict(zip(names, map(pack_hits, np.concatenate(hits, axis=1)), strict=True)) if hits else {}
         doubtful = _doubtful(path, 2 * rounding)
@@ -206,7 +206,8 @@ class _Run:
         context = self.ray.data.DataContext.get_current().copy()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = self.group.progress
-        context.print_on_execution_start = False
+        if not self.group.progress:
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
         at = 0
         with self.ray.data.DataContext.current(context):
             data = self.ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
