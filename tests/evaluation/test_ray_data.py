@@ -28,17 +28,29 @@ IMAGES = 300
 WHAT = {"datasets": ["mini-shapes"], "backbones": ["mini-rn"], "samples": IMAGES}
 
 
+def three_nodes(tries=3):
+    """A head and two others; on a busy machine Ray may give up on one that takes longer than half a minute."""
+    from ray.cluster_utils import Cluster
+
+    nodes, arguments = Cluster(), {"num_cpus": 1, "object_store_memory": 80 << 20}
+    for attempt in range(tries):
+        try:
+            nodes.add_node(include_dashboard=False, **arguments)
+            return nodes, [nodes.add_node(**arguments) for _ in range(2)]
+        except Exception as error:
+            nodes.shutdown()
+            if attempt == tries - 1 or "timed out" not in str(error):
+                raise
+            nodes = Cluster()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Three nodes; whoever kills one leaves two."""
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CALIP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")
-        memory = {"object_store_memory": 80 << 20}
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **memory})
-        others = [nodes.add_node(num_cpus=1, **memory) for _ in range(2)]
+        nodes, others = three_nodes()
         ray.init(address=nodes.address, log_to_driver=False)
         yield nodes, others
         ray.shutdown()
