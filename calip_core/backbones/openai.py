@@ -19,6 +19,17 @@ from calip_core.paths import check_writable
 from calip_core.reading import reading
 
 
+def weights_file(name: str, root: str | Path | None = None) -> Path:
+    """Where the checkpoint of one of OpenAI's models is, once fetched: by default, in clip's own ``~/.cache/clip``."""
+    folder = Path(root) if root is not None else Path("~/.cache/clip").expanduser()
+    return folder / clip.clip._MODELS[name].rsplit("/", 1)[-1]
+
+
+def published_sha256(name: str) -> str:
+    """The SHA-256 of the checkpoint of one of OpenAI's models: clip's download addresses contain it."""
+    return clip.clip._MODELS[name].split("/")[-2]
+
+
 def download(name: str, root: str | Path | None = None) -> Path:
     """Path of one of OpenAI's checkpoints, fetched if necessary and verified by its SHA-256.
 
@@ -32,8 +43,8 @@ def download(name: str, root: str | Path | None = None) -> Path:
         OSError: the folder cannot be written.
     """
     url = clip.clip._MODELS[name]
-    folder = Path(root) if root is not None else Path("~/.cache/clip").expanduser()
-    target = folder / url.rsplit("/", 1)[-1]
+    target = weights_file(name, root)
+    folder = target.parent
     if not target.exists():
         check_writable(folder)
     try:

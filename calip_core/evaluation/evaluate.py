@@ -472,4 +472,3 @@ def _fusion(weights: ViewWeights | None) -> Fuse:
         return lambda logits: logits
     shares = weights.weights / weights.weights.sum()
     return lambda logits: view_weights.fuse(logits.unflatten(0, (-1, len(shares))), shares)
-
