@@ -210,7 +210,8 @@ benchmarks.costs(
 #
 # We know of no independent replication of CALIP with weights that were fixed in advance. `data/sweeps/replication.yaml`
 # is one: RN50 and ViT-B/16, joint and value tokens, one pair of weights for all datasets. The cell measures it where
-# the weights and at least one dataset are, and elsewhere says what it lacks. `calip sweep` with this file does the same.
+# the weights and at least one dataset are, which takes hours without a GPU, and elsewhere says what it lacks. `calip
+# sweep` with this file does the same, and neither measures again what is recorded.
 
 # %%
 kit = replication()

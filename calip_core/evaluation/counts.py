@@ -47,7 +47,8 @@ class Counts:
     @classmethod
     def none(cls, classes: int) -> "Counts":
         """No images."""
-        return cls(*(np.zeros(classes, np.int64) for _ in range(3)), only_method=0, only_clip=0)
+        nothing = np.zeros(classes, np.int64)
+        return cls(nothing, nothing, nothing, 0, 0)
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
