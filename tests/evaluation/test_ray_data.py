@@ -22,8 +22,6 @@ from calip_core.features import encode_split, text_features
 
 ray = pytest.importorskip("ray")
 parquet = pytest.importorskip("pyarrow.parquet")
-from calip_core.evaluation.engines.ray_actors import Classifier, make_draft  # noqa: E402
-
 IMAGES = 300
 WHAT = {"datasets": ["mini-shapes"], "backbones": ["mini-rn"], "samples": IMAGES}
 
@@ -63,7 +61,8 @@ def alone():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     task, backbone = load_task("mini-shapes"), load_backbone("mini-rn", device="cpu")
-    yield lambda protocol: evaluate(task, backbone, protocol=protocol, limit=IMAGES, control_repeats=1, progress=False)
+    same = {"control_repeats": 1, "progress": False}
+    yield lambda protocol, limit=IMAGES: evaluate(task, backbone, protocol=protocol, limit=limit, **same)
     torch.set_num_threads(threads)
 
 
@@ -101,8 +100,9 @@ def test_the_cluster_counts_what_one_machine_counts(fixed, alone):
 
 @pytest.mark.usefixtures("cluster")
 def test_landscapes_of_parts_choose_what_the_whole_chooses(tmp_path, alone, monkeypatch):
-    monkeypatch.setattr(ray_data, "_CHUNK_BATCHES", 2)
-    assert_alike(measured(tmp_path, protocols=["validation"])[0], alone("validation"))
+    monkeypatch.setattr(ray_data, "_CHUNK_BATCHES", 1)
+    what = {"samples": 100, "protocols": ["validation"]}
+    assert_alike(measured(tmp_path, **what)[0], alone("validation", limit=100))
 
 
 def test_the_oracle_s_choice_is_that_of_one_machine(alone):
@@ -163,13 +163,19 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_machine_with_other_weights_takes_no_part(tmp_path):
-    (group,) = groups_of(make_sweep(**WHAT), tmp_path / "runs.jsonl")
-    workers = Workers(count=1, cores=1, gpus=0)
-    draft = make_draft(group.cells[0], group, workers)
-    other = replace(draft, encoder=draft.encoder.model_copy(update={"weights": "f" * 64}))
-    with pytest.raises(ValueError, match="ffffffffffff in float32 on cpu where it was planned"):
-        Classifier(group.cells[0], group, workers, ray.put(other), "test")
+def test_a_machine_with_other_weights_takes_no_part(tmp_path, monkeypatch):
+    started = ray_data._Run.start
+
+    def otherwise(*arguments):
+        run = started(*arguments)
+        encoder = run.draft.encoder.model_copy(update={"weights": "f" * 64})
+        return replace(run, draft=replace(run.draft, encoder=encoder))
+
+    monkeypatch.setattr(ray_data._Run, "start", otherwise)
+    groups = groups_of(make_sweep(**WHAT | {"samples": 20}), tmp_path / "runs.jsonl")
+    (reason,) = run_sweep(groups, ray_data_engine(cores=1), progress=False).failed.values()
+    assert reason.startswith("mini-rn has weights ") and "ffffffffffff in float32 on cpu where it was planned" in reason
+    assert not (tmp_path / "runs.jsonl").exists() and not list(tmp_path.rglob("*.parquet*"))
 
 
 def test_there_is_one_worker_per_gpu_or_per_two_cores():
@@ -208,7 +214,10 @@ def test_a_node_that_is_killed_in_the_middle_loses_nothing(cluster, tmp_path, al
     def killing(*arguments):
         for table in tables(*arguments):
             if not seen:
-                nodes.remove_node(others.pop(), allow_graceful=False)
+                free = ray._private.state.available_resources_per_node()
+                busy = [node for node in others if not free[node.node_id].get("CPU")]
+                others.remove(busy[0])
+                nodes.remove_node(busy[0], allow_graceful=False)
             seen.append(len(table))
             yield table
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
-import ray
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -32,12 +30,14 @@ _ALONE = 16  # images that are encoded a second time, one by one
 _STORED = torch.float16  # as in a feature store, so that logits are those of one machine
 
 
-def margins_schema() -> pa.Schema:
+def margins_schema() -> Any:
     """The columns of a file of margins: one row per test image, in the order of the image set.
 
     "margin" is the logit of the label minus the largest other one, of the head; "clip_margin" is CLIP's. "top" and
     "top_logits" are the head's five best classes, or all if there are fewer.
     """
+    import pyarrow as pa  # of the extra "ray"
+
     fields = {"image": pa.int64(), "label": pa.int32(), "correct": pa.bool_(), "clip_correct": pa.bool_()}
     fields |= {"margin": pa.float32(), "clip_margin": pa.float32()}
     return pa.schema([*fields.items(), ("top", pa.list_(pa.int32())), ("top_logits", pa.list_(pa.float32()))])
@@ -63,15 +63,17 @@ def _device(workers: Workers) -> str:
 
 
 class _Actor:
-    """A worker with the task and the backbone.
+    """A worker with the task and the backbone; it takes and gives tables of pyarrow.
 
     Raises:
         ValueError: this machine's weights or precision differ from those of the draft.
     """
 
-    def __init__(self, cell: Cell, group: Group, workers: Workers, draft: "ray.ObjectRef[Draft]", split: str) -> None:
+    def __init__(self, cell: Cell, group: Group, workers: Workers, draft: Any, split: str) -> None:
+        import ray
+
         torch.set_num_threads(workers.cores)
-        self.threads, self.draft = workers.cores, ray.get(draft)
+        self.threads, self.draft = workers.cores, cast(Draft, ray.get(draft))
         task, self.backbone = load(group_of(cell, group), _device(workers))
         found, expected = (self.backbone.weights_sha256, precision_of(self.backbone)), self.draft.encoder
         if found != (expected.weights, expected.precision):
@@ -84,14 +86,14 @@ class _Actor:
         self.chosen = choose_images(self.split, group.limit, cell.seed)
         self.head = self.draft.head.to(self.backbone.device)
 
-    def __call__(self, chunk: pa.Table) -> Iterator[pa.Table]:
+    def __call__(self, chunk: Any) -> Iterator[Any]:
         """The table of each batch of a chunk of images, or one table for all."""
         for start, stop in zip(chunk["start"].to_pylist(), chunk["stop"].to_pylist(), strict=True):
             batches = ((at, self.chosen[at : min(at + BATCH, stop)]) for at in range(start, stop, BATCH))
             with closing(decode_ahead(self.split, self.backbone, batches, self.threads)) as decoded:
                 yield from self.tables(decoded)
 
-    def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[pa.Table]:
+    def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[Any]:
         """Tables with the columns "image", the first one's number, "images", and what was found."""
         raise NotImplementedError
 
@@ -108,7 +110,9 @@ class _Actor:
 class Judge(_Actor):
     """Gives the landscape of CALIP's blend over each chunk; landscapes add."""
 
-    def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[pa.Table]:
+    def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[Any]:
+        import pyarrow as pa
+
         assert isinstance(self.head, Calip)
         grid, parts, first, count = Grid.released(), [], None, 0
         for start, images in decoded:
@@ -123,7 +127,7 @@ class Classifier(_Actor):
 
     rounding: float | None = None
 
-    def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[pa.Table]:
+    def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[Any]:
         for start, images in decoded:
             both = self.logits(images)
             if self.rounding is None:
@@ -144,7 +148,9 @@ class Classifier(_Actor):
 
     def _table(
         self, start: int, labels: Int64[np.ndarray, "n"], own: Float[Tensor, "n k"], clip: Float[Tensor, "n k"]
-    ) -> pa.Table:
+    ) -> Any:
+        import pyarrow as pa
+
         top, rows = own.topk(min(_TOP, own.shape[1]), dim=1), len(labels)
         columns: dict[str, Any] = {
             "image": np.arange(start, start + rows), "label": labels.astype(np.int32),
