@@ -101,15 +101,20 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
 
 
 def describe(record: "Record") -> str:
-    """What was measured, in three lines."""
+    """What was measured, in three lines, or in four if a cluster measured it."""
     from calip_core.exhibits.results import gain_text, interval_text
 
     data, score, choice = record.data, record.score, record.choice
     shots = f", {record.shots} shots" if record.shots else ""
     mark = " (stand-in)" if data.standin else f" (only a part: {data.part})" if data.part else ""
     head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
+    spread = record.run.spread
+    shared = "" if spread is None else (
+        f"\nspread over {spread.workers} workers of {spread.threads} threads; {spread.doubtful} images are so close to "
+        "the boundary that other batches could classify them otherwise"
+    )  # fmt: skip
     return (
         f"{head}: {data.images} images, seed {record.seed}\n"
         f"top-1 {interval_text(score)} %, CLIP {100 * score.clip_top1:.2f} %, gain {gain_text(score)} points\n"
-        f"protocol {choice.protocol} ({choice.chosen_by}), labels seen: {choice.labels_seen}"
+        f"protocol {choice.protocol} ({choice.chosen_by}), labels seen: {choice.labels_seen}{shared}"
     )

@@ -14,7 +14,7 @@ from calip_core.blend.selection import FIXED, Grid
 from calip_core.cli import main
 from calip_core.datasets import load_task
 from calip_core.evaluation.engines import ray_data
-from calip_core.evaluation.engines.ray_data import Workers, margins_file, ray_data_engine
+from calip_core.evaluation.engines.ray_data import Workers, chunks, margins_file, ray_data_engine
 from calip_core.evaluation.evaluate import evaluate, plan
 from calip_core.evaluation.store import load
 from calip_core.evaluation.sweep import groups_of, make_sweep, run_sweep
@@ -176,6 +176,14 @@ def test_a_machine_with_other_weights_takes_no_part(tmp_path, monkeypatch):
     (reason,) = run_sweep(groups, ray_data_engine(cores=1), progress=False).failed.values()
     assert reason.startswith("mini-rn has weights ") and "ffffffffffff in float32 on cpu where it was planned" in reason
     assert not (tmp_path / "runs.jsonl").exists() and not list(tmp_path.rglob("*.parquet*"))
+
+
+@pytest.mark.parametrize("images", [1, 64, 1_000, 1_025, 50_000, 4_194_305, 10**9])
+def test_chunks_are_whole_batches_of_all_images_and_stay_few(images):
+    parts = chunks(images, 64)
+    ends = [0, *(part.stop for part in parts)]
+    assert [part.start for part in parts] == ends[:-1] and ends[-1] == images and len(parts) <= 4096
+    assert all(part.start % 64 == 0 for part in parts)
 
 
 def test_there_is_one_worker_per_gpu_or_per_two_cores():

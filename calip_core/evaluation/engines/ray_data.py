@@ -99,6 +99,12 @@ def margins_file(results: Path, key: str) -> Path:
     return results.parent / "margins" / f"{key[:16]}.parquet"
 
 
+def chunks(images: int, batch: int) -> list[range]:
+    """The tasks of the actors: consecutive whole batches, and so few that the driver can keep a list of them."""
+    size = batch * max(_CHUNK_BATCHES, -(-images // (batch * _MOST_CHUNKS)))
+    return [range(start, min(start + size, images)) for start in range(0, images, size)]
+
+
 def _outcome(ray: Any, cell: Cell, group: Group, cores: int | None) -> Outcome:
     from calip_core.evaluation.store import RecordedKeys, append
     from calip_core.evaluation.worker import lock_file, reason
@@ -200,9 +206,7 @@ class _Run:
         """
         from calip_core.evaluation.streams import BATCH
 
-        chunk = BATCH * max(_CHUNK_BATCHES, -(-images // (BATCH * _MOST_CHUNKS)))
-        starts = range(0, images, chunk)
-        items = [{"start": start, "stop": min(start + chunk, images)} for start in starts]
+        items = [{"start": part.start, "stop": part.stop} for part in chunks(images, BATCH)]
         context = self.ray.data.DataContext.get_current().copy()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = self.group.progress
