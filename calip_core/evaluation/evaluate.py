@@ -428,7 +428,7 @@ class Evaluation:
             return "unknown" if self._recipe.options else "none"
         if protocol == "fixed" and question.method == "calip" and self._is_from(_FIXED_IS_FROM):
             return "unknown"
-        return _SEEN_BY[protocol] if chose else "none"
+        return _SEEN_BY.get(protocol, "none") if chose else "none"
 
     def _is_from(self, dataset: str) -> bool:
         return split_template_set(self._question.task.name)[0] == dataset

@@ -21,6 +21,7 @@ from calip_core.evaluation.worker import load, plan_cell
 from calip_core.features import choose_images
 from calip_core.features.decoding import decode_ahead
 from calip_core.features.manifest import precision_of
+from calip_core.methods.base import Head
 from calip_core.methods.calip import Calip
 from calip_core.metrics import correct_predictions
 from calip_core.tokens import ImageTokens
@@ -63,15 +64,24 @@ def _device(workers: Workers) -> str:
 
 
 class _Actor:
-    """A worker with the task and the backbone; it takes and gives tables of pyarrow.
+    """A worker; it takes and gives tables of pyarrow.
 
-    Raises:
-        ValueError: this machine's weights or precision differ from those of the draft.
+    What it needs is loaded at its first call: what is then wrong is an error of that call, as the driver expects.
     """
 
     def __init__(self, cell: Cell, group: Group, workers: Workers, draft: Any, split: str) -> None:
+        self._given = cell, group, workers, draft, split
+        self.head: Head | None = None
+
+    def _load(self) -> Head:
+        """Load the task and the backbone.
+
+        Raises:
+            ValueError: this machine's weights or precision differ from those of the draft.
+        """
         import ray
 
+        cell, group, workers, draft, split = self._given
         torch.set_num_threads(workers.cores)
         self.threads, self.draft = workers.cores, cast(Draft, ray.get(draft))
         task, self.backbone = load(group_of(cell, group), _device(workers))
@@ -84,17 +94,18 @@ class _Actor:
             )
         self.split: Split = task.splits[split]
         self.chosen = choose_images(self.split, group.limit, cell.seed)
-        self.head = self.draft.head.to(self.backbone.device)
+        return self.draft.head.to(self.backbone.device)
 
     def __call__(self, chunk: Any) -> Iterator[Any]:
         """The table of each batch of a chunk of images, or one table for all."""
+        self.head = self.head or self._load()
         for start, stop in zip(chunk["start"].to_pylist(), chunk["stop"].to_pylist(), strict=True):
             batches = ((at, self.chosen[at : min(at + BATCH, stop)]) for at in range(start, stop, BATCH))
             with closing(decode_ahead(self.split, self.backbone, batches, self.threads)) as decoded:
                 yield from self.tables(decoded)
 
     def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[Any]:
-        """Tables with the columns "image", the first one's number, "images", and what was found."""
+        """What was found, with the columns "image", the first one's number, and "images"."""
         raise NotImplementedError
 
     def labels(self, start: int, images: Tensor) -> Int64[np.ndarray, "n"]:
@@ -111,6 +122,7 @@ class Judge(_Actor):
     """Gives the landscape of CALIP's blend over each chunk; landscapes add."""
 
     def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[Any]:
+        """One row: the number of images that are right at each pair of the grid."""
         import pyarrow as pa
 
         assert isinstance(self.head, Calip)
@@ -128,6 +140,7 @@ class Classifier(_Actor):
     rounding: float | None = None
 
     def tables(self, decoded: Iterator[tuple[int, Tensor]]) -> Iterator[Any]:
+        """One row per image."""
         for start, images in decoded:
             both = self.logits(images)
             if self.rounding is None:
@@ -136,6 +149,7 @@ class Classifier(_Actor):
 
     def logits(self, images: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         """The head's logits, and those of zero-shot CLIP."""
+        assert self.head is not None
         tokens = self.tokens(images)
         text = cast(Tensor, self.head.text).to(tokens.pooled)
         return self.head.logits(tokens), self.draft.logit_scale * (tokens.pooled @ text.T)
