@@ -9,7 +9,7 @@ HTML := book/_build/html
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint fuzz bench sync serve lock clean
+.PHONY: help book test lint fuzz bench sync serve picture lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ sync: $(FOR_BOOK)  ## make what derives from the chapters' sources: .ipynb files
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory $(HTML) 8000
+
+picture: $(FOR_TESTS) book  ## draw the README's picture of the landing page, where a Chromium is installed
+	$(BIN)/python -m book.tools.picture
 
 lock: $(FOR_TESTS)  ## renew constraints.txt, for every platform and Python at once
 	$(BIN)/uv pip compile pyproject.toml --extra test --extra openclip --universal --upgrade \

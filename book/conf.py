@@ -144,11 +144,19 @@ def _lead(app: Sphinx, doctree: nodes.document) -> None:
         chapter.insert(chapter.index(cells[0]), [nodes.container("", output, classes=["cell"]), *answer])
 
 
+_MATHEMATICS = re.compile(r'class="[^"]*\bmath\b(?!-)')
+
+
 def _add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Plotly's four megabytes only where a figure needs them, and the live pages' script where a panel does."""
-    if "calip-interactive" in context.get("body", ""):
+    """Plotly's four megabytes only where a figure needs them, MathJax's two where there is mathematics, and the live
+    pages' script where there is a panel."""
+    body = context.get("body", "")
+    if not _MATHEMATICS.search(body):
+        scripts = context.get("script_files", [])
+        scripts[:] = [script for script in scripts if "mathjax" not in str(getattr(script, "filename", script))]
+    if "calip-interactive" in body:
         app.add_js_file("plotly.min.js", loading_method="defer")
-    if "calip-live" in context.get("body", ""):
+    if "calip-live" in body:
         app.add_js_file("live/live.js", loading_method="defer")
         app.add_css_file("live/live.css")
 

@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from calip_core.commands import cache, datasets, encode, evaluate, fetch, records, report, standin, sweep
+from calip_core.commands import cache, datasets, encode, evaluate, export, fetch, records, report, standin, sweep
 from calip_core.commands.interrupts import wait_for_imports
 from calip_core.errors import in_words
 
-COMMANDS = (evaluate, encode, sweep, report, records, datasets, fetch, standin, cache)
+COMMANDS = (evaluate, encode, sweep, report, records, datasets, fetch, standin, export, cache)
 """Each module adds its own parser."""
 
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as programs in a pipe end
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader closed the output, as in `calip datasets | head -1`. Python flushes again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"calip: {in_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

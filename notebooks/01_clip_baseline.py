@@ -279,6 +279,10 @@ baseline.reliability({"as trained": s, "fitted on validation": fitted}, raw, lab
 # %% [markdown]
 # All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either.
 #
+# :::{live} words
+# Choose a scene, write your own names and your own template, and turn the scale.
+# :::
+#
 # ## Where it fails
 #
 # We can provoke mistakes. *Smaller* shrinks the picture onto a plain ground, *mixed* replaces cells of a 4 × 4 grid by

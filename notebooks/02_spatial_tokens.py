@@ -320,6 +320,10 @@ grid.pointing_game(hits, on_object)
 # `mini-rn` lose to that fixed cell; its value tokens beat it. In `mini-vit` the order is the same, although its joint
 # tokens are no copies: tokens that differ need not point at the object.
 #
+# :::{live} finding
+# Play it yourself: find a word of your own in a scene, in your drawing or in a picture of yours.
+# :::
+#
 # ## How much do tokens differ?
 #
 # A softmax over tokens can only choose if there is something to choose from. The table shows mean cosines, and splits the

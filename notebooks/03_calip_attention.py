@@ -348,7 +348,7 @@ attention.prior(alone, blended)
 # ## The temperature
 #
 # Both expansions hold far above the spread of the affinities. There, the temperature only scales what the image adds to a
-# term. Attention begins to *choose* where the temperature comes down to that spread. Move the slider:
+# term. Attention begins to *choose* where the temperature comes down to that spread. Move the temperature:
 
 # %%
 first_answer = {kind: heats[0] for kind, heats in maps.items()}
@@ -356,6 +356,11 @@ slider_alphas = [2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
 attention.temperature_slider(picture, first_answer, slider_alphas, names[0])
 
 # %% [markdown]
+# :::{live} affinity
+# Choose a class and a place, in the picture or in the matrix too, and move α: which weights stay even, which become
+# sharp, and what do the three logits make of them?
+# :::
+#
 # How even is a softmax? Its *effective number* of choices is the exponential of its entropy: $M$ if all tokens weigh the
 # same, 1 if one token takes all. Divided by $M$ (or $K$), it is the effective share.
 

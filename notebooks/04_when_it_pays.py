@@ -143,6 +143,10 @@ show.pool_table(sweep, amount)
 # and with a large enough $\beta_3$ CALIP puts it back in through the visual term. Value tokens have no such way in: their
 # gain must come from the places.
 #
+# :::{live} window
+# Spoil the pool yourself: move λ and see on which tasks CALIP gains, with either kind of tokens.
+# :::
+#
 # ## A model on one page
 #
 # Take an image of class $y$ whose $M$ tokens share a background direction $b$. A share $\rho$ of them shows the object
@@ -203,6 +207,10 @@ show.phase_diagram(diagram)
 # The window is an island. At the bottom there is no object to find, at the top CLIP makes no errors, and to the left and
 # right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. The columns
 # `beta2` and `beta3` of `diagram` hold the chosen weights.
+#
+# :::{live} phase
+# Move the point, or click on the map: what does CALIP gain there, and which factor of the lead is missing?
+# :::
 #
 # ## Condition 3: a fitting temperature
 #

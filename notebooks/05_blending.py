@@ -143,6 +143,11 @@ for beta2, beta3 in [(0.0, 0.0), (1.0, 0.5), (5.0, 0.2), (10.0, 2.0)]:
     assert bool(inside.all()) == (int(answer) == y)
 
 # %% [markdown]
+# :::{live} polygon
+# Move the two weights, or click on the plane: the answer changes where the point leaves the polygon. The temperature
+# moves the polygon.
+# :::
+#
 # ## All images, one landscape
 #
 # Add up the polygons of all images and you have the accuracy at every pair. `beta_landscape` does this line by line: on

@@ -257,6 +257,10 @@ clouds.by_weighting(weighted)
 clouds.search_verdict(weighted)
 
 # %% [markdown]
+# :::{live} cloud
+# Turn a cloud and see its depth maps; when it rests, mini-vit classifies each map, and the weighted mean answers.
+# :::
+#
 # ## The literature's benchmarks
 #
 # `modelnet10`, `modelnet40` and `scanobjectnn` (three variants) run by one parameter once their files are below

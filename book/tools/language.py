@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from book.tools.chapters import ROOT, chapter_sources, read_chapter
 
 LONGEST_SENTENCE = 40
-_PAGES = ("README.md", "CONTRIBUTING.md", "book/index.md", "book/notation.md")
+_PAGES = ("README.md", "CONTRIBUTING.md", "book/index.md", "book/notation.md", "book/live.md")
 _BANNED = (
     "told apart", "knows of", "the road to", "what is said of", "when left out", "where left out",
     "most nearly", "a class each", "can be told", "so to speak",

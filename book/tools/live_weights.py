@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calip_core.backbones.base import VOCABULARY, Backbone, clip_tokenizer
+from calip_core.backbones.base import Backbone
 from calip_core.backbones.checkpoint import clip_weights
 from calip_core.backbones.clip_import import ClipModule, clip
 from calip_core.backbones.loading import load_backbone
 from calip_core.backbones.model_card import checkpoint_path
 from calip_core.backbones.names import MINIATURES
+from calip_core.backbones.tokenizers import VOCABULARY
 from calip_core.world.captions import _ENDINGS, DIGIT_TEMPLATES, SCENE_TEMPLATES, SOLID_TEMPLATES, WORDS
 
 LARGEST = 16_000_000
@@ -117,7 +118,8 @@ def seen_tokens() -> list[int]:
     phrases += [*WORDS["colour"], *WORDS["texture"]]
     for ending, _ in _ENDINGS:
         phrases += [ending.format(background=b, side=s) for b, s in product(WORDS["background"], WORDS["side"])]
-    return sorted({token for phrase in phrases for token in clip_tokenizer().encode(phrase)})
+    encode = clip.simple_tokenizer.SimpleTokenizer().encode
+    return sorted({token for phrase in phrases for token in encode(phrase)})
 
 
 def _is_computed_with(name: str) -> bool:

@@ -4,6 +4,7 @@ Usage: python -m book.tools.render
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,12 @@ from calip_core.paths import atomic_path
 BOOK = Path(__file__).resolve().parents[1]
 BUILD = BOOK / "_build"
 HTML = BUILD / "html"
+_ICON = re.compile(r'("?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",)(?:"[^"]*"|\["[^"]*","[^"]*"\])')
+"""An icon of the theme's: name, size, other names, and outlines, of one colour or two."""
 _UNUSED = ("**/*.map", "locales")  # of the theme's files: for its developers, and for other languages
-_PAGES = ("index.md", "notation.md", "bibliography.md", "references.bib")
+_PAGES = ("index.md", "notation.md", "live.md", "bibliography.md", "references.bib")
+_ENGINE = BOOK / "_static" / "live" / "engine"
+"""Modules that ``live.md`` shows."""
 
 
 class RenderError(RuntimeError):
@@ -42,6 +47,7 @@ def gather(build: Path = BUILD) -> Path:
         RenderError: a chapter has not been executed, a package is missing, or a record of speeds is not one.
     """
     pages = {name: (BOOK / name).read_bytes() for name in _PAGES}
+    pages |= {f"live/{path.name}": path.read_bytes() for path in _ENGINE.glob("*.js")}
     records, figures = [], dict[str, bytes]()
     for name in [source.stem for source in chapter_sources()]:
         page, shown = chapter_page(_executed(build / "executed" / f"{name}.ipynb").decode())
@@ -108,8 +114,23 @@ def _lighten(html: Path) -> None:
     """Remove what no page uses, and offer chapters for download as their Colab editions, without outputs."""
     for path in [path for pattern in _UNUSED for path in (html / "_static").glob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    scripts = html / "_static" / "scripts"
+    users = [*html.rglob("*.html"), *scripts.glob("*theme.js")]
+    used = {name for path in users for name in re.findall(r"\bfa-([a-z0-9-]+)", path.read_text(encoding="utf-8"))}
+    for icons in scripts.glob("fontawesome.js"):
+        icons.write_text(only_icons(icons.read_text(encoding="utf-8"), used), encoding="utf-8")
     for source in chapter_sources():
         shutil.copy(source.with_suffix(".ipynb"), html / "_sources" / "notebooks")
+
+
+def only_icons(script: str, used: set[str]) -> str:
+    """The theme's script of icons, in which all but a few have no outline: a tenth of its 1.5 megabytes."""
+
+    def kept(icon: re.Match[str]) -> str:
+        names = {icon[2], *re.findall(r'"([^"]+)"', icon[3])}
+        return icon[0] if names & used else f'{icon[1]}""'
+
+    return _ICON.sub(kept, script)
 
 
 def main() -> int:

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,25 +16,15 @@ from calip_core.backbones.clip_import import ClipModule, clip, reads_short_texts
 from calip_core.backbones.dense import DenseTower, dense_tower
 from calip_core.backbones.names import Precision, TokenSpace
 from calip_core.backbones.precision import choose_dtype, prepare
+from calip_core.backbones.tokenizers import BytePairs, Tokenizer
 from calip_core.prompts import listed_texts
 from calip_core.tokens import ImageTokens
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
 
-VOCABULARY = 49408
-"""Entries of CLIP's byte-pair vocabulary; the last two mark the start and the end of a text."""
-
 # Images that go through a CPU together, a thread: more of them leave its caches (measured with RN50: 8 on two threads
 # are a fifth faster than 32).
 _IMAGES_PER_THREAD = 4
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """Encodes texts as the numbers of their byte pairs, without start and end marks."""
-
-    def encode(self, text: str, /) -> list[int]:
-        """Encode one text."""
 
 
 class Backbone:
@@ -49,8 +39,10 @@ class Backbone:
         grid: rows and columns of the spatial tokens; m = grid[0] * grid[1].
         token_space: the space of the spatial tokens, "joint" by default (``names.TokenSpace``).
         logit_scale: s, the factor between cosines and CLIP's logits.
+        logit_bias: b of the logits s cos + b that SigLIP is trained with; 0 for all other models. It shifts all classes
+            alike, so it changes no ranking and no softmax over classes. Blends use ``logit_scale`` alone.
         preprocess: PIL image -> "3 h w", the input of ``encode_image``.
-        context_length: maximum number of tokens of a text, including both marks.
+        context_length: maximum number of tokens of a text, including its marks.
         device: the device of computation and results.
         dtype: the format of the weights; results are float32.
         model: the underlying CLIP, prepared for inference.
@@ -69,6 +61,7 @@ class Backbone:
         tokenizer: Tokenizer,
         resolution: int,
         logit_scale: float,
+        logit_bias: float = 0.0,
         published_name: str | None = None,
     ) -> None:
         self.published_name = published_name or name
@@ -79,8 +72,8 @@ class Backbone:
                 "logarithm, such as 4.6 for 100"
             )
         self.grid, self.embed_dim, self.token_space = tower.grid, tower.embed_dim, tower.tokens
-        self.logit_scale = logit_scale
-        self.context_length: int = model.context_length
+        self.logit_scale, self.logit_bias = logit_scale, logit_bias
+        self.context_length = tokenizer.context_length
         first = next(model.visual.parameters())
         self.device: torch.device = first.device
         self.dtype: torch.dtype = first.dtype
@@ -114,7 +107,7 @@ class Backbone:
             model,
             dense_tower(model.visual, tokens),
             preprocess=clip.clip._transform(resolution),
-            tokenizer=clip_tokenizer(),
+            tokenizer=BytePairs(name, model.context_length),
             resolution=resolution,
             logit_scale=logit_scale,
             published_name=published_name,
@@ -170,33 +163,20 @@ class Backbone:
         return normalize(features.float(), dim=-1)
 
     def tokenize(self, prompts: Iterable[str]) -> Int[Tensor, "p length"]:
-        """Numbers of the byte pairs between the start and end marks, padded with zeros to the longest prompt.
+        """Numbers of the texts' tokens, as the text encoder reads them (``tokenizers``).
 
         Raises:
             ValueError: as ``encode_text``; the prompt is named.
         """
-        texts = listed_texts("prompts", prompts)
-        rows = [[VOCABULARY - 2, *self._tokenizer.encode(text), VOCABULARY - 1] for text in texts]
-        for prompt, row in zip(texts, rows, strict=True):
-            if max(row[1:-1], default=0) >= VOCABULARY - 2:  # CLIP would stop reading at the first end
-                raise ValueError(
-                    f"the prompt {prompt!r} holds a mark of CLIP's vocabulary, <|startoftext|> or <|endoftext|>, which "
-                    "is expected at the ends alone: take it out"
-                )
-            if len(row) > self.context_length:
-                raise ValueError(
-                    f"the prompt {prompt!r} has {len(row)} tokens, both end marks counted, and {self.name} reads "
-                    f"{self.context_length}: shorten it"
-                )
-        return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+        return self._tokenizer(listed_texts("prompts", prompts))
 
     def _encode(self, images: Float[Tensor, "n 3 h w"]) -> ImageTokens:
         pooled, spatial = self._tower(images)
         return ImageTokens(normalize(pooled.float(), dim=-1), normalize(spatial.float(), dim=-1), self.grid)
 
     def _text_features(self, tokens: Int[Tensor, "p length"]) -> Float[Tensor, "p c"]:
-        """Text attends backwards only, so the zeros after the end mark change nothing and need not be computed."""
-        if not self._reads_short_texts:
+        """In OpenAI's CLIP text attends backwards only, so the zeros after the end mark need not be computed."""
+        if tokens.shape[1] < self.context_length and not self._reads_short_texts:
             tokens = nn.functional.pad(tokens, (0, self.context_length - tokens.shape[1]))
         features: Tensor = self.model.encode_text(tokens)
         return features
@@ -239,10 +219,3 @@ def _digest(model: ClipModule, leave_out: str | None = None) -> str:
     if any(isinstance(module, nn.GELU) for module in model.modules()):
         digest.update(b"exact GELU\n")
     return digest.hexdigest()
-
-
-@cache
-def clip_tokenizer() -> Tokenizer:
-    """CLIP's own byte-pair tokenizer."""
-    tokenizer: Tokenizer = clip.simple_tokenizer.SimpleTokenizer()
-    return tokenizer

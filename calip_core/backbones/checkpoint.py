@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from calip_core.backbones.archive import Foreign, read_torch, scripted_tensors
-from calip_core.backbones.base import VOCABULARY
+from calip_core.backbones.tokenizers import VOCABULARY
 
 _FIRST = "visual.conv1.weight"
 _ALWAYS = (_FIRST, "text_projection", "positional_embedding", "token_embedding.weight",

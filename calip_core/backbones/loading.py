@@ -35,8 +35,8 @@ def load_backbone(
 
     Args:
         name: "mini-rn" or "mini-vit" (shipped, no network), one of OpenAI's names such as "RN50" (fetched once, several
-            hundred megabytes), "open_clip:MODEL/PRETRAINED" (the ``openclip`` extra), or the path of a checkpoint in
-            OpenAI's layout.
+            hundred megabytes), "open_clip:MODEL/PRETRAINED" (the ``openclip`` extra; ``families`` says which models,
+            and what their spatial tokens are), or the path of a checkpoint in OpenAI's layout.
         device: "auto" uses a GPU if there is one; otherwise a torch device name.
         precision: "fp32", "bf16" or "fp16"; "auto" chooses a fast one for the device (``precision.choose_dtype``).
         tokens: which spatial tokens: "joint", "value" or "pre_pool" (``names.TokenSpace``).
@@ -50,6 +50,7 @@ def load_backbone(
             a CLIP, or differs from the published one.
         FileNotFoundError: the checkpoint file is missing.
         ConnectionError: weights cannot be fetched.
+        ImportError: the extra is not installed.
     """
     chosen = _choose_device(device)
     choose_dtype(precision, chosen)  # every option is checked before anything is fetched

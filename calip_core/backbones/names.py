@@ -10,7 +10,7 @@ TokenSpace = Literal["joint", "value", "pre_pool"]
 
 "joint": the output of CLIP's last attention at each place, as in CALIP's code. "value": the contribution of each place
 if only it were attended to, after MaskCLIP (arXiv 2112.01071); also in the joint space. "pre_pool": the features before
-that attention, as used by two ports of CALIP.
+that attention, as used by two ports of CALIP. ``families`` says what they are for open_clip's encoders.
 """
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Gelu = Literal["quick", "exact"]

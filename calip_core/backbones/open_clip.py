@@ -1,44 +1,26 @@
-"""Models of the ``open_clip`` package (extra ``openclip``) that have the architecture of OpenAI's CLIP."""
+"""Models of the ``open_clip`` package (extra ``openclip``), of every family in ``families``."""
 
+import importlib.util
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.clip_import import ClipModule
-from calip_core.backbones.dense import DenseResNet, DenseTower, attention_values, average_channels, run_and_watch
+from calip_core.backbones.dense import DenseResNet, DenseTower
+from calip_core.backbones.families import check_family_tokens, family_of
 from calip_core.backbones.names import Precision, TokenSpace
+from calip_core.backbones.network import hub_if_reachable, silent_for_seconds_only
+from calip_core.backbones.open_clip_towers import ClipaViT, OpenClipViT, TimmTower
 from calip_core.backbones.precision import choose_dtype, prepare
+from calip_core.backbones.tokenizers import OpenClipTokenizer
 
-
-class OpenClipViT:
-    """open_clip's VisionTransformer: it applies ``ln_post`` to every token itself, so only ``proj`` remains."""
-
-    VERSION: ClassVar[int] = 1
-
-    def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
-        self.visual, self.tokens = visual, tokens
-        self.embed_dim: int = visual.proj.shape[1]
-        self.grid: tuple[int, int] = tuple(visual.grid_size)
-
-    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
-        """Pooled and spatial features, not of unit length."""
-        block = self.visual.transformer.resblocks[-1]
-        module = block.ln_1 if self.tokens == "value" else self.visual.ln_post
-        pooled, before, after = run_and_watch(self.visual, images, module)
-        if self.tokens == "pre_pool":
-            return pooled, average_channels(before[:, 1:], self.embed_dim)
-        if self.tokens == "value":
-            patches = after if self.visual.transformer.batch_first else after.transpose(0, 1)  # n, 1 + m, d
-            values = block.ls_1(attention_values(block.attn, patches[:, 1:]))
-            return pooled, self.visual.ln_post(values) @ self.visual.proj
-        return pooled, after[:, 1:] @ self.visual.proj
+_INSTALL = "`pip install 'calip-core[openclip]'`"
+_CONTEXT = 77  # open_clip's own default
 
 
 def load_open_clip(
@@ -48,98 +30,106 @@ def load_open_clip(
     tokens: TokenSpace = "joint",
     cache_dir: str | Path | None = None,
 ) -> Backbone:
-    """Load ``open_clip:MODEL/PRETRAINED``; without ``/PRETRAINED`` the weights are random.
+    """Load ``open_clip:MODEL/TAG``, or ``open_clip:MODEL/FILE``; without either the weights are random.
 
-    Names and shapes are checked before anything is fetched, as far as the model's configuration allows.
+    Family, tag and token space are checked against open_clip's configuration before anything is fetched. Texts are
+    tokenised by open_clip's own tokenizer. A tag whose weights were trained with OpenAI's quick GELU gets it, where
+    open_clip would only warn (its own names for such models end in ``-quickgelu``). SigLIP's bias is the backbone's
+    ``logit_bias``: its logits are s cos + b, while CALIP's blend uses s alone, since b is the same for all classes.
 
     Warns:
         UserWarning: the weights are random.
 
     Raises:
-        ImportError: the package is not installed.
-        ValueError: open_clip does not know the name, or the model's architecture differs from OpenAI's CLIP.
-        ConnectionError: the weights cannot be fetched.
+        ImportError: a package is not installed.
+        ValueError: open_clip does not know the name, or the model's spatial tokens are not defined (``families``).
+        ConnectionError: the weights or the tokenizer cannot be fetched; without a network, that is known in seconds.
     """
     try:
         import open_clip
     except ImportError as error:
-        raise ImportError(f"{name!r} needs the open_clip package: `pip install calip-core[openclip]`") from error
-    model_name, _, pretrained = name.partition(":")[2].partition("/")
+        raise ImportError(f"{name!r} needs the open_clip package: {_INSTALL}") from error
+    model_name, _, tag = name.partition(":")[2].partition("/")
     if model_name not in open_clip.list_models():
         raise ValueError(f"open_clip has no model {model_name!r}: choose one of {', '.join(open_clip.list_models())}")
-    _check_shape(name, open_clip.get_model_config(model_name))
-    _check_weights(name, model_name, pretrained)
-    with _fetching(name):
+    config = open_clip.get_model_config(model_name)
+    check_family_tokens(name, family_of(name, config), tokens)
+    _check_weights(name, model_name, tag)
+    _check_packages(name, config["text_cfg"])
+    cache = cache_dir and str(cache_dir)
+    published = open_clip.get_pretrained_cfg(model_name, tag)
+    with _fetching(name, from_hub=bool(published) or _on_hub(config["text_cfg"])):
+        tokenizer = open_clip.get_tokenizer(model_name, cache_dir=cache)
         model, _, preprocess = open_clip.create_model_and_transforms(
-            model_name, pretrained=pretrained or None, cache_dir=cache_dir and str(cache_dir)
+            model_name,
+            pretrained=tag or None,
+            force_quick_gelu=published.get("quick_gelu", False),
+            pretrained_text=False,
+            cache_dir=cache,
         )
-    tokenizer = open_clip.get_tokenizer(model_name)
-    if not isinstance(model, open_clip.CLIP) or not isinstance(tokenizer, open_clip.SimpleTokenizer):
-        raise ValueError(f"{name!r} has another text encoder than OpenAI's CLIP: choose a model that has the same")
     logit_scale: float = model.logit_scale.detach().exp().item()
+    logit_bias = 0.0 if model.logit_bias is None else float(model.logit_bias.detach().item())
     prepare(model, device, choose_dtype(precision, device))
     return Backbone(
         name,
         model,
-        _tower(name, model.visual, tokens),
+        _tower(model.visual, tokens, config["embed_dim"]),
         preprocess=preprocess,
-        tokenizer=tokenizer,
+        tokenizer=OpenClipTokenizer(name, tokenizer, config["text_cfg"].get("context_length", _CONTEXT)),
         resolution=_side(model.visual.image_size),
         logit_scale=logit_scale,
+        logit_bias=logit_bias,
     )
 
 
-def _check_shape(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse SigLIP, CoCa, EVA, ConvNeXt, MobileCLIP and Hugging Face text encoders by their configuration."""
-    text = [key for key in config["text_cfg"] if key.startswith("hf_")]
-    image = [key for key in config["vision_cfg"] if key.startswith("timm_")]
-    whole = [key for key in ("custom_text", "multimodal_cfg") if config.get(key)]
-    if text or image or whole:
-        kind = "image" if image else "text"
-        raise ValueError(
-            f"{name!r} has another {kind} encoder than OpenAI's CLIP ({', '.join(image + text + whole)} in open_clip's "
-            "configuration): choose a model that has the same, such as ViT-B-32 or RN50"
-        )
-
-
-def _check_weights(name: str, model_name: str, pretrained: str) -> None:
+def _check_weights(name: str, model_name: str, tag: str) -> None:
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(model_name)
-    if not pretrained:
+    if not tag:
         warnings.warn(
             f"{name!r} names no weights, so they are random and measure nothing: choose {name}/TAG with one of "
             f"{', '.join(tags) or 'no tags'}",
             stacklevel=4,
         )
-    elif not open_clip.pretrained.is_pretrained_cfg(model_name, pretrained) and not Path(pretrained).is_file():
-        raise ValueError(f"open_clip has no weights {pretrained!r} of {model_name}: choose one of {', '.join(tags)}")
+    elif not open_clip.pretrained.is_pretrained_cfg(model_name, tag) and not Path(tag).is_file():
+        raise ValueError(f"open_clip has no weights {tag!r} of {model_name}: choose one of {', '.join(tags)}")
+
+
+def _check_packages(name: str, text: Mapping[str, Any]) -> None:
+    """Tokenizers and text encoders from the Hub need a package that open_clip does not bring."""
+    if _on_hub(text) and importlib.util.find_spec("transformers") is None:
+        raise ImportError(f"the texts of {name!r} need the transformers package: {_INSTALL}")
+
+
+def _on_hub(text: Mapping[str, Any]) -> bool:
+    """Whether a text encoder has its tokenizer, or its own configuration too, on the Hub."""
+    return any(key.startswith("hf_") for key in text)
 
 
 @contextmanager
-def _fetching(name: str) -> Iterator[None]:
+def _fetching(name: str, from_hub: bool) -> Iterator[None]:
     try:
-        yield
+        with silent_for_seconds_only(), hub_if_reachable() if from_hub else nullcontext():
+            yield
     except (RuntimeError, OSError) as error:  # open_clip turns what its download raises into a RuntimeError
         if isinstance(error, torch.OutOfMemoryError):
             raise
         reason = " ".join(str(error).split())[:300]
         raise ConnectionError(
-            f"the weights of {name!r} cannot be fetched or are damaged ({type(error).__name__}: {reason}): check the "
-            "network and the file in the cache, or choose a miniature such as 'mini-rn', which needs no download"
+            f"the tokenizer or the weights of {name!r} cannot be fetched or are damaged ({type(error).__name__}: "
+            f"{reason}): check the network and the file in the cache, or choose a miniature such as 'mini-rn', which "
+            "needs no download"
         ) from error
 
 
-def _tower(name: str, visual: ClipModule, tokens: TokenSpace) -> DenseTower:
-    """The tower for one of open_clip's own encoders; timm's, and those with other poolings, are refused."""
-    from open_clip.modified_resnet import ModifiedResNet
-    from open_clip.transformer import VisionTransformer
-
-    if isinstance(visual, ModifiedResNet):
+def _tower(visual: ClipModule, tokens: TokenSpace, embed_dim: int) -> DenseTower:
+    """The tower for one of the image encoders that ``family_of`` accepts."""
+    if hasattr(visual, "trunk"):
+        return TimmTower(visual, tokens, embed_dim)
+    if hasattr(visual, "attnpool"):
         return DenseResNet(visual, tokens)
-    if isinstance(visual, VisionTransformer) and visual.pool_type == "tok" and not visual.final_ln_after_pool:
-        return OpenClipViT(visual, tokens)
-    raise ValueError(f"{name!r} has another image encoder than OpenAI's CLIP: choose a model that has the same")
+    return OpenClipViT(visual, tokens) if visual.pool_type == "tok" else ClipaViT(visual, tokens)
 
 
 def _side(image_size: int | tuple[int, int]) -> int:

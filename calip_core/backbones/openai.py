@@ -15,6 +15,7 @@ from torch import nn
 from calip_core.backbones.checkpoint import clip_weights
 from calip_core.backbones.clip_import import ClipModule, clip
 from calip_core.backbones.names import Gelu
+from calip_core.backbones.network import silent_for_seconds_only
 from calip_core.paths import check_writable
 from calip_core.reading import reading
 
@@ -53,7 +54,8 @@ def download(name: str, root: str | Path | None = None) -> Path:
     if not target.exists():
         check_writable(folder)
     try:
-        return Path(clip.clip._download(url, os.fspath(folder)))
+        with silent_for_seconds_only():
+            return Path(clip.clip._download(url, os.fspath(folder)))
     except RuntimeError as error:  # clip compares checksums before and after its download
         raise ValueError(
             f"{target} is not the checkpoint that OpenAI published as {name}, its SHA-256 differs ({error}): "

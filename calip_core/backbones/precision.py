@@ -51,15 +51,29 @@ def prepare(model: ClipModule, device: torch.device, dtype: torch.dtype) -> Clip
     """Optimise a CLIP for inference, in place.
 
     Batch norms are folded into the convolutions before them, which changes results by rounding only; images are laid
-    out channels last; weights move to ``device`` and are stored as ``dtype``.
+    out channels last; weights move to ``device`` and are stored as ``dtype``. Batch norms that remain keep float32, as
+    torch allows beside inputs of lower precision.
     """
     model.eval().requires_grad_(False).float()
     fold_batch_norms(model)
     for module in model.modules():
-        if not isinstance(module, clip.model.LayerNorm):  # that class computes in float32 whatever comes in
-            for parameter in module.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
+        # The first class computes in float32 whatever comes in.
+        if not isinstance(module, clip.model.LayerNorm | nn.BatchNorm2d):
+            _store_as(module, dtype)
     return model.to(device=device, memory_format=torch.channels_last)
+
+
+def _store_as(module: nn.Module, dtype: torch.dtype) -> None:
+    """Change the format of a module's own parameters, and of the buffers that stand beside them, such as biases.
+
+    Buffers of modules without parameters keep theirs: they hold positions, which need the precision.
+    """
+    parameters = list(module.parameters(recurse=False))
+    for parameter in parameters:
+        parameter.data = parameter.data.to(dtype)
+    for buffer in module.buffers(recurse=False):
+        if parameters and buffer.is_floating_point():
+            buffer.data = buffer.data.to(dtype)
 
 
 def fold_batch_norms(model: ClipModule) -> None:

@@ -20,8 +20,8 @@ StoredType = Literal["float16", "bfloat16", "float32"]
 """The stored dtype. float16 halves the disk space; the error of a cosine is then below 0.001."""
 
 _PACKAGES = ("torch", "torchvision", "pillow")
-_ENCODERS = {"clip": "clip-anytorch", "open_clip": "open_clip_torch"}
-"""Module that holds an encoder's code -> the package that contains it, if it is not one of the above."""
+_ENCODERS = {"clip": ("clip-anytorch",), "open_clip": ("open_clip_torch", "timm")}
+"""Module that holds an encoder's code -> the packages that contain it, if it is not one of the above."""
 _UNKEYED = {"backbone", "batch_size", "shard_size"}
 
 
@@ -115,11 +115,11 @@ def describe(
 
 def versions_behind(backbone: Backbone) -> dict[str, str]:
     """Versions of all packages that turn an image or a text into features."""
-    package = _ENCODERS.get(type(backbone.model).__module__.partition(".")[0])
+    packages = _ENCODERS.get(type(backbone.model).__module__.partition(".")[0], ())
     try:
-        by = package_versions([package]) if package else {}
+        by = package_versions(packages)
     except PackageNotFoundError:  # OpenAI's own repository, for one, installs the same module under another name
-        by = {str(package): "another"}
+        by = dict.fromkeys(packages, "another")
     return package_versions(_PACKAGES) | by
 
 

@@ -12,7 +12,7 @@ from calip_core.paths import expanded
 
 _PLAIN = (str, int, float, bool, type(None), list, dict, tuple)
 _IPYTHON = frozenset({"In", "Out", "exit", "quit"})
-_OPEN_CLIP = re.compile(r"open_clip:[^\s/:]+(/[^\s/:]+)?")
+_OPEN_CLIP = re.compile(r"open_clip:[^\s/:]+(?P<weights>/[^\s/:]+)?")
 _CHECKED = "_calip_parameters_checked"
 
 
@@ -26,11 +26,14 @@ def _suggest(name: str, choices: Iterable[str]) -> str:
 
 
 def _backbone(name: str) -> str:
-    """Validate a name known to ``load_backbone``, an open_clip name, or the path of a checkpoint."""
+    """Validate a name known to ``load_backbone``, an open_clip name with its weights, or the path of a checkpoint."""
     from calip_core.backbones import available_backbones
 
     names = tuple(available_backbones())
-    if name in names or _OPEN_CLIP.fullmatch(name) or expanded(name).is_file():
+    found = _OPEN_CLIP.fullmatch(name)
+    if found and not found["weights"]:
+        raise ValueError(f"names no weights, so they would be random. Choose {name}/PRETRAINED.")
+    if name in names or found or expanded(name).is_file():
         return name
     raise ValueError(
         f"is neither a backbone nor a checkpoint's file.{_suggest(name, names)} "

@@ -1,7 +1,6 @@
 """The built book, and a browser that reaches nothing but files."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
+from book.tools import picture
+
 ROOT = Path(__file__).resolve().parents[2]
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Figures in three dimensions need WebGL; without a graphics card it is drawn by the processor, if one asks for that.
 _ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +28,12 @@ def built_book() -> Path:
 
 def find_browser() -> str:
     """The system's Chromium. Without one the test is skipped, but never where CI=true."""
-    found = next(filter(None, map(shutil.which, _BROWSERS)), _MAC if Path(_MAC).exists() else None)
-    if found is None:
-        reason = f"no browser is installed (looked for {', '.join(_BROWSERS)})"
+    try:
+        return picture.find_browser()
+    except picture.PictureError as error:
         if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

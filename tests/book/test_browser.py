@@ -1,6 +1,7 @@
 """The built book in a browser, opened from file:// with the network blocked."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page
@@ -25,6 +26,7 @@ def test_the_search_finds(built_book: Path, offline: BrowserContext) -> None:
 def test_the_arrow_keys_move_a_slider(built_book: Path, offline: BrowserContext) -> None:
     page = offline.new_page()
     page.goto((built_book / "notebooks" / "03_calip_attention.html").as_uri(), wait_until="load")
+    page.evaluate("document.querySelector('[data-panel=affinity]').remove()")  # it takes the slider's place
     slider = page.locator(".calip-slider")
     figures, control = slider.locator("figure"), slider.locator("input[type=range]")
     assert [figures.nth(i).is_visible() for i in range(3)] == [True, False, False]
@@ -98,6 +100,15 @@ def test_text_stands_out_from_its_ground(built_book: Path, offline: BrowserConte
     ratio = page.evaluate(_CONTRAST)
     page.close()
     assert ratio >= 7
+
+
+def test_the_landing_page_is_light(built_book: Path, offline: BrowserContext) -> None:
+    page, asked = offline.new_page(), set[Path]()
+    page.on("request", lambda request: asked.add(Path(unquote(urlsplit(request.url).path))))
+    page.goto((built_book / "index.html").as_uri(), wait_until="load")
+    page.locator('.calip-live-made[data-panel="landing"]').wait_for()
+    page.close()
+    assert sum(path.stat().st_size for path in asked if path.is_file()) < 3_000_000
 
 
 def _figure(content: str, kind: str = "heatmap") -> str:

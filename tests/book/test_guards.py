@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book.tools import render
+from book.tools import picture, render
 from tests.book import conftest
 
 _CONFIGURATION = ("conf.py", "references.bib", "_static")
@@ -16,7 +16,7 @@ _CONFIGURATION = ("conf.py", "references.bib", "_static")
 @pytest.fixture
 def no_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(conftest, "_MAC", str(tmp_path / "none"))
+    monkeypatch.setattr(picture, "_MAC", str(tmp_path / "none"))
 
 
 @pytest.mark.usefixtures("no_browser")
@@ -41,6 +41,7 @@ def tiny_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The book's own settings with one-line pages and one chapter; ``render`` works on it."""
     chapter = tmp_path / "00_start.ipynb"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A tiny chapter")])
+    (tmp_path / "build" / "live").mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "build" / "executed"):
         folder.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, folder / chapter.name)
@@ -51,9 +52,9 @@ def tiny_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         copy = shutil.copytree if (render.BOOK / name).is_dir() else shutil.copy
         copy(render.BOOK / name, book / name)
     shutil.copy(render.BOOK.parent / "pyproject.toml", tmp_path)
-    others = ("notebooks/00_start", "notation", "bibliography", "contributing", "status", "speed")
+    others = ("notebooks/00_start", "notation", "live", "bibliography", "contributing", "status", "speed")
     (book / "index.md").write_text("# A tiny book\n\n```{toctree}\n" + "\n".join(others) + "\n```\n")
-    for name in ("notation", "bibliography"):
+    for name in ("notation", "live", "bibliography"):
         (book / f"{name}.md").write_text(f"# {name}\n\nSee [the first page](index.md).\n")
     monkeypatch.setattr(render, "BOOK", book)
     monkeypatch.setattr(render, "chapter_sources", lambda: [chapter.with_suffix(".py")])

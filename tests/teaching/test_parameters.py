@@ -51,6 +51,7 @@ def test_accepts_words_that_say_two_things():
         (BackboneName, "weights/absent.pt", ["absent.pt", "checkpoint"]),
         (BackboneName, "open_clip:ViT-B-32:openai", ["open_clip:MODEL/PRETRAINED"]),
         (BackboneName, "open_clip:", ["open_clip:MODEL/PRETRAINED"]),
+        (BackboneName, "open_clip:RN50", ["names no weights", "random", "open_clip:RN50/PRETRAINED"]),
         (BackboneName, 3, ["= 3", "string", "mini-rn, mini-vit, RN50"]),
         (TaskName, "digit", ["Did you mean 'digits'?", "mini-pairs", "folder:PATH"]),
         (TaskName, "folder:/absent/place", ["/absent/place", "does not exist"]),
@@ -86,7 +87,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(kind, value, said):
 def test_a_file_and_a_folder_of_ones_own_and_open_clip_are_accepted(tmp_path):
     checkpoint = tmp_path / "own.pt"
     checkpoint.touch()
-    for name in [str(checkpoint), "open_clip:ViT-B-32/openai", "open_clip:RN50"]:
+    for name in [str(checkpoint), "open_clip:ViT-B-32/openai"]:
         check_parameters({"backbone": name}, backbone=BackboneName)
     check_parameters({"dataset": f"folder:{tmp_path}"}, dataset=TaskName)
 

@@ -19,6 +19,7 @@ export function start(address, source) {
   const calip = {
     encodeText: engine.encodeText,
     encodeImage: engine.encodeImage,
+    seenImage: engine.seenImage,
     logits: calipLogits,
     unseenWords: engine.unseenWords,
     backbone: engine.backbone,

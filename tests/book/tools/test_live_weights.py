@@ -18,8 +18,8 @@ from book.tools.live_weights import (
     tensor_entry,
     weight_scripts,
 )
-from calip_core.backbones.base import clip_tokenizer
 from calip_core.backbones.checkpoint import clip_weights
+from calip_core.backbones.clip_import import clip
 from calip_core.backbones.loading import load_backbone
 from calip_core.backbones.model_card import checkpoint_path
 from calip_core.backbones.names import MINIATURES
@@ -91,12 +91,12 @@ def test_the_merges_are_those_of_the_tokenizer_in_their_order(
     scripts: dict[str, str], manifest: dict[str, Any]
 ) -> None:
     lines = "".join(content(scripts, manifest, "vocabulary")).split("\n")
-    ranks: dict[tuple[str, ...], int] = clip_tokenizer().bpe_ranks  # type: ignore[attr-defined]
+    ranks: dict[tuple[str, ...], int] = clip.simple_tokenizer.SimpleTokenizer().bpe_ranks
     assert {tuple(line.split(" ")): rank for rank, line in enumerate(lines)} == ranks
 
 
 def test_words_of_captions_count_as_seen_and_others_do_not() -> None:
-    seen, encode = set(seen_tokens()), clip_tokenizer().encode
+    seen, encode = set(seen_tokens()), clip.simple_tokenizer.SimpleTokenizer().encode
     pictured = (sample_scenes(2000, 0), sample_solids(50, 0), sample_digits(50, 0))
     captions = [caption for pictures in pictured for caption in captions_for(pictures, 1)]
     assert seen.issuperset(token for caption in captions for token in encode(caption))

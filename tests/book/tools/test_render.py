@@ -73,3 +73,9 @@ def test_what_no_page_uses_goes_and_chapters_are_offered_as_colab_editions(tmp_p
     assert [path.name for path in static.rglob("*") if path.is_file()] == ["x.js"]
     for source in chapter_sources():
         assert (offered / f"{source.stem}.ipynb").read_bytes() == source.with_suffix(".ipynb").read_bytes()
+
+
+def test_only_the_icons_of_the_pages_keep_their_outlines() -> None:
+    script = '{"moon":[9,9,[],"f1","M1"],sun:[9,9,["star"],"f2",["M2","M3"]],"x-ray":[9,9,[],"f3","M4"]}'
+    assert render.only_icons(script, {"moon", "star"}) == script.replace("M4", "")
+    assert render.only_icons(script, {"x-ray"}) == script.replace("M1", "").replace('["M2","M3"]', '""')

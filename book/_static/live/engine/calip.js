@@ -29,7 +29,7 @@ export const pools = {
 export function calipLogits(image, text, options = {}) {
   const { alphaT = 0.5, alphaS = 0.5, pooling = "mean+max", scale = 100 } = options;
   checkPositive({ alphaT, alphaS, scale });
-  if (!(pooling in pools)) {
+  if (!Object.hasOwn(pools, pooling)) {
     throw new Error(`pooling is ${pooling}, expected one of ${Object.keys(pools).join(", ")}`);
   }
   checkFeatures(image, text);

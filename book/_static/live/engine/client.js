@@ -8,8 +8,8 @@ const TOKENS = ["joint", "value"];
 /**
  * @param {string} base address of the folder of `weights/`, with its last slash
  * @param {string} source an expression whose value is all modules, for the worker
- * @returns {{encodeText: Function, encodeImage: Function, unseenWords: Function, backbone: Function,
- *   onProgress: Function}} the functions below
+ * @returns {{encodeText: Function, encodeImage: Function, seenImage: Function, unseenWords: Function,
+ *   backbone: Function, onProgress: Function}} the functions below
  */
 export function createEngine(base, source) {
   const loader = createLoader(`${base}weights/`);
@@ -34,7 +34,8 @@ export function createEngine(base, source) {
   /**
    * Features of a picture of any size.
    *
-   * @param {ImageData|CanvasImageSource} image pixels, a canvas, a bitmap or a picture of the page
+   * @param {ImageData|CanvasImageSource|{pixels: Float32Array}} image pixels, a canvas, a bitmap or a picture
+   *   of the page; or as `pixels` the encoder's own input, 3 × resolution × resolution, for depth maps
    * @param {"mini-rn"|"mini-vit"} name of the backbone
    * @param {"joint"|"value"} tokens what CLIP answers at each place, or what each place contributes
    * @returns {Promise<{pooled: Float32Array, spatial: Float32Array[], grid: number[]}>} of unit length;
@@ -42,9 +43,23 @@ export function createEngine(base, source) {
    */
   async function encodeImage(image, name, tokens) {
     if (!TOKENS.includes(tokens)) throw new Error(`tokens is ${tokens}, expected ${TOKENS.join(" or ")}`);
-    const picture = pixelsOf(image);
+    const picture = image?.pixels ? image : pixelsOf(image);
     const { image: tower } = await backbone(name);
     return ask([tower.part], "encodeImage", picture, name, tokens);
+  }
+
+  /**
+   * What a backbone sees of a picture: resized and cropped. `encodeImage` gives the same features for either.
+   *
+   * @param {ImageData|CanvasImageSource} image as for `encodeImage`
+   * @param {"mini-rn"|"mini-vit"} name of the backbone
+   * @returns {Promise<ImageData>}
+   */
+  async function seenImage(image, name) {
+    const picture = pixelsOf(image);
+    await backbone(name);
+    const { data, width, height } = await ask([], "seenImage", picture, name);
+    return new ImageData(data, width, height);
   }
 
   /**
@@ -65,11 +80,11 @@ export function createEngine(base, source) {
    */
   async function backbone(name) {
     const { backbones } = await loader.manifest();
-    if (name in backbones) return backbones[name];
+    if (Object.hasOwn(backbones, name)) return backbones[name];
     throw new Error(`backbone is ${name}, expected one of ${Object.keys(backbones).join(", ")}`);
   }
 
-  return { encodeText, encodeImage, unseenWords, backbone, onProgress: progress.listen };
+  return { encodeText, encodeImage, seenImage, unseenWords, backbone, onProgress: progress.listen };
 }
 
 /** A function that calls the networks after handing them the parts that the call needs, each part once. */
@@ -150,20 +165,24 @@ async function startService(source, manifest) {
 function startWorker(source) {
   const script = new Blob([`${source}["engine/worker.js"].serve();`], { type: "text/javascript" });
   const worker = new Worker(URL.createObjectURL(script));
-  const pending = [];
+  const pending = new Map(); // id -> {resolve, reject}
+  let calls = 0;
   worker.onmessage = ({ data: { id, result, error } }) => {
-    if (error === undefined) pending[id].resolve(result);
-    else pending[id].reject(new Error(error));
-    delete pending[id];
+    const { resolve, reject } = pending.get(id);
+    pending.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
   };
   worker.onerror = (event) => {
     event.preventDefault();
-    pending.forEach(({ reject }) => reject(new Error(`the worker stopped: ${event.message}`)));
+    for (const { reject } of pending.values()) reject(new Error(`the worker stopped: ${event.message}`));
+    pending.clear();
   };
   return (call, ...given) =>
     new Promise((resolve, reject) => {
-      const id = pending.push({ resolve, reject }) - 1;
-      worker.postMessage({ id, call, given });
+      calls += 1;
+      pending.set(calls, { resolve, reject });
+      worker.postMessage({ id: calls, call, given });
     });
 }
 

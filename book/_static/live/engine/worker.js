@@ -1,7 +1,7 @@
-// The networks behind four calls, in a worker of their own or, where there are no workers, in the page.
+// The networks behind five calls, in a worker of their own or, where there are no workers, in the page.
 
 import { decodeTensors } from "./half.js";
-import { preprocess } from "./preprocess.js";
+import { preprocess, resizeAndCrop } from "./preprocess.js";
 import { resnetTower } from "./resnet.js";
 import { unit } from "./tensors.js";
 import { textTower } from "./text.js";
@@ -25,8 +25,8 @@ export function serve() {
 /**
  * Both miniatures. `open` comes first, then `addPart` of each part that another call needs.
  *
- * @returns {{open: Function, addPart: Function, encodeImage: Function, encodeText: Function,
- *   unseenWords: Function}}
+ * @returns {{open: Function, addPart: Function, encodeImage: Function, seenImage: Function,
+ *   encodeText: Function, unseenWords: Function}}
  */
 export function createEncoder() {
   const parts = {};
@@ -48,8 +48,11 @@ export function createEncoder() {
     encodeImage(picture, name, tokens) {
       const backbone = manifest.backbones[name];
       const encode = tower(TOWERS[backbone.image.tower], backbone.image.part, backbone);
-      const { pooled, spatial } = encode(preprocess(picture, backbone.resolution), tokens);
+      const { pooled, spatial } = encode(encoderPixels(picture, backbone.resolution), tokens);
       return { pooled: unit(pooled), spatial: spatial.map(unit), grid: backbone.grid };
+    },
+    seenImage(picture, name) {
+      return resizeAndCrop(picture, manifest.backbones[name].resolution);
     },
     encodeText(texts, name) {
       const backbone = manifest.backbones[name];
@@ -62,6 +65,14 @@ export function createEncoder() {
       return [...new Set(words)].filter((word) => tokenize(word, merges).some((number) => !seen.has(number)));
     },
   };
+}
+
+/** The encoder's input: given, or made from a picture. */
+function encoderPixels(picture, resolution) {
+  if (!picture.pixels) return preprocess(picture, resolution);
+  const expected = 3 * resolution * resolution;
+  if (picture.pixels.length === expected) return picture.pixels;
+  throw new Error(`pixels has ${picture.pixels.length} numbers, expected 3 × ${resolution} × ${resolution}`);
 }
 
 /** A text's token numbers between the marks of its start and its end; refuses what calip_core refuses. */

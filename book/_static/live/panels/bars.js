@@ -1,28 +1,30 @@
 // Stacked bars: per class, what each of several terms adds to its score.
 
-import { element, plain } from "./kit.js";
+import { element, percent } from "./kit.js";
 
 /**
  * A chart with one row per class.
  *
  * @param {{name: string, className: string}[]} terms in the order in which they are stacked; className colours a term
+ * @param {number} [digits] decimals of the sums
  * @returns {{node: HTMLElement, draw: (classes: string[], values: ArrayLike<number>[], label: string) => void}}
- *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; the largest sum is marked
+ *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; a line
+ *   marks each sum, and the largest is bold
  */
-export function stackedBars(terms) {
+export function stackedBars(terms, digits = 1) {
   const legend = element("p", { class: "live-legend", "aria-hidden": "true" });
   legend.append(...terms.map(({ name, className }) => element("span", {}, element("i", { class: className }), name)));
   const rows = element("div", { class: "live-rows", "aria-hidden": "true" });
   const node = element("div", { class: "live-bars", role: "img" }, rows, legend);
   const draw = (classes, values, label) => {
-    rows.replaceChildren(...classes.map((name, k) => row(name, k, values, terms)));
+    rows.replaceChildren(...classes.map((name, k) => row(name, k, values, terms, digits)));
     node.setAttribute("aria-label", label);
   };
   return { node, draw };
 }
 
 /** Terms are drawn from the zero line, positive ones to the right and negative ones to the left. */
-function row(name, k, values, terms) {
+function row(name, k, values, terms, digits) {
   const [low, high] = extent(values);
   const share = (value) => `${(100 * value) / (high - low || 1)}%`;
   const sums = sumsOf(values);
@@ -39,8 +41,16 @@ function row(name, k, values, terms) {
     if (value >= 0) right += value;
     else left += value;
   }
+  const sum = element("b", {}); // where the terms add up to
+  sum.style.left = share(sums[k] - low);
+  bar.append(sum);
   const title = element("span", { class: best ? "live-best" : null }, name);
-  return element("div", { class: "live-row" }, title, bar, element("span", { class: best ? "live-best" : null }, plain(sums[k], 1)));
+  const number = element("span", { class: best ? "live-best" : null }, fixed(sums[k], digits));
+  return element("div", { class: "live-row" }, title, bar, number);
+}
+
+function fixed(value, digits) {
+  return value.toFixed(digits).replace("-", "−");
 }
 
 function sumsOf(values) {
@@ -55,4 +65,30 @@ function extent(values) {
     return [total((value) => value < 0), total((value) => value > 0)];
   });
   return [Math.min(0, ...ends.map(([low]) => low)), Math.max(0, ...ends.map(([, high]) => high))];
+}
+
+/**
+ * A chart of probabilities, one row per class.
+ *
+ * @returns {{node: HTMLElement, draw: (classes: string[], shares: number[]) => void}} `shares` go from 0 to 1
+ */
+export function probabilityBars() {
+  const rows = element("div", { "aria-hidden": "true" });
+  const node = element("div", { class: "live-probabilities", role: "img" }, rows);
+  const draw = (classes, shares) => {
+    const best = shares.indexOf(Math.max(...shares));
+    rows.replaceChildren(...classes.map((name, k) => shareRow(name, shares[k], k === best)));
+    const inWords = classes.map((name, k) => `${name} ${percent(shares[k])}`).join(", ");
+    node.setAttribute("aria-label", `Probabilities: ${inWords}`);
+  };
+  return { node, draw };
+}
+
+function shareRow(name, share, best) {
+  const className = best ? "live-best" : null;
+  const bar = element("i", { class: "term-clip" });
+  bar.style.width = `${100 * share}%`;
+  const title = element("span", { class: className }, name);
+  const value = element("span", { class: className }, percent(share));
+  return element("div", { class: "live-row" }, title, element("div", { class: "live-bar" }, bar), value);
 }

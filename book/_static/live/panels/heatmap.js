@@ -1,6 +1,6 @@
 // A picture with how well each of its places fits a text drawn over it.
 
-import { element } from "./kit.js";
+import { element, plain } from "./kit.js";
 
 /** Seven steps from blue over grey to orange; told apart by people with any colour vision. */
 const SCALE = [
@@ -38,6 +38,22 @@ export function heatmap(side = 280) {
   return { node, draw };
 }
 
+/**
+ * The key of the colours: what they mean, and the values at both ends.
+ *
+ * @returns {{node: HTMLElement, draw: (span: number[], meaning: string) => void}} decoration, as the map's label says all
+ */
+export function colourKey() {
+  const node = element("div", { class: "live-key", "aria-hidden": "true" });
+  const colours = SCALE.map((colour) => `rgb(${colour.join(",")})`);
+  const draw = ([low, high], meaning) => {
+    const band = element("i", {});
+    band.style.background = `linear-gradient(90deg, ${colours.join(", ")})`;
+    node.replaceChildren(element("span", {}, plain(low)), band, element("span", {}, plain(high)), element("span", {}, meaning));
+  };
+  return { node, draw };
+}
+
 /** Row and column, from 0, of the highest value. */
 export function hottest(map, grid) {
   let best = 0;
@@ -45,13 +61,15 @@ export function hottest(map, grid) {
   return [Math.floor(best / grid[1]), best % grid[1]];
 }
 
-/** Where a place is, in words: "top left", "middle", "bottom right". */
+/**
+ * Where a place is, in words: "top left", "middle", "bottom right". The middle is a fifth of the picture's side, as in
+ * the captions that the miniatures learned from (calip_core/world/scenes.py).
+ */
 export function placeInWords([row, column], [rows, columns]) {
-  const third = (position, count) => Math.min(2, Math.floor((3 * (position + 0.5)) / count));
-  const vertical = ["top", "middle", "bottom"][third(row, rows)];
-  const horizontal = ["left", "middle", "right"][third(column, columns)];
-  if (vertical === horizontal) return "middle";
-  return [vertical, horizontal].filter((word) => word !== "middle" || vertical === horizontal).join(" ");
+  const band = (position, count) => ((position + 0.5) / count < 0.4 ? 0 : (position + 0.5) / count > 0.6 ? 2 : 1);
+  const vertical = ["top", "", "bottom"][band(row, rows)];
+  const horizontal = ["left", "", "right"][band(column, columns)];
+  return [vertical, horizontal].filter((word) => word).join(" ") || "middle";
 }
 
 /** The colour of a share from 0 to 1 of the scale, as [red, green, blue]. */

@@ -39,7 +39,7 @@ export function element(tag, attributes = {}, ...children) {
  */
 export function range({ label, values, value, format = plain, onChange }) {
   const id = newId();
-  const output = element("output", { for: id });
+  const output = element("output", { for: id, "aria-live": "off" }); // aria-valuetext says it
   const input = element("input", { type: "range", id, min: 0, max: values.length - 1, step: 1 });
   const current = () => values[Number(input.value)];
   const show = () => {
@@ -121,7 +121,8 @@ export function answerLine() {
 /**
  * A progress bar for the weights, hidden until they load.
  *
- * @returns {{node: HTMLElement, during: (work: (onProgress: (share: number) => void) => Promise<any>) => Promise<any>}}
+ * @returns {{node: HTMLElement, show: (share: number) => void, hide: () => void,
+ *   during: (work: (onProgress: (share: number) => void) => Promise<any>) => Promise<any>}}
  *   `during` shows the bar while a promise is pending, and an error's message in its place
  */
 export function progressBar(label) {
@@ -129,19 +130,24 @@ export function progressBar(label) {
   const bar = element("progress", { id, max: 1, value: 0 });
   const text = element("label", { for: id }, label);
   const node = element("div", { class: "live-progress", hidden: true }, text, bar);
+  const show = (share) => {
+    node.hidden = false;
+    bar.value = share;
+  };
+  const hide = () => (node.hidden = true);
   const during = async (work) => {
     node.hidden = false;
     text.textContent = label;
     try {
-      const result = await work((share) => (bar.value = share));
-      node.hidden = true;
+      const result = await work(show);
+      hide();
       return result;
     } catch (error) {
       text.textContent = error.message;
       throw error;
     }
   };
-  return { node, during };
+  return { node, show, hide, during };
 }
 
 /** A number with at most `digits` decimals and a real minus sign. */

@@ -1,0 +1,56 @@
+"""What the panel of heat-maps shows: a few scenes with their tokens, and the words of the miniature's world."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from book.tools.live_data.packing import features, floats, picture
+from calip_core import world
+from calip_core.backbones.loading import load_backbone
+from calip_core.backbones.names import MINIATURES, TokenSpace
+from calip_core.datasets.cards import load_card
+from calip_core.prompts import zero_shot_classifier
+from calip_core.world.vocabulary import COLOUR_RGB
+
+_KINDS: tuple[TokenSpace, ...] = ("joint", "value")
+_SEED = 1_000_000_000  # of scenes that no training run sees
+_DRAWN = 48
+_SHOWN = (11, 10, 22, 31)  # of the scenes drawn: the object is away from the middle, with others around it
+
+
+@torch.no_grad()
+def data() -> dict[str, Any]:
+    """Scenes with their features from both miniatures, and the words of their world with their vectors."""
+    scenes = world.sample_scenes(_DRAWN, _SEED, pairs="seen")[np.array(_SHOWN)]
+    images = [Image.fromarray(image) for image in world.render_scenes(scenes)]
+    encoded = {name: _encoded(name, images) for name in MINIATURES}
+    templates = list(load_card("mini-shapes").templates)
+    words = [*world.SHAPES, *world.COLOURS]
+    texts = load_backbone("mini-rn", precision="fp32")  # both miniatures have the same text encoder
+    return {
+        "scenes": [
+            {
+                "name": f"{world.COLOURS[colour]} {world.SHAPES[shape]}",
+                "picture": picture(images[i]),
+                "features": {name: {kind: of[kind][i] for kind in _KINDS} for name, of in encoded.items()},
+            }
+            for i, (colour, shape) in enumerate(zip(scenes.colour, scenes.shape, strict=True))
+        ],
+        "templates": templates,
+        "words": words,
+        "vectors": floats(zero_shot_classifier(texts, words, templates)),
+        "colours": {name: [round(255 * level) for level in rgb] for name, rgb in COLOUR_RGB.items()},
+        "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
+    }
+
+
+def _encoded(name: str, images: list[Image.Image]) -> dict[str, list[dict[str, Any]]]:
+    """Kind of tokens -> the features of every image."""
+    encoded: dict[str, list[dict[str, Any]]] = {}
+    for kind in _KINDS:
+        backbone = load_backbone(name, precision="fp32", tokens=kind)
+        tokens = backbone.encode_image(torch.stack([backbone.preprocess(image) for image in images]))
+        encoded[kind] = [features(tokens, i) for i in range(len(images))]
+    return encoded
