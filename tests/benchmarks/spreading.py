@@ -17,7 +17,7 @@ from calip_core.evaluation.sweep import groups_of, make_sweep, run_sweep
 from tests.benchmarks.encoding import RN50
 
 WORKERS = (1, 2)
-SIZES = (440, 1300)  # about 30 % are test images; the difference of their times is free of what a start takes
+SIZES = (850, 2550)  # about 30 % are test images; the difference of their times is free of what a start takes
 CLASSES = 10
 PICTURE = (500, 375)  # a common size of ImageNet's photographs
 GOAL = 1.8  # times one worker's speed, with two

@@ -99,8 +99,7 @@ def test_the_cluster_counts_what_one_machine_counts(fixed, alone):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_landscapes_of_parts_choose_what_the_whole_chooses(tmp_path, alone, monkeypatch):
-    monkeypatch.setattr(ray_data, "_CHUNK_BATCHES", 1)
+def test_landscapes_of_parts_choose_what_the_whole_chooses(tmp_path, alone):
     what = {"samples": 100, "protocols": ["validation"]}
     assert_alike(measured(tmp_path, **what)[0], alone("validation", limit=100))
 
@@ -178,12 +177,14 @@ def test_a_machine_with_other_weights_takes_no_part(tmp_path, monkeypatch):
     assert not (tmp_path / "runs.jsonl").exists() and not list(tmp_path.rglob("*.parquet*"))
 
 
+@pytest.mark.parametrize("workers", [1, 3, 1000])
 @pytest.mark.parametrize("images", [1, 64, 1_000, 1_025, 50_000, 4_194_305, 10**9])
-def test_chunks_are_whole_batches_of_all_images_and_stay_few(images):
-    parts = chunks(images, 64)
+def test_chunks_are_whole_batches_of_all_images_and_stay_few(images, workers):
+    parts = chunks(images, 64, workers)
     ends = [0, *(part.stop for part in parts)]
     assert [part.start for part in parts] == ends[:-1] and ends[-1] == images and len(parts) <= 4096
     assert all(part.start % 64 == 0 for part in parts)
+    assert len(parts) >= min(workers, -(-images // 64))  # none is idle
 
 
 def test_there_is_one_worker_per_gpu_or_per_two_cores():
@@ -216,7 +217,6 @@ def test_a_head_that_sees_more_than_one_image_is_refused(method, options, said):
 
 def test_a_node_that_is_killed_in_the_middle_loses_nothing(cluster, tmp_path, alone, monkeypatch):
     nodes, others = cluster
-    monkeypatch.setattr(ray_data, "_CHUNK_BATCHES", 1)
     seen, tables = [], ray_data._Run._tables
 
     def killing(*arguments):

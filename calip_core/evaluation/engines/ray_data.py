@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from calip_core.evaluation.record import Record
 
 _CORES = 2
-_CHUNK_BATCHES = 16  # batches of one task of an actor, all of which a dying node costs
+_CHUNK_BATCHES = 16  # batches of one task of an actor, at most: what a dying node costs
+_CHUNKS_PER_WORKER = 8  # so that no worker is idle for long at the end of a small set
 _MOST_CHUNKS = 4096  # the driver keeps a reference to each
 _MOST_HITS = 1 << 20  # up to so many images the record says of each whether it was right; the margins always do
 
@@ -99,9 +100,11 @@ def margins_file(results: Path, key: str) -> Path:
     return results.parent / "margins" / f"{key[:16]}.parquet"
 
 
-def chunks(images: int, batch: int) -> list[range]:
-    """The tasks of the actors: consecutive whole batches, and so few that the driver can keep a list of them."""
-    size = batch * max(_CHUNK_BATCHES, -(-images // (batch * _MOST_CHUNKS)))
+def chunks(images: int, batch: int, workers: int) -> list[range]:
+    """The tasks of the actors: consecutive whole batches, several per worker, but few enough for the driver to list."""
+    batches = -(-images // batch)
+    fair = min(_CHUNK_BATCHES, -(-batches // (workers * _CHUNKS_PER_WORKER)))
+    size = batch * max(fair, -(-batches // _MOST_CHUNKS))
     return [range(start, min(start + size, images)) for start in range(0, images, size)]
 
 
@@ -206,7 +209,7 @@ class _Run:
         """
         from calip_core.evaluation.streams import BATCH
 
-        items = [{"start": part.start, "stop": part.stop} for part in chunks(images, BATCH)]
+        items = [{"start": part.start, "stop": part.stop} for part in chunks(images, BATCH, self.workers.count)]
         context = self.ray.data.DataContext.get_current().copy()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = self.group.progress
