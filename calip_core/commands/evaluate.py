@@ -110,7 +110,7 @@ def describe(record: "Record") -> str:
     head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
     spread = record.run.spread
     shared = "" if spread is None else (
-        f"\nspread over {spread.workers} workers of {spread.threads} threads; {spread.doubtful} images are so close to "
+        f"\nspread over {spread.workers} workers (threads of each: {spread.threads}); {spread.doubtful} images are so close to "
         "the boundary that other batches could classify them otherwise"
     )  # fmt: skip
     return (

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from filelock import FileLock
+from tqdm.auto import tqdm
 
 from calip_core.evaluation.engines.ray import cluster, import_ray
 from calip_core.evaluation.sweep import Cell, Engine, Group, Outcome
@@ -212,11 +213,11 @@ class _Run:
         items = [{"start": part.start, "stop": part.stop} for part in chunks(images, BATCH, self.workers.count)]
         context = self.ray.data.DataContext.get_current().copy()
         context.execution_options.preserve_order = True
-        context.enable_progress_bars = self.group.progress
-        if not self.group.progress:
-            logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.enable_progress_bars = False  # ours counts images
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         at = 0
-        with self.ray.data.DataContext.current(context):
+        bar: tqdm[NoReturn] = tqdm(total=images, desc=split, unit="image", disable=not self.group.progress, leave=False)
+        with bar, self.ray.data.DataContext.current(context):
             data = self.ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
                 actor,
                 fn_constructor_args=(self.cell, self.group, self.workers, self.ray.put(self.draft), split),
@@ -228,6 +229,7 @@ class _Run:
                 if not np.array_equal(firsts, at + np.cumsum(counts) - counts):
                     raise RuntimeError(f"the workers gave images {firsts[:1]} after {at} of {images}: measure again")
                 at += int(counts.sum())
+                bar.update(at - bar.n)
                 yield table
         if at != images:
             raise RuntimeError(f"{at} of {images} images came back from the workers: measure again")
