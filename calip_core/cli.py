@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from calip_core.commands import cache, datasets, encode, evaluate, export, fetch, report, standin, sweep
+from calip_core.commands import cache, datasets, encode, evaluate, export, fetch, records, report, standin, sweep
 from calip_core.commands.interrupts import wait_for_imports
 from calip_core.errors import in_words
 
-COMMANDS = (evaluate, encode, sweep, report, datasets, fetch, standin, export, cache)
+COMMANDS = (evaluate, encode, sweep, report, records, datasets, fetch, standin, export, cache)
 """Each module adds its own parser."""
 
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, as programs in a pipe end

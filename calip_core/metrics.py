@@ -163,7 +163,11 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape:
         raise ValueError(f"hits of {a.shape} and {b.shape} images: the test needs the same images for both")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return paired_test(int((a & ~b).sum()), int((b & ~a).sum()))
+
+
+def paired_test(only_a: int, only_b: int) -> PairedTest:
+    """McNemar's test from its two counts: images that only the first, and only the second classifier gets right."""
     # Images on which both agree carry no information; the others are coin tosses if both are equally good.
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return PairedTest(only_a, only_b, p_value)

@@ -59,6 +59,8 @@ from calip_core import load_task, zero_shot_classifier
 from calip_core.analysis.speed import paired_seconds
 from calip_core.blend import protocols
 from calip_core.evaluation.evaluate import evaluate
+from calip_core.evaluation.replication import replication
+from calip_core.evaluation.sent import all_sent
 from calip_core.evaluation.store import append, load
 from calip_core.backbones.names import backbone_label
 from calip_core.exhibits import benchmarks, results
@@ -204,6 +206,26 @@ benchmarks.costs(
 )
 
 # %% [markdown]
+# ## Replicate it
+#
+# We know of no independent replication of CALIP with weights that were fixed in advance. `data/sweeps/replication.yaml`
+# is one: RN50 and ViT-B/16, joint and value tokens, one pair of weights for all datasets. Set `measure` to run it where
+# the weights and at least one dataset are; without a GPU it takes hours. `calip sweep` with this file does the same, and
+# neither measures again what is recorded.
+
+# %%
+kit = replication()
+measure = False  # the knob
+if measure:
+    kit.run()
+
+# %% tags=["hide-input"]
+benchmarks.replication(kit)
+
+# %% [markdown]
+# `calip records pack` writes what you measured into a file that you can send. It is checked and then stands in
+# `data/records/` and in the ledger, with your name and place.
+#
 # ## The ledger
 #
 # We know the paper's own tables only through others: two logs list CALIP's accuracies with RN50, one in the repository of
@@ -212,7 +234,7 @@ benchmarks.costs(
 # NAME` gets a dataset, and `-p dataset eurosat -p backbone RN50` measures it (`imagenet@80`: with CLIP's 80 prompts).
 
 # %% tags=["hide-input"]
-benchmarks.ledger(load())
+benchmarks.ledger(load(), all_sent())
 
 # %% [markdown]
 # The two logs agree except on SUN397. On some datasets the three accuracies of CLIP differ by more than CALIP gains. Over

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from book.tools.markdown import table
+from calip_core.analysis import costs
 from calip_core.analysis.speed_records import SPEEDS_DIR, MachineSpeeds, Measurement, SpeedRun, all_speeds, missed
 
 _TITLE = "# Speed"
@@ -28,7 +29,21 @@ def speed_page(folder: Path = SPEEDS_DIR) -> str:
     records = all_speeds(folder)
     if not records:
         return "\n\n".join([_TITLE, _NOTHING])
-    return "\n\n".join([_TITLE, _HOW, *(part for record in records for part in _machine(record))])
+    return "\n\n".join([_TITLE, _HOW, *(part for record in records for part in _machine(record)), *_costs(records)])
+
+
+def _costs(records: list[MachineSpeeds]) -> Iterable[str]:
+    """What large sets of images take, from the measured speeds and from cited sizes."""
+    yield "## What a large set of images costs"
+    yield costs.INPUTS
+    bytes_per_image = [[name, *map(costs.size_text, sizes)] for name, sizes in costs.moved().items()]
+    yield table(["bytes per image", "read", "tokens, if stored", "margins, kept"], bytes_per_image)
+    yield costs.storage_sentence()
+    hours = costs.hours(records)
+    if hours:
+        heads = [f"{size:,} images" for size in costs.SIZES]
+        yield table(["one worker", "images/s", *heads], [[_text(row.what), *row.cells()] for row in hours])
+        yield costs.WORKERS
 
 
 def _machine(record: MachineSpeeds) -> Iterable[str]:

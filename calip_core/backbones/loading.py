@@ -6,7 +6,6 @@ from typing import get_args
 import torch
 
 from calip_core.backbones.base import Backbone
-from calip_core.backbones.clip_import import clip
 from calip_core.backbones.names import (
     MINIATURES,
     OPEN_CLIP,
@@ -18,7 +17,7 @@ from calip_core.backbones.names import (
     check_backbone_name,
     check_token_space,
 )
-from calip_core.backbones.openai import download, load_clip
+from calip_core.backbones.openai import download, load_clip, published_sha256
 from calip_core.backbones.precision import choose_dtype
 from calip_core.digests import file_digest
 from calip_core.paths import expanded
@@ -84,7 +83,7 @@ def published_model(checkpoint: Path) -> str | None:
     """
     from calip_core.backbones.model_card import load_card
 
-    known = {url.split("/")[-2]: model for model, url in clip.clip._MODELS.items()}
+    known = {published_sha256(model): model for model in OPENAI}
     known |= {load_card(miniature).sha256: miniature for miniature in MINIATURES}
     return known.get(file_digest(checkpoint))
 

@@ -20,6 +20,22 @@ from calip_core.paths import check_writable
 from calip_core.reading import reading
 
 
+def weights_file(name: str, root: str | Path | None = None) -> Path:
+    """Where the checkpoint of one of OpenAI's models is, once fetched: by default, in clip's own ``~/.cache/clip``."""
+    folder = Path(root) if root is not None else Path("~/.cache/clip").expanduser()
+    return folder / _address(name).rsplit("/", 1)[-1]
+
+
+def published_sha256(name: str) -> str:
+    """The SHA-256 of the checkpoint of one of OpenAI's models: clip's download addresses contain it."""
+    return _address(name).split("/")[-2]
+
+
+def _address(name: str) -> str:
+    url: str = clip.clip._MODELS[name]
+    return url
+
+
 def download(name: str, root: str | Path | None = None) -> Path:
     """Path of one of OpenAI's checkpoints, fetched if necessary and verified by its SHA-256.
 
@@ -32,9 +48,9 @@ def download(name: str, root: str | Path | None = None) -> Path:
         ConnectionError: it cannot be fetched.
         OSError: the folder cannot be written.
     """
-    url = clip.clip._MODELS[name]
-    folder = Path(root) if root is not None else Path("~/.cache/clip").expanduser()
-    target = folder / url.rsplit("/", 1)[-1]
+    url = _address(name)
+    target = weights_file(name, root)
+    folder = target.parent
     if not target.exists():
         check_writable(folder)
     try:

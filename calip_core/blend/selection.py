@@ -128,8 +128,13 @@ def validation(val_logits: CalipLogits, val_labels: ArrayLike, grid: Grid | None
     Raises:
         ValueError: there are no images, the labels do not fit, or logits are not finite.
     """
+    return of_landscape(_landscape(val_logits, val_labels, grid))
+
+
+def of_landscape(val: BetaLandscape) -> Selection:
+    """The same choice from the landscape of a validation split, which may be the sum of those of its parts."""
     chosen_by = "centre of the plateau of accuracy on the validation split"
-    return _most_accurate(val_logits, val_labels, grid, "validation", chosen_by, "validation")
+    return _most_accurate(val, "validation", chosen_by, "validation")
 
 
 def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None = None) -> Selection:
@@ -141,7 +146,7 @@ def oracle(test_logits: CalipLogits, test_labels: ArrayLike, grid: Grid | None =
         ValueError: there are no images, the labels do not fit, or logits are not finite.
     """
     chosen_by = "centre of the plateau of accuracy on the test labels"
-    return _most_accurate(test_logits, test_labels, grid, "oracle", chosen_by, "test")
+    return _most_accurate(_landscape(test_logits, test_labels, grid), "oracle", chosen_by, "test")
 
 
 @dataclass(frozen=True)
@@ -281,12 +286,9 @@ def kappa(first: Int64[Tensor, " n"], second: Int64[Tensor, " n"], *, classes: i
     return (agreement - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
 
 
-def _most_accurate(
-    logits: CalipLogits, labels: ArrayLike, grid: Grid | None, protocol: Protocol, chosen_by: str, seen: LabelsSeen
-) -> Selection:
-    grid = grid or Grid.released()
-    best = _landscape(logits, labels, grid).best()
-    return Selection(best.beta2, best.beta3, protocol, chosen_by, seen, len(logits), best.accuracy, str(grid))
+def _most_accurate(landscape: BetaLandscape, protocol: Protocol, chosen_by: str, seen: LabelsSeen) -> Selection:
+    best, grid = landscape.best(), str(Grid(landscape.beta2, landscape.beta3))
+    return Selection(best.beta2, best.beta3, protocol, chosen_by, seen, landscape.images, best.accuracy, grid)
 
 
 def _landscape(logits: CalipLogits, labels: ArrayLike, grid: Grid | None) -> BetaLandscape:

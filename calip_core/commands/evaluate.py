@@ -11,7 +11,7 @@ from calip_core.errors import in_words
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
     from calip_core.evaluation.record import Record
-    from calip_core.evaluation.sweep import Sweep
+    from calip_core.evaluation.sweep import Engine, Sweep
 
 
 def add_parser(subparsers: "Subparsers") -> None:
@@ -33,6 +33,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
     add_engine(parser)
+    text = "with ray: cores of each worker (default: 2, or a GPU's share of its machine)"
+    parser.add_argument("--cores", type=whole_number(1), metavar="N", help=text)
     add_results(parser)
     parser.set_defaults(run=run)
 
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _check_shots(arguments.method, arguments.shots)
         check_cache()
-        sweep, engine = _sweep(arguments), engine_of(arguments)
+        sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
         groups = groups_of(sweep, results, progress=True, again=True)
     except (ValueError, OSError, ImportError) as error:
@@ -59,7 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
     (key,) = summary.measured.values()
     print(describe(next(record for record in reversed(load(results)) if record.key == key)))
     print(f"recorded in {results}")
+    if arguments.engine == "ray":
+        from calip_core.evaluation.engines.ray_data import margins_file
+
+        print(f"margins of every image in {margins_file(results, key)}")
     return 0
+
+
+def _engine(arguments: argparse.Namespace) -> "Engine":
+    """An engine for one cell: on Ray, one that spreads its images."""
+    if arguments.engine == "ray":
+        from calip_core.evaluation.engines.ray_data import ray_data_engine
+
+        return ray_data_engine(arguments.address, arguments.cores)
+    return engine_of(arguments)
 
 
 def _check_shots(method: str, shots: int) -> None:
@@ -86,15 +101,20 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
 
 
 def describe(record: "Record") -> str:
-    """What was measured, in three lines."""
+    """What was measured, in three lines, or in four if a cluster measured it."""
     from calip_core.exhibits.results import gain_text, interval_text
 
     data, score, choice = record.data, record.score, record.choice
     shots = f", {record.shots} shots" if record.shots else ""
     mark = " (stand-in)" if data.standin else f" (only a part: {data.part})" if data.part else ""
     head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
+    spread = record.run.spread
+    shared = "" if spread is None else (
+        f"\nspread over {spread.workers} workers (threads of each: {spread.threads}); {spread.doubtful} images are so "
+        "close to the boundary that other batches could classify them otherwise"
+    )  # fmt: skip
     return (
         f"{head}: {data.images} images, seed {record.seed}\n"
         f"top-1 {interval_text(score)} %, CLIP {100 * score.clip_top1:.2f} %, gain {gain_text(score)} points\n"
-        f"protocol {choice.protocol} ({choice.chosen_by}), labels seen: {choice.labels_seen}"
+        f"protocol {choice.protocol} ({choice.chosen_by}), labels seen: {choice.labels_seen}{shared}"
     )

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from calip_core.backbones.base import Backbone
@@ -21,6 +21,8 @@ from calip_core.blend.view_weights import ViewWeights
 from calip_core.datasets import split_template_set
 from calip_core.datasets.task import Split, Task
 from calip_core.environment import commit, device_name, library_version, package_versions
+from calip_core.evaluation.counts import Counts, score_part
+from calip_core.evaluation.draft import Draft
 from calip_core.evaluation.question import Question
 from calip_core.evaluation.record import (
     ChoicePart,
@@ -29,7 +31,6 @@ from calip_core.evaluation.record import (
     HeadPart,
     Record,
     RunPart,
-    ScorePart,
     SupportPart,
     ViewWeighting,
     pack_hits,
@@ -37,10 +38,10 @@ from calip_core.evaluation.record import (
 )
 from calip_core.evaluation.streams import Bench, Reads, Stream
 from calip_core.evaluation.support_sets import Short, support_split, validation_split
-from calip_core.features import FeatureStore, PlannedStore, text_features
+from calip_core.features import FeatureStore, Manifest, PlannedStore, choose_images, text_features
 from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
-from calip_core.metrics import Interval, accuracy_interval, correct_predictions, mcnemar, paired_interval
+from calip_core.metrics import correct_predictions
 from calip_core.paths import printable
 from calip_core.tokens import CalipLogits, ImageTokens
 
@@ -49,6 +50,7 @@ Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow")
 _SEEN_BY: Mapping[Protocol, LabelsSeen] = {"validation": "validation", "oracle": "test", "published": "unknown"}
+_JUDGES: Mapping[Protocol, Literal["val", "test"]] = {"validation": "val", "oracle": "test"}
 _FIXED_IS_FROM = "imagenet"  # for which CALIP's default pair is not a blind choice
 
 
@@ -192,15 +194,50 @@ class Evaluation:
         fuse = _fusion(weights)
         seconds = self._fit(bench, judge, test, fuse)
         hits, clip_hits = self._hits(bench, test, fuse)
+        counts = Counts.of(hits, clip_hits, test.labels, classes=self.data.classes)
+        kept = {"hits": pack_hits(hits), "clip_hits": pack_hits(clip_hits)} if keep_hits else {}
         return Record(
             seed=self._question.seed,
             data=self.data,
             encoder=self.encoder,
             head=self._head_part(seconds),
-            choice=self._choice_part(judge, test, weights),
-            score=self._score(hits, clip_hits, test.labels, keep_hits, self._control(test, fuse, control_repeats)),
-            run=self._run_part(test.store, time.perf_counter() - start),
+            choice=self._choice_part(self._chosen_on(judge, test), weights),
+            score=score_part(counts, self._question.method, **kept, **self._control(test, fuse, control_repeats)),
+            run=self._run_part(test.store.manifest, time.perf_counter() - start),
         )  # fmt: skip
+
+    def draft(self) -> Draft:
+        """Everything but the score, for a head that others will ask about one image after another.
+
+        No image is encoded. A blend that is to be chosen on labelled images is left to ``Draft.choosing``.
+
+        Raises:
+            ValueError: this head, or this protocol, looks at more than one image at a time.
+        """
+        question, head = self._question, self.head
+        label_free = self._asked.protocol == "label-free"
+        if head.sees != "nothing" or question.task.view_set is not None or label_free:
+            what = "the views of clouds" if question.task.view_set else "all images" if label_free else head.sees
+            raise ValueError(
+                f"{question.method} sees {what} here, expected a head that sees one image at a time, such as zero_shot "
+                "or calip with another prior and protocol: measure this setting on one machine, or by `calip sweep`"
+            )
+        head.features_of = question.backbone.name
+        head.fit(None, None, self._text())
+        judge = _JUDGES.get(self._asked.protocol) if isinstance(head, Calip) and head.options.beta2 is None else None
+        judges = choose_images(question.task.splits[judge], question.limit, question.seed) if judge else ()
+        return Draft(
+            seed=question.seed,
+            data=self.data,
+            encoder=self.encoder,
+            head_part=self._head_part(0.0),
+            choice=self._choice_part(0, None),
+            run=self._run_part(self._test.manifest, 0.0),
+            head=head.cpu(),
+            logit_scale=question.backbone.logit_scale,
+            judge=judge,
+            judge_images=len(judges),
+        )
 
     def _planned(self, split: Split, name: str, limit: int | None = None) -> PlannedStore:
         question = self._question
@@ -353,20 +390,19 @@ class Evaluation:
             samples_per_second=None if report is None else report.samples_per_second,
         )
 
-    def _choice_part(self, judge: Stream | None, test: Stream, weights: ViewWeights | None) -> ChoicePart:
+    def _chosen_on(self, judge: Stream | None, test: Stream) -> int:
+        """The number of images that the choice has read."""
+        if self._asked.protocol == "label-free":
+            return len(test.labels)
+        return len(judge.labels) if judge is not None and judge.was_read else 0
+
+    def _choice_part(self, chosen_on: int, weights: ViewWeights | None) -> ChoicePart:
         asked = self._asked
-        chose = judge is not None and judge.was_read
-        labels_seen = self._labels_seen(chose)
-        chosen_on = 0
-        if asked.protocol == "label-free":
-            chosen_on = len(test.labels)
-        elif judge is not None and chose:
-            chosen_on = len(judge.labels)
         return ChoicePart(
             protocol=asked.protocol,
             chosen_by=self.head.chosen_by + self._unlabelled_note(),
             chosen_on=chosen_on,
-            labels_seen=labels_seen,
+            labels_seen=self._labels_seen(chosen_on > 0),
             criterion=asked.criterion,
             grid=asked.grid,
             values=self.head.chosen,
@@ -392,40 +428,10 @@ class Evaluation:
             return "unknown" if self._recipe.options else "none"
         if protocol == "fixed" and question.method == "calip" and self._is_from(_FIXED_IS_FROM):
             return "unknown"
-        return _SEEN_BY[protocol] if chose else "none"
+        return _SEEN_BY.get(protocol, "none") if chose else "none"
 
     def _is_from(self, dataset: str) -> bool:
         return split_template_set(self._question.task.name)[0] == dataset
-
-    def _score(
-        self,
-        hits: Bool[np.ndarray, "t"],
-        clip_hits: Bool[np.ndarray, "t"],
-        labels: Int64[np.ndarray, "t"],
-        keep: bool,
-        control: Mapping[str, Any],
-    ) -> ScorePart:
-        test = mcnemar(hits, clip_hits)
-        interval = accuracy_interval(hits)
-        # CLIP has no gain over itself, on these images or on any.
-        itself = self._question.method == "zero_shot"
-        gain = Interval(0.0, 0.0) if itself else paired_interval(test.only_a, test.only_b, len(hits))
-        return ScorePart(
-            top1=float(hits.mean()),
-            low=interval.low,
-            high=interval.high,
-            per_class_mean=_per_class_mean(hits, labels),
-            clip_top1=float(clip_hits.mean()),
-            gain=float(hits.mean() - clip_hits.mean()),
-            gain_low=gain.low,
-            gain_high=gain.high,
-            only_method=test.only_a,
-            only_clip=test.only_b,
-            mcnemar_p=test.p_value,
-            hits=pack_hits(hits) if keep else None,
-            clip_hits=pack_hits(clip_hits) if keep else None,
-            **control,
-        )
 
     def _control(self, test: Stream, fuse: Fuse, repeats: int) -> dict[str, Any]:
         """For CALIP's oracle: the gain of its search if the attended terms belong to other images."""
@@ -444,8 +450,8 @@ class Evaluation:
         gain = float(control.by_selection.mean())
         return {"control_gain": gain, "control_p": control.p_value, "control_repeats": repeats}
 
-    def _run_part(self, store: FeatureStore, seconds: float) -> RunPart:
-        encoded = store.manifest.versions
+    def _run_part(self, manifest: Manifest, seconds: float) -> RunPart:
+        encoded = manifest.versions
         return RunPart(
             time=datetime.now(UTC),
             seconds=seconds,
@@ -466,9 +472,3 @@ def _fusion(weights: ViewWeights | None) -> Fuse:
         return lambda logits: logits
     shares = weights.weights / weights.weights.sum()
     return lambda logits: view_weights.fuse(logits.unflatten(0, (-1, len(shares))), shares)
-
-
-def _per_class_mean(hits: Bool[np.ndarray, "n"], labels: Int64[np.ndarray, "n"]) -> float:
-    counts = np.bincount(labels)
-    shown = counts > 0
-    return float((np.bincount(labels, weights=hits)[shown] / counts[shown]).mean())

@@ -24,7 +24,7 @@ ViewWeighting = Literal["uniform", "published", "searched"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Difference = Annotated[float, Field(ge=-1, le=1)]
-SCHEMA: Literal[5] = 5
+SCHEMA: Literal[6] = 6
 """Version of the format below: increment it when a field is added or changes its meaning."""
 
 
@@ -211,6 +211,25 @@ class ScorePart(_Part):
         return self
 
 
+class SpreadPart(_Part):
+    """How the workers of a cluster shared the images, and what that can change.
+
+    Attributes:
+        workers: number of workers at the start.
+        threads: threads of each worker's processor.
+        batch: images that went through the encoder together.
+        rounding: largest change of a logit when the first images of a worker were encoded one at a time instead.
+        doubtful: images whose label leads, or trails, the best other class by less than twice that, for the head or for
+            CLIP. Other batches, threads or devices may classify those differently.
+    """
+
+    workers: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    rounding: float = Field(ge=0)
+    doubtful: int = Field(ge=0)
+
+
 class RunPart(_Part):
     """When, where and with which code it was measured. None of this is part of the setting.
 
@@ -220,6 +239,7 @@ class RunPart(_Part):
         device: the name of the processor or GPU.
         versions: versions of the packages that affect the result.
         commit: commit of the checkout; "unknown" outside one.
+        spread: for a cluster, how it shared the images; None for one machine.
     """
 
     time: AwareDatetime
@@ -227,6 +247,7 @@ class RunPart(_Part):
     device: str
     versions: dict[str, str]
     commit: str
+    spread: SpreadPart | None = None
 
 
 class Record(_Part):
@@ -237,7 +258,7 @@ class Record(_Part):
             other random draws.
     """
 
-    schema_version: Literal[5] = SCHEMA
+    schema_version: Literal[6] = SCHEMA
     seed: int = Field(ge=0)
     data: DataPart
     encoder: EncoderPart

@@ -12,7 +12,8 @@ from calip_core.backbones.base import Backbone
 from calip_core.features import FeatureStore, PlannedStore
 from calip_core.tokens import ImageTokens
 
-_BATCH = 64
+BATCH = 64
+"""Images that are encoded and classified together, in the order of their split."""
 
 
 class Bench:
@@ -62,7 +63,7 @@ class Stream:
         """Small batches with the device and precision of the text features; views of an item stay together."""
         self.was_read = True
         rest: ImageTokens | None = None
-        for stored in self.store.batches(_BATCH, spatial=spatial):
+        for stored in self.store.batches(BATCH, spatial=spatial):
             batch = stored.to(self._text.device).to(self._text.dtype)
             if self.views == 1:
                 yield batch

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name
 from calip_core.blend.protocols import Protocol
+from calip_core.datasets.cards import disk_datasets
 from calip_core.datasets.names import resolve_name, task_kind
 from calip_core.evaluation.seeds import Seed
 from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
@@ -25,6 +26,9 @@ from calip_core.yaml_model import describe_faults, read_model
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C has ended."""
 
+AVAILABLE = "available"
+"""In place of a dataset: all image datasets whose files are here."""
+
 Names = Annotated[list[str], Field(min_length=1)]
 _DEFAULT_CONFIG, _DEFAULT_PRIOR, _DEFAULT_VIEWS = "official", "keep", "pointclip"
 
@@ -34,7 +38,7 @@ class Sweep(BaseModel):
 
     Attributes:
         datasets: names of tasks; ``folder:PATH``, ``wds:PATH``, ``parquet:PATH`` and ``points:PATH`` for your own,
-            relative to the YAML file.
+            relative to the YAML file; ``available`` for every image dataset that is complete below ``root``.
         backbones: names, or paths of checkpoints relative to the YAML file.
         tokens: which spatial tokens: "joint", "value" or "pre_pool".
         methods: heads.
@@ -63,6 +67,11 @@ class Sweep(BaseModel):
     samples: int | Literal["all"] = "all"
     precision: Precision = "auto"
     root: Path | None = None
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _list_of_datasets(cls, value: object) -> object:
+        return [AVAILABLE] if value == AVAILABLE else value
 
     @field_validator("samples", mode="plain")
     @classmethod
@@ -209,16 +218,35 @@ def make_sweep(**values: object) -> Sweep:
 
 
 def _placed(sweep: Sweep, folder: Path) -> Sweep:
-    """The sweep with absolute paths, after checking all names in it."""
+    """The sweep with absolute paths and the datasets that are here, after checking all names in it."""
+    root = None if sweep.root is None else folder / expanded(sweep.root)
+    datasets = [name for given in sweep.datasets for name in (_available(root) if given == AVAILABLE else [given])]
     placed = sweep.model_copy(
         update={
-            "datasets": [_absolute(name, folder) for name in sweep.datasets],
+            "datasets": [_absolute(name, folder) for name in datasets],
             "backbones": [_checkpoint(name, folder) for name in sweep.backbones],
-            "root": None if sweep.root is None else folder / expanded(sweep.root),
+            "root": root,
         }
     )
     _check_names(placed)
     return placed
+
+
+def available_datasets(root: Path | None = None) -> list[str]:
+    """The image datasets that are complete below a root, ``data_root()`` by default; stand-ins are none."""
+    from calip_core.datasets.inventory import inventory  # it imports torch
+
+    found = inventory(root or data_root(), list(disk_datasets("images")))
+    return [one.name for one in found if one.state == "complete" and not one.standin]
+
+
+def _available(root: Path | None) -> list[str]:
+    if found := available_datasets(root):
+        return found
+    raise ValueError(
+        f"datasets is {AVAILABLE!r}, but no image dataset is complete below {root or data_root()}: `calip datasets` "
+        "says what is there, and `calip fetch NAME` gets one"
+    )
 
 
 def _check_names(sweep: Sweep) -> None:

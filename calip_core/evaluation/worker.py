@@ -31,9 +31,9 @@ def run_group(
         started: called with each cell before it is measured.
     """
     try:
-        task, backbone = _load(group, device)
+        task, backbone = load(group, device)
     except Exception as error:  # whatever is wrong with the data or the weights concerns this group alone
-        yield from (Outcome(cell, "failed", _reason(error)) for cell in group.cells)
+        yield from (Outcome(cell, "failed", reason(error)) for cell in group.cells)
         return
     recorded, waiting = RecordedKeys(group.results), []
     for cell in group.cells:
@@ -50,7 +50,8 @@ def run_group(
         yield outcome
 
 
-def _load(group: Group, device: str) -> tuple[Task, Backbone]:
+def load(group: Group, device: str) -> tuple[Task, Backbone]:
+    """The task and the backbone of a group, as this machine has them."""
     dataset, views, backbone, tokens = group.cells[0].loads
     options = {} if views is None else {"views": views}
     own = dataset.partition(":")[1] or not group.root.is_dir()
@@ -64,7 +65,7 @@ def _measure(
     """The outcome of one cell; None if another worker is measuring it and ``wait`` is False."""
     try:
         evaluation = plan_cell(cell, group, task, backbone)
-        with FileLock(_lock_file(group.results, evaluation.key), timeout=-1 if wait else 0):
+        with FileLock(lock_file(group.results, evaluation.key), timeout=-1 if wait else 0):
             if evaluation.key in recorded and not group.again:
                 return Outcome(cell, "recorded", key=evaluation.key)
             append(evaluation.run(progress=group.progress), group.results)
@@ -72,7 +73,7 @@ def _measure(
     except Timeout:
         return None
     except Exception as error:  # a cell that fails must not stop the others
-        return Outcome(cell, "failed", _reason(error))
+        return Outcome(cell, "failed", reason(error))
 
 
 def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evaluation:
@@ -83,13 +84,15 @@ def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evalu
     )  # fmt: skip
 
 
-def _lock_file(results: Path, key: str) -> Path:
+def lock_file(results: Path, key: str) -> Path:
+    """What the measurer of a setting holds."""
     folder = results.with_name(f".{results.name}.locks")
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{key}.lock"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a cell failed, in words."""
     if isinstance(error, torch.OutOfMemoryError):
         return "out of memory on the GPU: choose a smaller backbone, or free the GPU"
     return in_words(error)

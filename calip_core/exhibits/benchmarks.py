@@ -13,8 +13,11 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from calip_core.backbones.names import backbone_label
+from calip_core.blend.selection import FIXED
 from calip_core.datasets import disk_datasets, load_card, split_template_set
 from calip_core.evaluation.record import Record
+from calip_core.evaluation.replication import Replication
+from calip_core.evaluation.sent import Sent
 from calip_core.evaluation.store import latest
 from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked, signed
 from calip_core.exhibits.results import REPOSITORIES, gain_text, interval_text, split_text, verdict_on, where
@@ -236,19 +239,22 @@ def _draw_published(gains: Mapping[str, Mapping[str, float]], margins: np.ndarra
     return figure
 
 
-def ledger(records: Iterable[Record] = ()) -> Table:
+def ledger(records: Iterable[Record] = (), sent: Iterable[Sent] = ()) -> Table:
     """Published accuracies of CALIP, its gains over published CLIPs, and below each what was measured here.
 
     Args:
         records: what was measured. Those of CALIP on real image datasets have rows, stand-ins have none: they say
             nothing about the dataset.
+        sent: what readers measured and sent, which has rows with who and where.
     """
     found = _Published.read()
     rows = _published_rows(found)
-    for record in latest(records):
+    measured = [("measured", record) for record in latest(records)]
+    measured += [(f"sent by {one.header}", record) for one in sent for record in one.records]
+    for source, record in measured:
         name = split_template_set(record.data.task)[0]
         if record.head.method == "calip" and not record.data.standin and name in disk_datasets("images"):
-            rows.setdefault(name, {})[_measured_label(record)] = {
+            rows.setdefault(name, {})[f"{source}: {_measured_label(record)}"] = {
                 "CALIP": record.score.top1,
                 "margin": 50 * (record.score.high - record.score.low),
                 "gain over its own CLIP [95 %]": gain_text(record.score),
@@ -265,15 +271,35 @@ def ledger(records: Iterable[Record] = ()) -> Table:
 
 
 def _measured_label(record: Record) -> str:
-    note = split_text(record.data)
-    return f"measured: {where(record)}, {_how(record)}" + (f" ({note})" if note else "")
+    note, tokens = split_text(record.data), record.encoder.tokens
+    space = "" if tokens == "joint" else f", {tokens} tokens"
+    return f"{where(record)}{space}, {_how(record)}" + (f" ({note})" if note else "")
 
 
 def _measured_note(rows: Mapping[str, object]) -> str:
-    count = sum(label.startswith("measured: ") for label in rows)
+    count, sent = (sum(label.startswith(kind) for label in rows) for kind in ("measured: ", "sent by "))
+    others = f" {sent} row{'s were' if sent > 1 else ' was'} sent by readers." if sent else ""
     if count == 0:
-        return "Nothing of these datasets was measured on this machine yet."
-    return f"{count} row{'s were' if count > 1 else ' was'} measured here."
+        return "Nothing of these datasets was measured on this machine yet." + others
+    return f"{count} row{'s were' if count > 1 else ' was'} measured here." + others
+
+
+def replication(kit: Replication) -> Table:
+    """What the replication kit measures with the weights and datasets that are here, and what it lacks."""
+    sweep = kit.sweep
+    rows = {
+        "datasets here": ", ".join(kit.datasets) or "none",
+        "datasets not here": ", ".join(kit.missing_datasets) or "none",
+        "backbones": ", ".join(sweep.backbones),
+        "weights not here": ", ".join(kit.missing_weights) or "none",
+        "spatial tokens": ", ".join(sweep.tokens),
+        "protocol": f"{', '.join(sweep.protocols)}: β₂, β₃ = {FIXED[0]:g}, {FIXED[1]:g} for every dataset",
+        "seeds": ", ".join(map(str, sweep.seeds)),
+        "test images": "all" if sweep.samples == "all" else f"at most {sweep.samples:,} of each dataset",
+        "cells": str(len(kit.cells)),
+    }
+    can = "It can run here." if kit.ready else "It cannot run here: weights or datasets are missing."
+    return Table(pd.DataFrame({"replication kit": rows}), f"The replication kit. {can}")
 
 
 def _two(value: float) -> str:

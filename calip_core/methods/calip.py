@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calip_core.attention import CalipConfig, calip_logits, visual_prior
 from calip_core.blend import selection
+from calip_core.blend.landscape import BetaLandscape, beta_landscape
 from calip_core.blend.selection import FIXED, Grid, Selection
 from calip_core.methods.base import Head, Recipe, Sees
 from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
@@ -155,8 +156,16 @@ class Calip(Head):
         if val is None:
             return self._take(selection.fixed(), "the paper's for ImageNet; no validation images were used")
         stream, checked = check_validation(val, text, self.name)
-        found = selection.validation(self._scaled_terms(stream), checked, self.grid)
-        return self._take(found, f"exact landscape of {len(checked)} validation images")
+        grid = self.grid or Grid.released()
+        terms = self._scaled_terms(stream)
+        return self.take_landscape(beta_landscape(terms, checked, beta2=grid.beta2, beta3=grid.beta3))
+
+    def take_landscape(self, val: BetaLandscape) -> "Calip":
+        """Choose the pair of a fitted head from the landscape of ``scaled_terms`` of validation images.
+
+        It may be the sum of the landscapes of the parts of a large validation split.
+        """
+        return self._take(selection.of_landscape(val), f"exact landscape of {val.images} validation images")
 
     def adapt(
         self, tokens: TokenStream, criterion: str = "term_agreement", grid: Grid | None = None
@@ -221,12 +230,17 @@ class Calip(Head):
         mean = parts.sum(dim=0) / len(stream)
         self._keep("prior", mean.to(text.device, torch.promote_types(text.dtype, torch.float32)))
 
+    def scaled_terms(self, tokens: ImageTokens) -> CalipLogits:
+        """The three logits of a batch, CLIP's own already multiplied by beta1."""
+        terms = self.terms(tokens)
+        return CalipLogits(self.options.beta1 * terms.clip, terms.text_attended, terms.visual_attended)
+
     def _scaled_terms(self, tokens: TokenStream) -> CalipLogits:
-        """One row per item; CLIP's own logits are already multiplied by beta1."""
+        """One row per item."""
 
         def parts(batch: ImageTokens) -> tuple[Tensor, ...]:
-            terms = self.terms(batch)
-            return self.options.beta1 * terms.clip, terms.text_attended, terms.visual_attended
+            terms = self.scaled_terms(batch)
+            return terms.clip, terms.text_attended, terms.visual_attended
 
         return CalipLogits(*self._parts(tokens, parts))
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from calip_core.evaluation import store
+from calip_core.evaluation.record import SCHEMA
 from calip_core.evaluation.store import OldRecordWarning, RecordedKeys, TornRecordWarning, append, latest, load
 from tests.records import make_record
 
@@ -81,12 +82,13 @@ def test_a_line_of_another_kind_is_named(tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize("schema", [4, 6])
+@pytest.mark.parametrize("schema", [SCHEMA - 1, SCHEMA + 1])
 def test_records_of_another_format_are_left_out_with_a_sentence(tmp_path, schema):
     path = tmp_path / "runs.jsonl"
     append(make_record(), path)
-    path.write_text(path.read_text().replace('"schema_version":5', f'"schema_version":{schema}'))
-    with pytest.warns(OldRecordWarning, match=f"record format {schema}, expected 5; it is left out: measure it again"):
+    path.write_text(path.read_text().replace(f'"schema_version":{SCHEMA}', f'"schema_version":{schema}'))
+    said = f"record format {schema}, expected {SCHEMA}; it is left out: measure it again"
+    with pytest.warns(OldRecordWarning, match=said):
         assert load(path) == []
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
+from contextlib import contextmanager
 from typing import Any
 
 from calip_core.evaluation.sweep import Engine, Group, Outcome
@@ -31,34 +32,53 @@ def ray_engine(address: str | None = None) -> Engine:
     Raises:
         ImportError: Ray is not installed.
     """
+    ray = import_ray(address)
+
+    def run(groups: list[Group]) -> Iterator[Outcome]:
+        with cluster(ray, address):
+            gpus = 1 if _resources(ray).get("GPU", 0) else 0
+            remote = ray.remote(num_gpus=gpus, max_retries=_RETRIES)(_run)
+            references = [remote.remote(group) for group in groups]
+            # Python waits for futures, so that a signal may raise here; in ray.wait only Ctrl-C may.
+            futures = {reference.future(): group for reference, group in zip(references, groups, strict=True)}
+            try:
+                for done in as_completed(futures):
+                    yield from _outcomes(ray, done, futures[done])
+            finally:
+                for reference in references:
+                    ray.cancel(reference)  # finished groups are unaffected
+                ray.wait(references, num_returns=len(references), timeout=_SECONDS_TO_STOP)
+
+    return run
+
+
+def import_ray(address: str | None) -> Any:
+    """The package ray, told before its import how to guard a cluster of this machine alone.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
     if address is None:
         for variable, value in _LOCAL.items():
             os.environ.setdefault(variable, value)
     try:
         import ray
     except ImportError as error:
-        raise ImportError("the engine 'ray' needs the package ray: `pip install calip-core[ray]`") from error
+        raise ImportError("the engine 'ray' needs the package ray: `pip install 'calip-core[ray]'`") from error
+    return ray
 
-    def run(groups: list[Group]) -> Iterator[Outcome]:
-        started_here = not ray.is_initialized()
+
+@contextmanager
+def cluster(ray: Any, address: str | None) -> Iterator[None]:
+    """A connection to the cluster at an address, or to a new one here; one that is there already stays as it is."""
+    started_here = not ray.is_initialized()
+    if started_here:
+        _connect(ray, address)
+    try:
+        yield
+    finally:
         if started_here:
-            _connect(ray, address)
-        gpus = 1 if _resources(ray).get("GPU", 0) else 0
-        remote = ray.remote(num_gpus=gpus, max_retries=_RETRIES)(_run)
-        references = [remote.remote(group) for group in groups]
-        # Python waits for futures, so that a signal may raise here; in ray.wait only Ctrl-C may.
-        futures = {reference.future(): group for reference, group in zip(references, groups, strict=True)}
-        try:
-            for done in as_completed(futures):
-                yield from _outcomes(ray, done, futures[done])
-        finally:
-            for reference in references:
-                ray.cancel(reference)  # finished groups are unaffected
-            ray.wait(references, num_returns=len(references), timeout=_SECONDS_TO_STOP)
-            if started_here:
-                ray.shutdown()
-
-    return run
+            ray.shutdown()
 
 
 def _connect(ray: Any, address: str | None) -> None:

@@ -69,3 +69,16 @@ def test_a_damaged_record_stops_the_book_and_is_named(
     monkeypatch.setattr(render, "status_page", lambda records: "")
     assert render.main() == 1
     assert "a.json is not a record of speeds" in capsys.readouterr().err
+
+
+def test_costs_follow_from_the_measured_speeds(tmp_path: Path) -> None:
+    speed = Measurement(what="cpu: RN50 in float32, all tokens", value=20.0, unit="images/s")
+    for machine, unit in (("A CPU", "images/s"), ("A clock", "s")):
+        run = RUN.model_copy(update={"measurements": (speed.model_copy(update={"unit": unit}),)})
+        save_run("encoding", run, machine=machine, folder=tmp_path)
+    page = speed_page(tmp_path)
+    # 10^6 images at 20 a second are 50,000 s, which is 13.9 hours.
+    row = "| A CPU, cpu: RN50 in float32, all tokens | 20.0 | 13.9 h | 139 h | 1,389 h | 13,889 h |"
+    assert row in page and "| A clock" not in page
+    # 50 tokens of 1,024 numbers of 2 bytes; 14,197,122 images
+    assert "| RN50 | 107.7 kB | 102.4 kB | " in page and "1.45 TB" in page

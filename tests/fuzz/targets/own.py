@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from calip_core.analysis.speed_records import read_speeds
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.model_card import ModelCard
+from calip_core.evaluation.sent import read_sent
 from calip_core.evaluation.store import append, load
 from calip_core.evaluation.sweep import read_sweep
 from calip_core.features import FeatureStore
@@ -18,6 +19,7 @@ from calip_core.paths import DATA_DIR
 from calip_core.pointclouds.views import ViewSet
 from calip_core.yaml_model import read_model
 from tests.backbones.clips import random_clip
+from tests.evaluation.sent import sent_file
 from tests.evaluation.tasks import noise_task
 from tests.fuzz.harness import Target
 from tests.records import make_record
@@ -37,6 +39,11 @@ def _records() -> Sequence[bytes]:
         for seed in range(2):
             append(make_record(seed=seed), path)
         return [path.read_bytes()]
+
+
+def _sent() -> Sequence[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        return [sent_file(Path(folder, "sent.jsonl")).read_bytes()]
 
 
 def _load_records(path: Path) -> object:
@@ -82,6 +89,7 @@ def _files(pattern: str) -> Callable[[], Sequence[bytes]]:
 
 TARGETS: list[Target] = [
     Target("records", "runs.jsonl", _records, _load_records),
+    Target("sent records", "sent.jsonl", _sent, read_sent),
     Target("sweep", "sweep.yaml", lambda: [_SWEEP], read_sweep),
     *(_of_store(name) for name in ("manifest.json", "00000.safetensors", "00000.sha256")),
     Target("view set", "views.yaml", _files("views/*.yaml"), _card(ViewSet)),
