@@ -27,7 +27,7 @@ from calip_core.tokens import ImageTokens
 
 TASK, BACKBONE = "mini-solids", "mini-vit"
 TOKENS: TokenSpace = "joint"
-"""The miniature is the one that recognises more solids."""
+"""The miniature is the one that recognises more solids, as the first view set draws them."""
 SETS = ("bright_voxels", "pointclip")
 """The view set whose pictures look most like the miniature's training, and the one that the chapter derives."""
 START = "cone"

@@ -189,7 +189,8 @@ function weightKey() {
   const colours = [0.5, 0.75, 1].map((share) => `rgb(${colourOf(share).join(",")})`);
   band.style.background = `linear-gradient(90deg, ${colours.join(", ")})`;
   const meaning = element("span", {}, "weight of a place");
-  const node = element("div", { class: "live-key", "aria-hidden": "true" }, element("span", {}, "0"), band, end, meaning);
+  const zero = element("span", {}, "0");
+  const node = element("div", { class: "live-key", "aria-hidden": "true" }, zero, band, end, meaning);
   return { node, draw: (most) => (end.textContent = plain(most, 3)) };
 }
 

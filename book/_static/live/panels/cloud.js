@@ -128,16 +128,19 @@ function showAnswer(state, data, { strip, bars, answer, note }) {
 }
 
 /** What the chosen weights of the views are worth on many clouds, and whose answers these are. */
-function aboutAll({ set, weighting }, { backbone, blend }) {
+function aboutAll({ set, weighting }, { backbone, blend, sets }) {
   const { alike, searched, alone } = set.accuracy;
   const view = set.views.findIndex(({ label }) => label === weighting);
-  const others = { searched: ["weights searched on validation clouds", searched], alike: ["all views alike", alike] };
-  const [ways, share] = others[weighting] ?? [`the view from ${weighting} alone`, alone[view]];
+  const together = {
+    alike: ["all views alike", alike],
+    searched: ["weights searched on validation clouds", searched],
+  };
+  const [ways, share] = together[weighting] ?? [`the view from ${weighting} alone`, alone[view]];
   const beside = weighting === "alike" ? "" : ` (all alike: ${percent(alike)})`;
   return (
-    `Of ${set.images} test clouds, unturned and drawn as ${set.name}, ${percent(share)} are recognised with ${ways}` +
-    `${beside}. This is ${backbone}, which recognises more solids than mini-rn; all answers are CALIP’s, with fixed ` +
-    `β₂ = ${plain(blend.beta2)} and β₃ = ${plain(blend.beta3)}.`
+    `Of ${set.images} test clouds, unturned and drawn as ${set.name}, ${percent(share)} are recognised with ` +
+    `${ways}${beside}. This is ${backbone}, which recognises more of the ${sets[0].name} than mini-rn; all ` +
+    `answers are CALIP’s, with fixed β₂ = ${plain(blend.beta2)} and β₃ = ${plain(blend.beta3)}.`
   );
 }
 

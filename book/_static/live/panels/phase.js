@@ -16,11 +16,12 @@ const MISSING = {
   low: "temperature fits (α is so low that all classes look at the object alone)",
   high: "temperature fits (α is so high that all classes look everywhere)",
 };
-const FACTORS = { differ: "tokens differ", pool: "pool knows the object", low: "temperature fits" }; // of the lead
+/** Of the text term’s lead. */
+const FACTORS = { differ: "tokens differ", pool: "pool knows the object", low: "temperature fits" };
 const VOTES = "The visual term needs none of them: every place votes for itself.";
 const RULE =
-  "A factor is missing below a quarter of the largest value it can have: over all spreads, over all ρ, or over " +
-  "all α at this ρ and spread.";
+  "A factor is missing below a quarter of the largest value it can have: over all spreads, over all ρ, or " +
+  "over all α at this ρ and spread.";
 
 /**
  * @param {HTMLElement} host
@@ -57,9 +58,9 @@ export async function phase(host, calip) {
 
 function captionOf({ level, rows, largest }) {
   return (
-    `Gains: orange where CALIP gains, blue where it loses. A mark (a star in the table): the gain is clear, ` +
-    `McNemar’s p is below ${level} / ${rows.length}. A dot: the weight is on the text term; a ring: on the visual ` +
-    `term (β₂ of at most ${largest.beta2} and β₃ of at most ${largest.beta3}: whichever is nearer to its end).`
+    "Gains: orange where CALIP gains, blue where it loses. A mark (a star in the table): the gain is clear, " +
+    `McNemar’s p is below ${level} / ${rows.length}. A dot: the weight is on the text term; a ring: on the ` +
+    `visual term (β₂ of at most ${largest.beta2}, β₃ of at most ${largest.beta3}: whichever is nearer to its end).`
   );
 }
 
@@ -88,7 +89,8 @@ function why({ rows }, { lacking, clear, factors }, votes) {
   if (missing) return `Missing in the text term’s lead: ${missing}.${votes ? ` ${VOTES}` : ""}`;
   const none = "No factor of the text term’s lead is missing";
   const most = Math.max(...rows.map((row) => product(row.factors)));
-  const small = `their product is small: ${plain(product(factors), 3)}, where the map has ${plain(most, 3)} at most`;
+  const [here, largest] = [product(factors), most].map((value) => plain(value, 3));
+  const small = `their product is small: ${here}, where the map has ${largest} at most`;
   return clear ? `${none}.` : `${none}, but ${small}.`;
 }
 

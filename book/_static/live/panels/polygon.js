@@ -53,8 +53,8 @@ export async function polygon(host, calip) {
 
 function captionOf({ classes }) {
   return (
-    `${SHOWN} of ${classes.length} classes, the largest sum (the line) first: the label (✓), the answer, and those ` +
-    "that win elsewhere. Each term without its mean over all classes, which decides nothing."
+    `${SHOWN} of ${classes.length} classes, the largest sum (the line) first: the label (✓), the answer, and ` +
+    "those that win elsewhere. Each term without its mean over all classes, which decides nothing."
   );
 }
 

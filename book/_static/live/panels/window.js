@@ -6,8 +6,9 @@ import { dataTable } from "./tables.js";
 
 const FRAME = { width: 158, height: 158, left: 46, right: 148, top: 10, bottom: 132 }; // of a plot, in pixels
 const NOTE =
-  "Each plot: CALIP’s gain in points against λ, with its 95 % interval; blend weights from validation images. Only: " +
-  "images that only one of the two gets right. A star: the gain is clear (McNemar’s test after Bonferroni’s correction).";
+  "Each plot: CALIP’s gain in points against λ, with its 95 % interval; blend weights from validation images. " +
+  "Only: images that only one of the two gets right. A star: the gain is clear (McNemar’s test after " +
+  "Bonferroni’s correction).";
 const LEAK = ", but by a leak: these tokens are near copies of the good pooled vector, and carry it back in";
 
 /**
@@ -49,7 +50,8 @@ function inWords(amount, tokens, rows) {
 function cellsOf({ task, shown }) {
   const whole = (text) => text.replaceAll(" ", "\u00a0");
   const [gain, ...interval] = shown.gain.split(" ");
-  return [task, whole(shown.clip), whole(shown.calip), `${gain} ${whole(interval.join(" "))}`, whole(shown.alone)];
+  const ends = whole(interval.join(" "));
+  return [task, whole(shown.clip), whole(shown.calip), `${gain} ${ends}`, whole(shown.alone)];
 }
 
 /** The ends of the plots' axis: multiples of ten points that hold all intervals. */
@@ -65,8 +67,9 @@ function drawPlot(plot, rows, now, span) {
   const marks = rows.flatMap((row) => {
     const here = x(row.amount);
     const ends = { x1: here, x2: here, y1: y(row.gain_low), y2: y(row.gain_high) };
+    const point = { cx: here, cy: y(row.gain), r: row === now ? 5 : 2 };
     const interval = shape("line", { ...ends, class: "live-line line-calip" });
-    return [interval, shape("circle", { cx: here, cy: y(row.gain), r: row === now ? 5 : 2, class: "line-calip" })];
+    return [interval, shape("circle", { ...point, class: "line-calip" })];
   });
   const { clip, calip, gain } = now.shown;
   const label = `${now.task} at λ = ${plain(now.amount)}: CLIP ${clip}, CALIP ${calip}, gain ${gain}`;
