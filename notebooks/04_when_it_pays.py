@@ -206,7 +206,9 @@ show.phase_diagram(diagram)
 # %% [markdown]
 # The window is an island. At the bottom there is no object to find, at the top CLIP makes no errors, and to the left and
 # right the temperature does not fit. With less spread the island moves to lower temperatures and shrinks. The columns
-# `beta2` and `beta3` of `diagram` hold the chosen weights.
+# `beta2` and `beta3` of `diagram` hold the chosen weights. They tell two parts of the island apart: for objects of middle
+# size and temperatures from 0.2 on, the text term carries the weight, as {eq}`eq-lead` says; for small objects and low
+# temperatures it is the visual term, which needs none of these factors.
 #
 # :::{live} phase
 # Move the point, or click on the map: what does CALIP gain there, and which factor of the lead is missing?

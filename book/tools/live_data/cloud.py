@@ -1,5 +1,6 @@
 """What chapter 7's panel shows: clouds, the view sets that draw them, and each view's logits in the clouds' poses."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,22 @@ from book.tools.live_data.packing import floats
 from calip_core import calip_logits, evaluate, load_backbone, load_task, zero_shot_classifier
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.names import TokenSpace
-from calip_core.blend.protocols import Protocol
 from calip_core.blend.selection import FIXED
+from calip_core.blend.view_weights import fuse
 from calip_core.datasets.clouds.views import ViewSplit
 from calip_core.datasets.task import Task
-from calip_core.evaluation.record import Record, ViewWeighting
 from calip_core.exhibits.point_clouds import first_of_class
+from calip_core.features import encode_split
 from calip_core.methods.calip import CONFIGS
+from calip_core.metrics import correct_predictions
 from calip_core.pointclouds.projection import depth_maps, encoder_input
 from calip_core.pointclouds.views import ViewSet, view_set
 from calip_core.preprocessing import MEAN, STD
+from calip_core.tokens import ImageTokens
 
 TASK, BACKBONE = "mini-solids", "mini-vit"
 TOKENS: TokenSpace = "joint"
-"""The miniature is the one that recognises more solids."""
+"""The miniature is the one that recognises more solids, as the first view set draws them."""
 SETS = ("bright_voxels", "pointclip")
 """The view set whose pictures look most like the miniature's training, and the one that the chapter derives."""
 START = "cone"
@@ -67,9 +70,12 @@ def _blend(backbone: Backbone) -> dict[str, float]:
 
 def _view_set(chosen: ViewSet, clouds: Clouds, backbone: Backbone, text: Float[Tensor, "k c"]) -> dict[str, Any]:
     task = load_task(TASK, views=chosen.name)
-    equal = _measured(task, backbone, "fixed", "uniform")
-    searched = _measured(task, backbone, "validation", "searched")
+    searched = evaluate(
+        task, backbone, "calip", protocol="validation", view_weighting="searched", limit=LIMIT, progress=False
+    )
     weights = np.array(searched.choice.view_weights)
+    weights = (weights / weights.max()).round(2)
+    accuracy = _accuracy(task, backbone, text)
     return {
         "name": chosen.name,
         "side": chosen.resolution,
@@ -81,24 +87,36 @@ def _view_set(chosen: ViewSet, clouds: Clouds, backbone: Backbone, text: Float[T
             {"label": label.replace("-", "−"), "turn": floats(turn), "tilt": floats(tilt)}
             for label, turn, tilt in zip(chosen.labels, chosen.rotations(), chosen.tilts(), strict=True)
         ],
-        "weights": (weights / weights.max()).round(2).tolist(),
-        "accuracy": equal.score.top1,
-        "images": equal.data.images,
+        "weights": weights.tolist(),
+        "accuracy": {
+            "alike": accuracy(np.ones(len(chosen))),
+            "searched": accuracy(weights),
+            "alone": [accuracy(alone) for alone in np.eye(len(chosen))],
+        },
+        "images": searched.data.images,
         "logits": floats(_view_logits(clouds, chosen, backbone, text)),
     }
 
 
-def _measured(task: Task, backbone: Backbone, protocol: Protocol, weighting: ViewWeighting) -> Record:
-    return evaluate(task, backbone, "calip", protocol=protocol, view_weighting=weighting, limit=LIMIT, progress=False)
+def _accuracy(task: Task, backbone: Backbone, text: Float[Tensor, "k c"]) -> Callable[[Float[np.ndarray, "v"]], float]:
+    """Gives the panel's accuracy on test clouds for weights of the views."""
+    test = task.splits["test"]
+    tokens, labels = encode_split(backbone, test, limit=LIMIT, progress=False)
+    logits = _blended(tokens, backbone, text).unflatten(0, (-1, test.views))
+    return lambda weights: float(correct_predictions(fuse(logits, weights), labels[:: test.views]).mean())
 
 
 def _view_logits(
     clouds: Clouds, chosen: ViewSet, backbone: Backbone, text: Float[Tensor, "k c"]
 ) -> Float[Tensor, "n v k"]:
-    """CALIP's blend of fixed weights, one row per view."""
     maps = depth_maps(torch.from_numpy(clouds), chosen)
     with torch.no_grad():
         tokens = backbone.encode_image(encoder_input(maps, backbone.resolution, standardise=chosen.standardise))
+    return _blended(tokens, backbone, text).view(len(clouds), len(chosen), -1)
+
+
+def _blended(tokens: ImageTokens, backbone: Backbone, text: Float[Tensor, "k c"]) -> Float[Tensor, "n k"]:
+    """CALIP's blend of fixed weights, one row per view."""
     logits = calip_logits(tokens, text, config=CONFIGS["official"], logit_scale=backbone.logit_scale)
     beta2, beta3 = FIXED
-    return logits.combine(beta2=beta2, beta3=beta3).view(len(clouds), len(chosen), -1)
+    return logits.combine(beta2=beta2, beta3=beta3)

@@ -7,9 +7,10 @@ import pandas as pd
 
 from calip_core import CalipConfig, load_backbone, load_task
 from calip_core.analysis import synthetic
-from calip_core.analysis.window import AMOUNTS, pool_sweep
+from calip_core.analysis.window import AMOUNTS, pool_sweep, wide_grid
 from calip_core.exhibits.exhibit import interval, percent, points
 from calip_core.exhibits.window import clear_gains
+from calip_core.metrics import LEVEL
 
 BACKBONE, IMAGES, ALPHA = "mini-rn", 2000, 0.5
 """Those of chapter 4."""
@@ -38,7 +39,7 @@ def pool_rows(sweep: pd.DataFrame) -> list[dict[str, Any]]:
     """One per amount, kind of tokens and task; clear gains are those that the chapter's table marks."""
     chosen = sweep[sweep["protocol"] == "validation"]
     clear = pd.concat([clear_gains(part) for _, part in chosen.groupby("amount")])
-    return _rows(chosen.assign(clear=clear), ("task", "tokens", "amount"))
+    return _rows(chosen.assign(clear=clear), ("task", "tokens", "amount", "gain_low", "gain_high"))
 
 
 def map_of(diagram: pd.DataFrame, model: synthetic.TokenModel) -> dict[str, Any]:
@@ -47,9 +48,13 @@ def map_of(diagram: pd.DataFrame, model: synthetic.TokenModel) -> dict[str, Any]
     rows = _rows(diagram.assign(clear=clear_gains(diagram)), ("spread", "share", "alpha", "beta2", "beta3"))
     for row in rows:
         by_alpha = {alpha: factors(model, row["spread"], row["share"], alpha) for alpha in alphas}
+        best = max(alphas, key=lambda alpha: by_alpha[alpha][2])
         row["factors"] = by_alpha[row["alpha"]]
-        row["lacking"] = lacking(row, {alpha: found[2] for alpha, found in by_alpha.items()}, shares[-1])
-    return {"spreads": spreads, "shares": shares, "alphas": alphas, "rows": rows}
+        row["most"] = [spreads[-1] * model.strength, shares[-1] * model.strength, by_alpha[best][2]]
+        row["lacking"] = lacking(row, best)
+    grid = wide_grid()
+    largest = {"beta2": float(grid.beta2[-1]), "beta3": float(grid.beta3[-1])}
+    return {"spreads": spreads, "shares": shares, "alphas": alphas, "level": LEVEL, "largest": largest, "rows": rows}
 
 
 def factors(model: synthetic.TokenModel, spread: float, share: float, alpha: float) -> list[float]:
@@ -63,26 +68,18 @@ def factors(model: synthetic.TokenModel, spread: float, share: float, alpha: flo
     return [own, share * model.strength, right - other]
 
 
-def lacking(row: Mapping[str, Any], by_alpha: Mapping[float, float], largest: float) -> str:
-    """Why CALIP cannot gain at a point: its smallest factor, if that is small, unless CLIP makes no errors.
+def lacking(row: Mapping[str, Any], best: float) -> list[str]:
+    """Why CALIP cannot gain at a point: CLIP makes no errors, there is no object, or the factors that are small.
 
     Args:
-        row: the point, with its factors and CLIP's accuracy.
-        by_alpha: the third factor at each temperature, for the point's share and spread.
-        largest: the largest share of the map.
+        row: the point, with CLIP's accuracy, the factors, and the largest value of each: over all spreads, over all
+            shares, and over all temperatures at the point's share and spread.
+        best: the temperature at which the third factor is largest.
     """
-    if row["clip"] >= _PERFECT:
-        return "errors"
-    if row["share"] == 0:
-        return "object"
-    best = max(by_alpha, key=by_alpha.__getitem__)
-    sizes = {
-        "differ": row["spread"],
-        "pool": row["share"] / largest,
-        "low" if row["alpha"] < best else "high": row["factors"][2] / by_alpha[best],
-    }
-    smallest = min(sizes, key=sizes.__getitem__)
-    return smallest if sizes[smallest] < _SMALL else "nothing"
+    first = ["errors"] if row["clip"] >= _PERFECT else ["object"] if row["share"] == 0 else []
+    names = ("differ", "pool", "low" if row["alpha"] < best else "high")
+    sizes = zip(names, row["factors"], row["most"], strict=True)
+    return [*first, *(name for name, factor, most in sizes if factor < _SMALL * most)]
 
 
 def _rows(table: pd.DataFrame, keys: tuple[str, ...]) -> list[dict[str, Any]]:

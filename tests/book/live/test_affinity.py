@@ -58,6 +58,16 @@ def _is_the_librarys(page: Page, data: Any, kind: str, alpha: float, place: int)
         assert name == data["classes"][int(term.argmax())]
 
 
+def test_a_scene_brings_its_class(live_page: OpenPanel, live_folder: Path) -> None:
+    data, page = panel_data(live_folder, "affinity"), live_page("affinity")
+    for number, scene in enumerate(data["scenes"], start=1):
+        name = data["classes"][scene["label"]]
+        page.get_by_role("radio", name=f"scene {number}, a {name}").check(force=True)
+        assert page.get_by_role("radio", name=name, exact=True).is_checked()
+        assert answer(page).startswith(f"The picture shows a {name}. ")
+        assert page.locator(".live-row", has_text="✓").inner_text().startswith(f"{name} ✓")
+
+
 def test_the_keyboard_reaches_every_control(live_page: OpenPanel) -> None:
     page = live_page("affinity")
     seen = {_state(page)}

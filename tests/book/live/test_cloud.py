@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from scipy.spatial.transform import Rotation
 
 from calip_core import calip_logits, load_backbone, load_task, zero_shot_classifier
 from calip_core.exhibits.point_clouds import first_of_class
+from calip_core.features import encode_split
 from calip_core.pointclouds import depth_maps, encoder_input, view_set
 from tests.book.live.conftest import PHONE
+from tests.book.live.panel_data import panel_data
 
 OpenPanel = Callable[..., Page]
 TURN, TILT, WEIGHTS = "Turn about the vertical", "Tilt towards you", "Weights of the views"
@@ -145,23 +148,46 @@ def test_dragging_turns_the_cloud_and_a_button_turns_it_back(live_page: OpenPane
     assert page.get_by_label(TILT).get_attribute("aria-valuetext") == "20°"
     page.get_by_label(TURN).press("End")
     assert page.get_by_label(TURN).get_attribute("aria-valuetext") == "180°"
-    page.get_by_role("button", name="Turn it back").click()
+    page.get_by_role("button", name="Reset").click()
     assert page.get_by_label(TURN).get_attribute("aria-valuetext") == "0°"
     assert "bowl" in _answer(page)
 
 
 def test_it_turns_by_itself_only_when_asked(live_page: OpenPanel) -> None:
     page = live_page("cloud")
-    button = page.get_by_role("button", name="Turn slowly")
     angle = page.get_by_label(TURN)
-    assert button.get_attribute("aria-pressed") == "false"
-    button.press("Enter")
+    page.get_by_role("button", name="Turn slowly").press("Enter")
     page.wait_for_function("input => input.getAttribute('aria-valuetext') !== '0°'", arg=angle.element_handle())
-    button.press("Enter")
-    assert button.get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Stop").press("Enter")
+    page.get_by_role("button", name="Turn slowly").wait_for()
     stopped = angle.get_attribute("aria-valuetext")
     page.wait_for_timeout(300)
     assert angle.get_attribute("aria-valuetext") == stopped
+
+
+def test_an_answer_names_its_pose_and_fades_while_the_cloud_turns(live_page: OpenPanel) -> None:
+    page = live_page("cloud")
+    stale = page.locator(".cloud-stale")
+    assert _answer(page).startswith("Unturned: ") and stale.count() == 0
+    page.get_by_label(TILT).press("PageUp")
+    assert stale.count() > 0
+    page.wait_for_function("() => document.querySelector('.cloud-stale') === null")
+    assert _answer(page).startswith("Turned by 0°, tilted by 18°: the answer is ")
+
+
+@pytest.mark.parametrize("label", ["all alike", "searched on validation clouds"])
+def test_the_accuracy_is_that_of_the_weights(label: str, live_page: OpenPanel, live_folder: Path) -> None:
+    page, chosen = live_page("cloud"), panel_data(live_folder, "cloud")["sets"][0]
+    page.get_by_label(WEIGHTS).select_option(label=label)
+    test = load_task("mini-solids", views=chosen["name"]).splits["test"]
+    backbone = load_backbone("mini-vit", device="cpu", precision="fp32", tokens="joint")
+    tokens, labels = encode_split(backbone, test, limit=chosen["images"], progress=False)
+    text = zero_shot_classifier(backbone, load_task("mini-solids").classnames, load_task("mini-solids").templates)
+    logits = calip_logits(tokens, text, logit_scale=backbone.logit_scale).combine(beta2=1.12, beta3=0.02)
+    weights = torch.ones(10) if label == "all alike" else torch.tensor(chosen["weights"])
+    best = torch.einsum("nvk,v->nk", logits.unflatten(0, (-1, 10)), weights).argmax(dim=1)
+    share = float((best.numpy() == labels[::10]).mean())
+    assert f"{100 * share:.1f} % are recognised" in page.locator(".cloud-note").inner_text()
 
 
 def test_it_never_turns_by_itself_for_readers_who_asked_for_less_motion(live_page: OpenPanel) -> None:

@@ -45,7 +45,7 @@ def test_images_are_chosen_by_what_the_weights_do_to_them() -> None:
 def test_the_answer_and_the_polygon_are_the_librarys(live_page: OpenPanel, live_folder: Path) -> None:
     data, page = panel_data(live_folder, "polygon"), live_page("polygon")
     for number, scene in enumerate(data["scenes"]):
-        page.get_by_role("radio", name=scene["fate"]).locator(f"xpath=self::*[@value='{number}']").check(force=True)
+        page.locator(f"input[type=radio][value='{number}']").check(force=True)
         for alpha, presses in ((0.5, []), (0.2, ["ArrowLeft"])):
             press(page, "Temperature α", "Home", *["ArrowRight"] * 6, *presses)
             logits = library_logits(data, scene["image"], alpha)
@@ -55,22 +55,38 @@ def test_the_answer_and_the_polygon_are_the_librarys(live_page: OpenPanel, live_
             for beta2, beta3 in ((0, 0), (10, 0), (0, 2), (10, 2)):
                 press(page, "β₂, text-attended", "End" if beta2 else "Home")
                 press(page, "β₃, visual-attended", "End" if beta3 else "Home")
-                best = int(logits.combine(beta2=beta2, beta3=beta3).argmax())
-                assert f"CALIP says {data['classes'][best]}: " in answer(page)
+                best, clip = (int(found.argmax()) for found in (logits.combine(beta2=beta2, beta3=beta3), logits.clip))
+                verdict = "right" if best == scene["label"] else "wrong"
+                assert f"CLIP says {data['classes'][clip]} (" in answer(page)
+                if beta2 or beta3:
+                    assert f"CALIP says {data['classes'][best]} ({verdict})." in answer(page)
+                else:
+                    assert "at β₂ = β₃ = 0, CALIP is CLIP" in answer(page)
 
 
 def test_the_answer_changes_where_the_point_leaves_the_polygon(live_page: OpenPanel, live_folder: Path) -> None:
     data, page = panel_data(live_folder, "polygon"), live_page("polygon")
     scene = data["scenes"][0]
     terms = library_logits(data, scene["image"], 0.5)
-    assert ": wrong" in answer(page) and "outside" in _plane(page)
+    assert page.get_by_text("CLIP wrong, some weights right").count() == 3
+    assert "CLIP says" in answer(page) and "(wrong)" in answer(page) and "outside" in _plane(page)
     before = page.locator(".live-bars").get_attribute("aria-label")
     for step in range(1, 81):
         press(page, "β₃, visual-attended", "ArrowRight")
         right = int(terms.combine(beta2=0, beta3=step / 40).argmax()) == scene["label"]
-        assert (": right." in answer(page)) == ("inside" in _plane(page)) == right
+        assert ("(right)." in answer(page)) == ("inside" in _plane(page)) == right
     assert right
     assert page.locator(".live-bars").get_attribute("aria-label") != before
+
+
+def test_bars_are_sorted_and_the_label_is_marked(live_page: OpenPanel, live_folder: Path) -> None:
+    data, page = panel_data(live_folder, "polygon"), live_page("polygon")
+    assert f"6 of {len(data['classes'])} classes" in page.locator("figcaption").last.inner_text()
+    press(page, "β₃, visual-attended", "End")
+    numbers = [float(number.replace("−", "-")) for number in page.locator(".live-row > :last-child").all_inner_texts()]
+    assert len(numbers) == 6 and numbers == sorted(numbers, reverse=True)
+    label = data["classes"][data["scenes"][0]["label"]]
+    assert page.locator(".live-row", has_text=f"{label} ✓").count() == 1
 
 
 def test_a_click_moves_the_point(live_page: OpenPanel) -> None:

@@ -33,7 +33,8 @@ def test_a_row_is_the_librarys(live_page: OpenPanel) -> None:
     page = live_page("window")
     press(page, "λ, how spoiled the pool is", "ArrowRight")
     page.get_by_label("joint", exact=True).check(force=True)
-    shown = page.locator("tbody tr", has_text="digits").locator("td").all_inner_texts()
+    cells = page.locator("tbody tr", has_text="digits").locator("td").all_inner_texts()
+    shown = [cell.replace("\u00a0", " ") for cell in cells]
     gain = f"{points(row['gain'])} {interval(row['gain_low'], row['gain_high'])} *"
     assert shown == [percent(row["clip"]), percent(row["calip"]), gain, f"{row['only_calip']} : {row['only_clip']}"]
 
@@ -49,8 +50,10 @@ def test_lambda_and_tokens_choose_the_rows(live_page: OpenPanel, live_folder: Pa
             assert f"At λ = {amount:g} with {kind} tokens" in answer(page)
             clear = [row["task"] for row in rows if row["clear"]]
             assert [task for task in data["tasks"] if f"points on {task}" in answer(page)] == clear
+            assert ("by a leak" in answer(page)) == (kind == "joint" and clear != [])
             labels = page.locator(".live-drawing").evaluate_all("all => all.map(one => one.ariaLabel)")
-            assert all(percent(row["calip"]) in label for row, label in zip(rows, labels, strict=True))
+            for row, label in zip(rows, labels, strict=True):
+                assert f"CALIP {percent(row['calip'])}, gain {points(row['gain'])} " in label
             press(page, "λ, how spoiled the pool is", "ArrowRight")
 
 
@@ -59,17 +62,36 @@ def test_a_point_of_the_map_is_the_librarys(live_page: OpenPanel) -> None:
     found = synthetic.phase_diagram(model, temperatures=(0.05,), shares=(0.35,), spreads=(0.3,))
     (row,) = found.to_dict("records")
     page = live_page("phase")
-    for label, key in (
-        ("Temperature α", "ArrowLeft"), ("ρ, share that is object", "ArrowRight"),
-        ("Spread of the tokens", "ArrowLeft"),
-    ):  # fmt: skip
-        press(page, label, key)
-    assert f"At α = 0.05, ρ = 0.35 and spread 0.3: a clear gain, {points(row['gain'])} points" in answer(page)
+    press(page, "Temperature α", *["ArrowLeft"] * 3)
+    press(page, "Spread of the tokens", "ArrowLeft")
+    gain = f"At α = 0.05, ρ = 0.35 and spread 0.3: a clear gain, {points(row['gain'])} points"
+    assert f"{gain}, with the weight on the visual term" in answer(page)
     cells = page.locator("tbody td").all_inner_texts()
     assert cells[0] == f"{percent(row['clip'])}, {percent(row['calip'])}"
     assert cells[2] == f"{row['only_calip']} : {row['only_clip']}"
     assert cells[3] == f"{row['beta2']:.3g}, {row['beta3']:.3g}"
-    assert cells[4:] == ["0.3", "0.35", f"{window.factors(model, 0.3, 0.35, 0.05)[2]:.3f}".rstrip("0")]
+    sizes = [cell.split(" of at most ")[0] for cell in cells[4:]]
+    assert sizes == ["0.3", "0.35", f"{window.factors(model, 0.3, 0.35, 0.05)[2]:.3f}".rstrip("0")]
+
+
+def test_it_opens_where_no_factor_is_missing(live_page: OpenPanel) -> None:
+    page = live_page("phase")
+    assert "a clear gain" in answer(page) and "with the weight on the text term" in answer(page)
+    assert "No factor of the text term’s lead is missing." in answer(page)
+    assert "0.05 / 216" in page.locator("figcaption").inner_text()
+
+
+def test_every_point_says_and_marks_what_is_missing(live_page: OpenPanel) -> None:
+    page = live_page("phase")
+    press(page, "Temperature α", "ArrowLeft", "ArrowLeft")
+    press(page, "ρ, share that is object", "ArrowLeft")
+    assert "pool knows the object (hardly), temperature fits (α is so low" in answer(page)
+    assert "every place votes for itself" in answer(page)
+    cells = page.locator("tbody td").all_inner_texts()
+    assert [cell.endswith(": missing") for cell in cells[4:]] == [False, True, True]
+    press(page, "Spread of the tokens", "ArrowLeft")
+    press(page, "ρ, share that is object", "ArrowRight", "ArrowRight")
+    assert "no clear gain" in answer(page) and "but their product is small" in answer(page)
 
 
 def test_the_factors_multiply_to_the_lead() -> None:
@@ -82,18 +104,18 @@ def test_the_factors_multiply_to_the_lead() -> None:
 @pytest.mark.parametrize(
     ("point", "missing"),
     [
-        ({"clip": 0.999, "share": 0.9}, "errors"),
-        ({"share": 0.0, "factors": [1.0, 0.0, 0.0]}, "object"),
-        ({"spread": 0.1}, "differ"),
-        ({"share": 0.05}, "pool"),
-        ({"alpha": 0.01, "factors": [1.0, 0.5, 0.001]}, "low"),
-        ({"alpha": 2.0, "factors": [1.0, 0.5, 0.02]}, "high"),
-        ({}, "nothing"),
+        ({"clip": 0.999, "share": 0.9}, ["errors"]),
+        ({"share": 0.0, "factors": [1.0, 0.0, 0.0], "most": [1.0, 0.9, 0.0]}, ["object", "pool"]),
+        ({"factors": [0.1, 0.5, 0.2]}, ["differ"]),
+        ({"factors": [1.0, 0.2, 0.2]}, ["pool"]),
+        ({"alpha": 0.01, "factors": [1.0, 0.5, 0.04]}, ["low"]),
+        ({"alpha": 2.0, "factors": [1.0, 0.05, 0.02]}, ["pool", "high"]),
+        ({}, []),
     ],
 )
-def test_what_is_missing(point: dict[str, float], missing: str) -> None:
-    usual = {"clip": 0.6, "spread": 1.0, "share": 0.5, "alpha": 0.5, "factors": [1.0, 0.5, 0.2]}
-    assert window.lacking(usual | point, {0.01: 0.001, 0.5: 0.2, 2.0: 0.02}, largest=0.9) == missing
+def test_what_is_missing_is_below_a_quarter(point: dict[str, float], missing: list[str]) -> None:
+    usual = {"clip": 0.6, "share": 0.5, "alpha": 0.5, "factors": [1.0, 0.5, 0.2], "most": [1.0, 0.9, 0.2]}
+    assert window.lacking(usual | point, best=0.5) == missing
 
 
 def test_a_click_moves_the_point(live_page: OpenPanel) -> None:

@@ -1,7 +1,7 @@
 // Chapter 3: one image's affinity matrix and its two softmaxes, over places and over classes.
 
 import { affinity, argmax, calipLogits, softmaxOverClasses, softmaxOverPlaces } from "../engine/calip.js";
-import { stackedBars } from "./bars.js";
+import { probabilityBars } from "./bars.js";
 import { colourOf, heatmap } from "./heatmap.js";
 import { answerLine, choice, element, percent, plain, range, stops } from "./kit.js";
 import { drawing, onPointed, shape } from "./svg.js";
@@ -57,14 +57,24 @@ function makeControls(data, onChange) {
   const kinds = ["joint", "value"].map((kind) => ({ value: kind, label: kind }));
   const classes = data.classes.map((name, k) => ({ value: String(k), label: name }));
   const format = (alpha) => plain(alpha, 3);
-  return {
-    scene: choice({ legend: "Scene", options: scenes, value: "0", onChange }),
+  const showScene = (scene) => {
+    controls.label.set(String(data.scenes[scene].label));
+    onChange();
+  };
+  const controls = {
+    scene: choice({ legend: "Scene", options: scenes, value: "0", onChange: showScene }),
     tokens: choice({ legend: "Spatial tokens", options: kinds, value: "joint", onChange }),
     label: choice({ legend: "Class", options: classes, value: String(data.scenes[0].label), onChange }),
     alpha: range({ label: "Temperature α", values: ALPHAS, value: 0.5, format, onChange }),
     row: range({ label: "Row of the place", values: stops(1, rows, rows), value: 2, onChange }),
     column: range({ label: "Column of the place", values: stops(1, columns, columns), value: 2, onChange }),
   };
+  return controls;
+}
+
+/** The classes, and a mark after the one that a scene shows. */
+function marked({ classes, scenes }, scene) {
+  return classes.map((name, k) => (k === scenes[scene].label ? `${name} ✓` : name));
 }
 
 function inGrid(place, [, columns]) {
@@ -84,35 +94,38 @@ function readState(data, controls) {
   return { scene, grid: image.grid, label, place, alpha, similarities, overPlaces, overClasses, logits };
 }
 
-function inWords(data, { label, place, grid, alpha, overPlaces, overClasses, logits }) {
+function inWords(data, { scene, label, place, grid, alpha, overPlaces, overClasses, logits }) {
   const used = (weights) => `${plain(effectiveNumber(weights), 1)} of ${weights.length}`;
   const best = (term) => data.classes[argmax(logits[term])];
   const winners = Object.entries(TERMS).map(([term, name]) => `${name} ${best(term)}`);
   return (
+    `The picture shows a ${data.classes[data.scenes[scene].label]}. ` +
     `At α = ${plain(alpha, 3)}, “${data.classes[label]}” effectively looks at ${used(overPlaces)} places, ` +
     `and the place in ${inGrid(place, grid)} at ${used(overClasses)} classes. ` +
     `Largest logit: ${winners.join(", ")}.`
   );
 }
 
-/** Matrix, picture, bars and table; a click on the first two sets what the controls say, too. */
+/** Table, matrix, picture and bars; a click on matrix or picture sets what the controls say, too. */
 function makeViews(data, controls, update) {
   const places = data.scenes[0].image.joint.spatial.length;
   const matrix = drawing(CELL.left + CELL.width * places + 2, CELL.height * data.classes.length + 2);
   const picture = heatmap();
-  const bars = stackedBars([{ name: "weight in %", className: "term-visual" }]);
+  const bars = probabilityBars();
   const table = dataTable(["Logit", "of the class", "largest"]);
   const captions = [0, 1, 2].map(() => element("figcaption"));
+  const key = weightKey();
   onPointed(matrix.node, (point) => pickInMatrix(point, data, controls, update));
   onPointed(picture.node, (point) => pickInPicture(point, picture.node, data, controls, update));
   const figures = [matrix, picture, bars].map(({ node }, i) => element("figure", {}, node, captions[i]));
+  picture.node.after(key.node);
   const draw = (state, image) => {
     drawMatrix(matrix, captions[0], data, state);
-    drawPicture(picture, captions[1], image, data, state);
+    drawPicture(picture, key, captions[1], image, data, state);
     drawBars(bars, captions[2], data, state);
     table.draw(rowsOf(data, state));
   };
-  return { node: element("div", { class: "live-figures" }, ...figures, table.node), draw };
+  return { node: element("div", {}, table.node, element("div", { class: "live-figures" }, ...figures)), draw };
 }
 
 function pickInMatrix([x, y], data, { label, row, column }, update) {
@@ -134,7 +147,7 @@ function pickInPicture([x, y], node, data, { row, column }, update) {
 }
 
 /** The matrix stands on its side: a row per class, a column per place. */
-function drawMatrix(matrix, caption, data, { similarities, label, place, grid }) {
+function drawMatrix(matrix, caption, data, { scene, similarities, label, place, grid }) {
   const values = similarities.flatMap((row) => [...row]);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const { width, height, left } = CELL;
@@ -144,7 +157,7 @@ function drawMatrix(matrix, caption, data, { similarities, label, place, grid })
       return shape("rect", { x: left + m * width, y: 1 + k * height, width, height, fill });
     }),
   );
-  const names = data.classes.map((name, k) => {
+  const names = marked(data, scene).map((name, k) => {
     const weight = k === label ? "live-best" : "";
     return shape("text", { x: left - 6, y: 15 + k * height, "text-anchor": "end", class: weight }, name);
   });
@@ -153,19 +166,32 @@ function drawMatrix(matrix, caption, data, { similarities, label, place, grid })
   const marks = [row, column].map((box) => shape("rect", { ...box, class: "live-mark" }));
   const here = plain(similarities[place][label], 3);
   const ends = `from ${plain(low, 2)} (blue) to ${plain(high, 2)} (orange)`;
-  caption.textContent = `Affinity A on its side, a row per class and a column per place. Cosines ${ends}.`;
+  caption.textContent = `A, transposed: a row per class; the columns are the places, row by row. Cosines ${ends}.`;
   const where = `“${data.classes[label]}” and the place in ${inGrid(place, grid)}`;
   matrix.draw(`Affinity matrix, cosines ${ends}; of ${where} ${here}`, ...cells, ...names, ...marks);
 }
 
-/** Over the picture, grey is what each place gets if all get the same. */
-function drawPicture(picture, caption, image, data, { overPlaces, label, place, grid }) {
+/** Over the picture, orange is a weight; no weight is clear. It takes the upper half of a scale with two sides. */
+function drawPicture(picture, key, caption, image, data, { overPlaces, label, place, grid }) {
   const [least, most] = [Math.min(...overPlaces), Math.max(...overPlaces)];
   const [name, used] = [data.classes[label], plain(effectiveNumber(overPlaces), 1)];
   const said = `Where “${name}” looks: weights from ${plain(least, 3)} to ${plain(most, 3)}`;
-  picture.draw(image, overPlaces, grid, [0, Math.max(2 / overPlaces.length, most)], said);
+  const end = Math.max(2 / overPlaces.length, most);
+  picture.draw(image, overPlaces, grid, [-end, end], said);
+  key.draw(end);
   outline(picture.node, place, grid);
   caption.textContent = `Softmax over places. ${said}; effectively ${used} of ${overPlaces.length} places.`;
+}
+
+/** The key of the weights' colours; decoration, as the picture's label says all. */
+function weightKey() {
+  const [band, end] = [element("i"), element("span")];
+  const colours = [0.5, 0.75, 1].map((share) => `rgb(${colourOf(share).join(",")})`);
+  band.style.background = `linear-gradient(90deg, ${colours.join(", ")})`;
+  const meaning = element("span", {}, "weight of a place");
+  const zero = element("span", {}, "0");
+  const node = element("div", { class: "live-key", "aria-hidden": "true" }, zero, band, end, meaning);
+  return { node, draw: (most) => (end.textContent = plain(most, 3)) };
 }
 
 function outline(canvas, place, [rows, columns]) {
@@ -180,12 +206,12 @@ function outline(canvas, place, [rows, columns]) {
   }
 }
 
-function drawBars(bars, caption, data, { overClasses, place, grid }) {
+function drawBars(bars, caption, data, { scene, overClasses, place, grid }) {
   const most = argmax(overClasses);
   const [share, used] = [percent(overClasses[most]), plain(effectiveNumber(overClasses), 1)];
   const said = `What the place in ${inGrid(place, grid)} looks at: ${data.classes[most]} most`;
-  bars.draw(data.classes, [overClasses.map((weight) => 100 * weight)], `${said}, ${share}`);
-  caption.textContent = `Softmax over classes. ${said}; effectively ${used} of ${data.classes.length}.`;
+  bars.draw(marked(data, scene), Array.from(overClasses));
+  caption.textContent = `Softmax over classes. ${said} (${share}); effectively ${used} of ${data.classes.length}.`;
 }
 
 /** The three logits of the class, and the class that each term puts first. */

@@ -17,7 +17,7 @@ const SPEED = 20;
 export async function cloud(host, calip) {
   const data = await calip.data("cloud");
   const first = data.clouds.find(({ name }) => name === data.start);
-  const state = { cloud: first, set: data.sets[0], turn: 0, tilt: 0, weighting: "alike", logits: null };
+  const state = { cloud: first, set: data.sets[0], turn: 0, tilt: 0, weighting: "alike", logits: null, seen: null };
   const parts = {
     strip: viewStrip(),
     bars: probabilityBars(),
@@ -32,7 +32,11 @@ export async function cloud(host, calip) {
     follow.changed(prepare(state, data, parts));
   };
   parts.weighting = weightingSelect(state, show);
-  parts.pose = poseControls(state, { onMove: follow.moved, onReset: () => change({ turn: 0, tilt: 0 }) });
+  const onMove = () => {
+    markStale(parts, true);
+    follow.moved();
+  };
+  parts.pose = poseControls(state, { onMove, onReset: () => change({ turn: 0, tilt: 0 }) });
   host.append(
     oneOf("Cloud", data.clouds, first, (chosen) => change({ cloud: chosen, turn: 0, tilt: 0 })),
     oneOf("View set", data.sets, data.sets[0], (set) => change({ set })),
@@ -44,25 +48,31 @@ export async function cloud(host, calip) {
   change({});
 }
 
+/** While the pose is newer than the answer, the answer is dim. */
+function markStale({ answer, bars, strip }, isStale) {
+  for (const { node } of [answer, bars, strip]) node.classList.toggle("cloud-stale", isStale);
+}
+
 /**
  * Shows what depends on cloud and view set, which may be new.
  *
  * @returns {Float32Array[]|null} the views' logits where the data hold them, for clouds that are not turned
  */
-function prepare(state, data, { strip, weighting, pose, answer, note }) {
+function prepare(state, data, parts) {
+  const { strip, weighting, pose, answer } = parts;
   const { set, turn, tilt } = state;
   pose.show();
   weighting.reset();
   strip.reset(set);
-  const share = `${percent(set.accuracy)} of ${set.images} test clouds as they are`;
-  note.textContent = `Drawn as ${set.name}, with all views alike, ${data.backbone} recognises ${share}.`;
   state.logits = null;
+  markStale(parts, true);
   answer.say("The miniature looks at the views.");
   return turn === 0 && tilt === 0 ? set.logits[data.clouds.indexOf(state.cloud)] : null;
 }
 
 /** How the answer to a pose is found: the tasks of a `follower`. */
-function lookingAt(state, data, calip, { strip, progress }, show) {
+function lookingAt(state, data, calip, parts, show) {
+  const { strip, progress } = parts;
   return {
     count: () => state.set.views.length,
     draw(v) {
@@ -78,6 +88,8 @@ function lookingAt(state, data, calip, { strip, progress }, show) {
       }),
     onAnswer(logits) {
       state.logits = logits;
+      state.seen = [state.turn, state.tilt];
+      markStale(parts, false);
       show();
     },
   };
@@ -102,16 +114,34 @@ async function inOrder(items, work, isAwaited, onProgress) {
 }
 
 /** The bars, the line and the views' captions for the logits and weights that the state holds. */
-function showAnswer(state, data, { strip, bars, answer }) {
-  const { logits, set, cloud } = state;
+function showAnswer(state, data, { strip, bars, answer, note }) {
+  const { logits, set, cloud, seen } = state;
+  note.textContent = aboutAll(state, data);
   if (logits === null) return;
   const weights = weightsOf(state);
   const mean = weightedMean(logits, weights);
   const shares = Array.from(probabilities(mean));
   bars.draw(data.classes, shares);
   strip.say(logits.map((row) => data.classes[argmax(row)]), weights);
-  const said = [firstClass(data.classes, shares, cloud.name), aboutViews(data.classes, logits, weights, set)];
+  const said = [firstClass(data.classes, shares, cloud.name, seen), aboutViews(data.classes, logits, weights, set)];
   answer.say(said.join(" "));
+}
+
+/** What the chosen weights of the views are worth on many clouds, and whose answers these are. */
+function aboutAll({ set, weighting }, { backbone, blend, sets }) {
+  const { alike, searched, alone } = set.accuracy;
+  const view = set.views.findIndex(({ label }) => label === weighting);
+  const together = {
+    alike: ["all views alike", alike],
+    searched: ["weights searched on validation clouds", searched],
+  };
+  const [ways, share] = together[weighting] ?? [`the view from ${weighting} alone`, alone[view]];
+  const beside = weighting === "alike" ? "" : ` (all alike: ${percent(alike)})`;
+  return (
+    `Of ${set.images} test clouds, unturned and drawn as ${set.name}, ${percent(share)} are recognised with ` +
+    `${ways}${beside}. This is ${backbone}, which recognises more of the ${sets[0].name} than mini-rn; all ` +
+    `answers are CALIP’s, with fixed β₂ = ${plain(blend.beta2)} and β₃ = ${plain(blend.beta3)}.`
+  );
 }
 
 /** One weight per view: equal ones, those that were searched, or one view's alone. */
@@ -128,10 +158,11 @@ function weightedMean(logits, weights) {
   return Float32Array.from(logits[0], (_, k) => weighted(k) / total);
 }
 
-function firstClass(classes, shares, truth) {
+function firstClass(classes, shares, truth, [turn, tilt]) {
   const name = classes[argmax(shares)];
   const verdict = name === truth ? "which is right" : `which is wrong: it is ${withArticle(truth)}`;
-  return `The answer is ${name} (${percent(Math.max(...shares))}), ${verdict}.`;
+  const pose = turn === 0 && tilt === 0 ? "Unturned" : `Turned by ${degrees(turn)}, tilted by ${degrees(tilt)}`;
+  return `${pose}: the answer is ${name} (${percent(Math.max(...shares))}), ${verdict}.`;
 }
 
 /** Which view decides: the one that most favours the first class over the second. */
@@ -145,7 +176,8 @@ function aboutViews(classes, logits, weights, { views }) {
   const alone = logits.filter((row) => argmax(row) === first).length;
   const label = views[argmax(leads)].label;
   const most = `The view from ${label} contributes most to its lead over ${classes[second]}`;
-  return `${most}; alone, ${alone} of the ${views.length} views say ${classes[first]}.`;
+  const many = alone === views.length ? `all ${alone} views` : `${alone} of the ${views.length} views`;
+  return `${most}; alone, ${many} say ${classes[first]}.`;
 }
 
 /** A choice among things with names. */
@@ -202,7 +234,7 @@ function poseControls(state, { onMove, onReset }) {
     picture.draw(turned(points, state.turn, state.tilt), `${about}, ${pose}`);
   };
   const itself = slowly((step) => turnTo(state.turn + step, state.tilt));
-  const back = element("button", { type: "button", onclick: onReset }, "Turn it back");
+  const back = element("button", { type: "button", onclick: onReset }, "Reset");
   const buttons = element("div", { class: "cloud-buttons" }, itself, back);
   return { node: element("div", {}, picture.node, turn.node, tilt.node, buttons), show };
 }
@@ -227,10 +259,9 @@ function slowly(onStep) {
   };
   const press = () => {
     last = last === null ? performance.now() : null;
-    button.setAttribute("aria-pressed", String(last !== null));
+    button.textContent = last === null ? "Turn slowly" : "Stop";
     if (last !== null) requestAnimationFrame(step);
   };
-  const state = { type: "button", "aria-pressed": "false" };
-  const button = element("button", { ...state, onclick: press }, "Turn slowly");
+  const button = element("button", { type: "button", onclick: press }, "Turn slowly");
   return button;
 }

@@ -13,7 +13,11 @@ const TERMS = [
   { name: "β₂ × text-attended", className: "term-text" },
   { name: "β₃ × visual-attended", className: "term-visual" },
 ];
-const CAPTION = "Each term without its mean over all classes, which decides nothing.";
+const FATES = {
+  rescued: "CLIP wrong, some weights right",
+  spoiled: "CLIP right, some weights wrong",
+  "always right": "right at all weights",
+};
 const SHOWN = 6; // classes with a bar
 
 /**
@@ -26,7 +30,7 @@ export async function polygon(host, calip) {
   const answer = answerLine();
   const plane = drawing(FRAME.width, FRAME.height);
   const bars = stackedBars(TERMS, 2);
-  const captions = [element("figcaption"), element("figcaption", {}, CAPTION)];
+  const captions = [element("figcaption"), element("figcaption", {}, captionOf(data))];
   const update = () => {
     const state = readState(data, controls);
     answer.say(inWords(data, state));
@@ -47,10 +51,17 @@ export async function polygon(host, calip) {
   update();
 }
 
+function captionOf({ classes }) {
+  return (
+    `${SHOWN} of ${classes.length} classes, the largest sum (the line) first: the label (✓), the answer, and ` +
+    "those that win elsewhere. Each term without its mean over all classes, which decides nothing."
+  );
+}
+
 function makeControls(data, onChange) {
   const scenes = data.scenes.map(({ picture, label, fate }, i) => {
     const image = element("img", { src: picture, alt: data.classes[label], width: 48, height: 48 });
-    return { value: String(i), label: element("small", { class: "live-thumbnail" }, image, fate) };
+    return { value: String(i), label: element("small", { class: "live-thumbnail" }, image, FATES[fate]) };
   });
   const format = (value) => plain(value, 3);
   const weight = (label, [first, last]) => {
@@ -75,11 +86,12 @@ function readState(data, controls) {
   return { label, alpha, beta2, beta3, logits, corners, share: area(corners) / whole, best };
 }
 
-function inWords(data, { label, alpha, beta2, beta3, best }) {
-  const [answer, truth] = [data.classes[best], data.classes[label]];
-  const verdict = best === label ? "right" : `wrong, the label is ${truth}`;
+function inWords(data, { logits, label, alpha, beta2, beta3, best }) {
+  const answer = (k) => `${data.classes[k]} (${k === label ? "right" : "wrong"})`;
   const point = `β₂ = ${plain(beta2, 3)}, β₃ = ${plain(beta3, 3)} and α = ${plain(alpha, 3)}`;
-  return `At ${point}, CALIP says ${answer}: ${verdict}.`;
+  const clip = `The label is ${data.classes[label]}. CLIP says ${answer(argmax(logits.clip))}`;
+  if (beta2 === 0 && beta3 === 0) return `${clip}; at β₂ = β₃ = 0, CALIP is CLIP.`;
+  return `${clip}; at ${point}, CALIP says ${answer(best)}.`;
 }
 
 function drawPlane(plane, data, { corners, beta2, beta3, best, label, share }) {
@@ -111,10 +123,11 @@ function axes(x, y, { beta2, beta3 }) {
 function drawBars(bars, data, state) {
   const { clip, textAttended, visualAttended } = state.logits;
   const terms = [centred(clip, 1), centred(textAttended, state.beta2), centred(visualAttended, state.beta3)];
-  const classes = competitors(data, state);
-  const names = classes.map((k) => data.classes[k]);
+  const sum = (k) => terms[0][k] + terms[1][k] + terms[2][k];
+  const classes = competitors(data, state).sort((a, b) => sum(b) - sum(a));
+  const names = classes.map((k) => (k === state.label ? `${data.classes[k]} ✓` : data.classes[k]));
   const values = terms.map((term) => classes.map((k) => term[k]));
-  const sums = classes.map((k) => `${data.classes[k]} ${plain(terms[0][k] + terms[1][k] + terms[2][k])}`);
+  const sums = classes.map((k, i) => `${names[i]} ${plain(sum(k))}`);
   bars.draw(names, values, `Sums of the three terms: ${sums.join(", ")}`);
 }
 
