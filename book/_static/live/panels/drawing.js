@@ -60,8 +60,8 @@ export function drawingBoard(colours, onChange) {
   clear();
   marks.push(add("red", "circle", 0), add("blue", "square", 8));
   label();
-  const strokes = element("div", {}, width.node, shape.node, empty);
-  const tools = element("div", { class: "drawing-tools" }, colour.node, strokes, places);
+  const columns = [element("div", {}, width.node, empty), element("div", {}, shape.node), places];
+  const tools = element("div", { class: "drawing-tools" }, colour.node, ...columns);
   return { canvas, tools, isEmpty: () => marks.length === 0 };
 }
 

@@ -63,7 +63,7 @@ export function hottest(map, grid) {
 
 /** A place in words, counted from 1: "row 2, column 3 of 4 × 4". */
 export function placeInWords([row, column], [rows, columns]) {
-  return `row ${row + 1}, column ${column + 1} of ${rows} × ${columns}`;
+  return `row ${row + 1}, column ${column + 1} of ${rows}\u00a0×\u00a0${columns}`;
 }
 
 /** The colour of a share from 0 to 1 of the scale, as [red, green, blue]. */
