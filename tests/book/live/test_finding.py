@@ -87,7 +87,7 @@ def test_a_place_in_words(module: Callable[[str], Run], place: list[int], grid: 
 
 def test_it_opens_with_a_scene_and_the_word_for_it(live_page: OpenPanel) -> None:
     page = live_page("finding")
-    says(page, "“ring” fits best in row 2, column 3 of 4 × 4, on the blue ring. There the value token of mini-rn has a")
+    says(page, "“ring” fits best in row 2, column 3 of 4 × 4, at the blue ring. There the value token of mini-rn has a")
     assert page.get_by_role("img", name="Map of “ring” over a blue ring: highest in row 2, column 3").is_visible()
 
 
@@ -120,7 +120,7 @@ def test_hit_or_miss_is_that_of_the_pointing_game(live_page: OpenPanel) -> None:
             says(page, f" the {name}. There the value token of {backbone}")
             row, column = map(int, re.findall(r"row (\d+), column (\d+)", page.locator(ANSWER).inner_text())[0])
             hit = bool(wanted[i, (row - 1) * side + column - 1])
-            says(page, f"{'on' if hit else 'beside'} the {name}.")
+            says(page, f"{'at' if hit else 'away from'} the {name}.")
             found.add(hit)
     assert True in found
 
@@ -130,7 +130,7 @@ def test_every_control_changes_the_answer_by_keyboard(live_page: OpenPanel) -> N
     for chosen, key, said in [
         ("value", "ArrowLeft", "The places hardly differ."),
         ("mini-rn", "ArrowRight", "the joint token of mini-vit"),
-        ("a blue ring", "ArrowRight", "“heart” fits best"),
+        ("a blue ring", "ArrowRight", "“cross” fits best"),
         ("Scene", "ArrowRight", "the mean of all 49"),
     ]:
         before = page.locator(ANSWER).inner_text()
@@ -165,7 +165,7 @@ def test_a_drawn_circle_is_found_where_it_was_drawn(live_page: OpenPanel) -> Non
     page.mouse.move(box["x"] + 0.76 * box["width"], box["y"] + 0.25 * box["height"])
     page.mouse.up()
     assert page.get_by_role("img", name="Your drawing: red line", exact=True).is_visible()
-    says(page, "“circle” fits best in row 3, column 6 of 7 × 7, on what you drew.")
+    says(page, "“circle” fits best in row 3, column 6 of 7 × 7, at what you drew.")
 
 
 @pytest.mark.parametrize(("button", "where"), [("top left", "row 2, column 2"), ("bottom right", "row 4, column 4")])
@@ -174,7 +174,7 @@ def test_whole_shapes_by_keyboard(live_page: OpenPanel, button: str, where: str)
     page.get_by_role("radio", name="Scene", exact=True).press("ArrowRight")
     page.get_by_role("button", name="Clear").press("Enter")
     page.get_by_role("button", name=button, exact=True).press("Enter")
-    says(page, f"“circle” fits best in {where} of 4 × 4, on what you drew. There the value token of mini-rn")
+    says(page, f"“circle” fits best in {where} of 4 × 4, at what you drew. There the value token of mini-rn")
     assert page.get_by_role("img", name=f"Your drawing: red circle, {button}").is_visible()
 
 

@@ -58,7 +58,7 @@ export async function finding(host, calip) {
 }
 
 function sceneSubject(scene, image) {
-  const hit = (place, { backbone }) => `${scene.onObject[backbone][place] ? "on" : "beside"} the ${scene.name}`;
+  const hit = (place, { backbone }) => `${scene.onObject[backbone][place] ? "at" : "away from"} the ${scene.name}`;
   return { ...scene, image, name: withArticle(scene.name), hit };
 }
 
@@ -66,7 +66,7 @@ function sceneSubject(scene, image) {
 function drawing(canvas) {
   const hit = (place, { seen, grid: [rows, columns] }) => {
     const [x, y] = [((place % columns) + 0.5) / columns, (Math.floor(place / columns) + 0.5) / rows];
-    return isDrawnAt(seen, x, y) ? "on what you drew" : "beside what you drew";
+    return isDrawnAt(seen, x, y) ? "at what you drew" : "away from what you drew";
   };
   return { image: canvas, name: "your drawing", word: DRAWN_WORD, hit };
 }
@@ -124,16 +124,17 @@ function resultView(board) {
   const node = element("div", { class: "finding-result" }, board, map.node, seenView);
   const reveal = (known) => {
     map.node.hidden = !known;
-    seenView.hidden = !known || !board.hidden; // a drawing is seen already
+    seenView.hidden = !known;
+    seenCanvas.hidden = !board.hidden; // a drawing is seen already
   };
   const show = (found) => {
     const { seen, grid, backbone, word, subject } = found;
     [seenCanvas.width, seenCanvas.height] = [seen.width, seen.height];
     seenCanvas.getContext("2d").putImageData(seen, 0, 0);
     seenCanvas.setAttribute("aria-label", `What ${backbone} sees of ${subject.name}`);
-    caption.textContent =
-      `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. ` +
-      "In the map, orange places fit the word better than the mean of all, blue ones worse.";
+    const above = `What ${backbone} sees of ${subject.name}: ${seen.width} × ${seen.height} pixels. `;
+    const colours = "In the map, orange places fit the word better than the mean of all, blue ones worse.";
+    caption.textContent = board.hidden ? above + colours : colours;
     const mean = meanOf(found.map);
     const [row, column] = hottest(found.map, grid);
     const hit = subject.hit?.(row * grid[1] + column, found);
