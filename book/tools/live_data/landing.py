@@ -93,9 +93,8 @@ def said(row: dict[str, Any]) -> str:
 def choice_said(weights: dict[str, Any]) -> str:
     """How the scenes were chosen, in words."""
     return (
-        f"The scenes were chosen at λ = {SHOWN} with value tokens, β₂ = {weights['beta2']:g} and "
-        f"β₃ = {weights['beta3']:g}: five that CALIP rescues, one that both get right, one that it spoils and one that "
-        "both get wrong, each with a clear answer."
+        f"Scenes with clear answers, chosen at λ = {SHOWN} with value tokens, β₂ = {weights['beta2']:g}, "
+        f"β₃ = {weights['beta3']:g}: CALIP rescues five and spoils one; both get one right and one wrong."
     )
 
 

@@ -42,7 +42,7 @@ def test_every_verdict(change: dict[str, Any], end: str) -> None:
 
 def test_how_the_scenes_were_chosen_is_told_with_the_weights() -> None:
     told = choice_said(ROW | {"beta2": 4.375, "beta3": 0.05})
-    assert told.startswith("The scenes were chosen at λ = 0.6 with value tokens, β₂ = 4.375 and β₃ = 0.05: five that")
+    assert told.startswith("Scenes with clear answers, chosen at λ = 0.6 with value tokens, β₂ = 4.375, β₃ = 0.05: ")
 
 
 def test_a_lead_is_that_over_the_best_other_class() -> None:

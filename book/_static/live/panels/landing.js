@@ -218,7 +218,7 @@ function measuredView({ chosen }, set) {
     said.replaceChildren(element("strong", {}, "Measured "), unbroken(where + row.said));
     button.disabled = beta2 === row.beta2 && beta3 === row.beta3 && alpha === ALPHA;
   };
-  return { node: element("div", {}, said, button, element("p", {}, chosen)), draw };
+  return { node: element("div", {}, said, button, element("p", {}, unbroken(chosen))), draw };
 }
 
 /** The same text, in which no line ends inside "89.3 %" or "λ = 0.6". */
