@@ -8,6 +8,7 @@ from PIL import Image
 
 from book.tools.live_data.packing import features, floats, picture
 from calip_core import world
+from calip_core.analysis.localization import points_on_object
 from calip_core.backbones.loading import load_backbone
 from calip_core.backbones.names import MINIATURES, TokenSpace
 from calip_core.datasets.cards import load_card
@@ -17,6 +18,7 @@ from calip_core.world.vocabulary import COLOUR_RGB
 _KINDS: tuple[TokenSpace, ...] = ("joint", "value")
 _SEED = 1_000_000_000  # of scenes that no training run sees
 _DRAWN = 48
+_TOLERANCE = 1 / 16  # of the picture's side: the chapter's
 _SHOWN = (11, 10, 22, 31)  # of the scenes drawn: the object is away from the middle, with others around it
 
 
@@ -26,6 +28,7 @@ def data() -> dict[str, Any]:
     scenes = world.sample_scenes(_DRAWN, _SEED, pairs="seen")[np.array(_SHOWN)]
     images = [Image.fromarray(image) for image in world.render_scenes(scenes)]
     encoded = {name: _encoded(name, images) for name in MINIATURES}
+    on_object = {name: _on_object(scenes, of["value"][0]["grid"]) for name, of in encoded.items()}
     templates = list(load_card("mini-shapes").templates)
     words = [*world.SHAPES, *world.COLOURS]
     texts = load_backbone("mini-rn", precision="fp32")  # both miniatures have the same text encoder
@@ -33,7 +36,9 @@ def data() -> dict[str, Any]:
         "scenes": [
             {
                 "name": f"{world.COLOURS[colour]} {world.SHAPES[shape]}",
+                "word": world.SHAPES[shape],
                 "picture": picture(images[i]),
+                "onObject": {name: hits[i] for name, hits in on_object.items()},
                 "features": {name: {kind: of[kind][i] for kind in _KINDS} for name, of in encoded.items()},
             }
             for i, (colour, shape) in enumerate(zip(scenes.colour, scenes.shape, strict=True))
@@ -44,6 +49,13 @@ def data() -> dict[str, Any]:
         "colours": {name: [round(255 * level) for level in rgb] for name, rgb in COLOUR_RGB.items()},
         "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
     }
+
+
+def _on_object(scenes: world.Scenes, grid: list[int]) -> list[list[bool]]:
+    """Which places of every scene point at its main object, as in the chapter's pointing game."""
+    masks = world.object_masks(scenes)
+    found: list[list[bool]] = points_on_object(masks, (grid[0], grid[1]), round(_TOLERANCE * masks.shape[1])).tolist()
+    return found
 
 
 def _encoded(name: str, images: list[Image.Image]) -> dict[str, list[dict[str, Any]]]:

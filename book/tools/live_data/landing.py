@@ -27,11 +27,7 @@ SHOWN = 0.6
 """The first of them that a reader sees, inside the window in which CALIP pays."""
 KINDS: tuple[TokenSpace, ...] = ("value", "joint")
 GROUPS = {"rescued": 5, "both right": 1, "spoiled": 1, "both wrong": 1}
-"""What CALIP makes of the scenes at ``SHOWN``, and how many of each there are; ``CHOSEN`` says so."""
-CHOSEN = (
-    f"The scenes were chosen for their clear answers at λ = {SHOWN}, what it saw and these weights: five that CALIP "
-    "rescues, one that both get right, one that it spoils, one that both get wrong."
-)
+"""What CALIP makes of the scenes at ``SHOWN``, and how many of each there are; ``choice_said`` says so."""
 IMAGES = 2000
 _LEAK = ", but by a leak: these tokens are near copies of the good pooled vector, and carry it back in."
 _LEVEL = 0.05
@@ -48,6 +44,7 @@ def data() -> dict[str, Any]:
     sweep = sweep[sweep["protocol"] == "validation"]
     samples = {kind: window.encode_sample(task, model, **_ENCODING) for kind, model in backbones.items()}
     grid = window.wide_grid()
+    weights = next(row for row in rows_of(sweep, "value") if row["amount"] == SHOWN)
     return {
         "backbone": BACKBONE,
         "classes": list(task.classnames),
@@ -55,8 +52,8 @@ def data() -> dict[str, Any]:
         "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
         "text": floats(samples["value"].text.cpu()),
         "scale": backbones["value"].logit_scale,
-        "chosen": CHOSEN,
-        "scenes": scenes(task, backbones["value"], samples, sweep),
+        "chosen": choice_said(weights),
+        "scenes": scenes(task, backbones["value"], samples, weights),
         "amounts": list(AMOUNTS),
         "shown": SHOWN,
         "alphas": list(window.TEMPERATURES),
@@ -93,13 +90,20 @@ def said(row: dict[str, Any]) -> str:
     )
 
 
+def choice_said(weights: dict[str, Any]) -> str:
+    """How the scenes were chosen, in words."""
+    return (
+        f"Scenes with clear answers, chosen at λ = {SHOWN} with value tokens, β₂ = {weights['beta2']:g}, "
+        f"β₃ = {weights['beta3']:g}: CALIP rescues five and spoils one; both get one right and one wrong."
+    )
+
+
 def scenes(
-    task: Task, backbone: Backbone, samples: dict[str, window.Sample], sweep: pd.DataFrame
+    task: Task, backbone: Backbone, samples: dict[str, window.Sample], weights: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """The chosen test images: picture, class, and tokens of both kinds."""
     test, found = task.splits["test"], []
     numbers = choose_images(test, IMAGES, 0)
-    weights = next(row for row in rows_of(sweep, "value") if row["amount"] == SHOWN)
     for image in chosen(samples["value"], weights):
         file, label = test[numbers[image]]
         parts = {kind: features(sample.test, image) for kind, sample in samples.items()}

@@ -60,9 +60,9 @@ def test_a_word_and_the_kind_of_tokens_change_the_map(live_page: OpenPanel) -> N
     labels = [map_label(page)]
     page.get_by_role("radio", name="heart").check()
     labels.append(map_label(page))
-    page.get_by_role("radio", name="what CLIP answers").check()
+    page.get_by_role("group", name="Spatial tokens").get_by_role("radio", name="what CLIP answers").check()
     labels.append(map_label(page))
-    assert "“heart”" in labels[1] and labels[2].startswith("Map of what CLIP answers")
+    assert "“heart”" in labels[1] and labels[2].startswith("Map of the joint tokens")
     assert len(set(labels)) == 3
 
 
@@ -90,6 +90,16 @@ def test_the_measured_sentence_follows_lambda_and_the_tokens(live_page: OpenPane
             assert row["said"] in page.locator(".landing-measured").inner_text().replace("\u00a0", " ")
             slider.press("ArrowRight")
     assert stops == 11 and slider.get_attribute("aria-valuetext") == "1"
+
+
+def test_nothing_moves_when_the_measured_sentence_grows(live_page: OpenPanel) -> None:
+    page = live_page("landing")
+    page.get_by_role("radio", name="what CLIP answers").check()
+    slider, heights = page.get_by_role("slider", name="λ"), set[float]()
+    for _ in range(11):
+        heights.add(page.evaluate("document.documentElement.scrollHeight"))
+        slider.press("ArrowLeft")
+    assert len(heights) == 1
 
 
 def test_the_measured_weights_can_be_set(live_page: OpenPanel) -> None:

@@ -74,7 +74,7 @@ def test_the_arrow_keys_choose_another_scene(live_page: OpenPanel) -> None:
     page = live_page("words")
     page.get_by_role("radio").first.focus()
     page.keyboard.press("ArrowRight")
-    expect(page.locator(ANSWER)).to_contain_text("The picture shows a brown star.")
+    expect(page.locator(ANSWER)).to_contain_text("the picture shows a brown star.")
     assert probabilities(page) == pytest.approx(expected(1, list(world.SHAPES), "a picture of a {}."), abs=_NEAR)
 
 
@@ -95,7 +95,34 @@ def test_what_cannot_be_answered_is_refused_in_words(live_page: OpenPanel, label
     page.get_by_role("combobox").press("End")
     type_into(page, label, text)
     expect(page.locator(ANSWER)).to_contain_text(said)
+    assert "The bars still show the answer before." in answer(page)
     assert probabilities(page) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("circle, star", "Right: the picture shows a blue circle."),
+        ("a Blue circle, red star", "Right: the picture shows a blue circle."),
+        ("blue heart, blue circle", "Right: the picture shows a blue circle."),
+        ("red circle, dog", "None of your names says so: a softmax must still choose one."),
+    ],
+)
+def test_right_and_wrong_are_said(live_page: OpenPanel, names: str, said: str) -> None:
+    page = live_page("words")
+    type_into(page, "Names", names)
+    expect(page.locator(ANSWER)).to_contain_text(said)
+
+
+def test_one_of_the_scenes_is_answered_wrongly(live_page: OpenPanel) -> None:
+    page = live_page("words")
+    scenes, found = page.get_by_role("group", name="Scene").get_by_role("radio"), []
+    for i in range(scenes.count()):
+        scenes.nth(i).check(force=True)
+        shown = scenes.nth(i).locator("..").locator("img").get_attribute("alt")
+        expect(page.locator(ANSWER)).to_contain_text(f"the picture shows a {shown}.")
+        found.append(re.findall(r"Right|Wrong", answer(page)))
+    assert found.count(["Wrong"]) == 1 and found.count(["Right"]) == len(found) - 1
 
 
 def test_a_pair_that_training_never_showed(live_page: OpenPanel) -> None:

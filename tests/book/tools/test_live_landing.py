@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from book.tools.live_data.landing import GROUPS, chosen, leads, said
+from book.tools.live_data.landing import GROUPS, choice_said, chosen, leads, said
 from calip_core.analysis.window import Sample
 from calip_core.tokens import ImageTokens
 
@@ -38,6 +38,11 @@ def test_a_clear_gain_is_told_in_full() -> None:
 )  # fmt: skip
 def test_every_verdict(change: dict[str, Any], end: str) -> None:
     assert said(ROW | change).endswith(end)
+
+
+def test_how_the_scenes_were_chosen_is_told_with_the_weights() -> None:
+    told = choice_said(ROW | {"beta2": 4.375, "beta3": 0.05})
+    assert told.startswith("Scenes with clear answers, chosen at λ = 0.6 with value tokens, β₂ = 4.375, β₃ = 0.05: ")
 
 
 def test_a_lead_is_that_over_the_best_other_class() -> None:

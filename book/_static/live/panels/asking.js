@@ -68,6 +68,11 @@ export function neverShown(unseen, text, heldOut) {
   return pairs ? `Training showed both words, but never together: ${pairs}.` : "";
 }
 
+/** "a star", "an arch". */
+export function withArticle(name) {
+  return `${/^[aeiou]/i.test(name) ? "an" : "a"} ${name}`;
+}
+
 /** Text in the quotation marks of the book. */
 export function quoted(text) {
   return `“${text}”`;

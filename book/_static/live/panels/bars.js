@@ -7,13 +7,15 @@ import { element, percent } from "./kit.js";
  *
  * @param {{name: string, className: string}[]} terms in the order in which they are stacked; className colours a term
  * @param {number} [digits] decimals of the sums
+ * @param {string} [sum] what the legend calls the line at each sum; a single term has no such line
  * @returns {{node: HTMLElement, draw: (classes: string[], values: ArrayLike<number>[], label: string) => void}}
- *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; a line
- *   marks each sum, and the largest is bold
+ *   `values[t][k]` is what term t adds to class k; the text alternative is `label`; the
+ *   largest sum is bold
  */
-export function stackedBars(terms, digits = 1) {
+export function stackedBars(terms, digits = 1, sum = "sum") {
   const legend = element("p", { class: "live-legend", "aria-hidden": "true" });
   legend.append(...terms.map(({ name, className }) => element("span", {}, element("i", { class: className }), name)));
+  if (terms.length > 1) legend.append(element("span", {}, element("b", {}), sum));
   const rows = element("div", { class: "live-rows", "aria-hidden": "true" });
   const node = element("div", { class: "live-bars", role: "img" }, rows, legend);
   const draw = (classes, values, label) => {
@@ -41,9 +43,11 @@ function row(name, k, values, terms, digits) {
     if (value >= 0) right += value;
     else left += value;
   }
-  const sum = element("b", {}); // where the terms add up to
-  sum.style.left = share(sums[k] - low);
-  bar.append(sum);
+  if (terms.length > 1) {
+    const sum = element("b", {}); // where the terms add up to
+    sum.style.left = share(sums[k] - low);
+    bar.append(sum);
+  }
   const title = element("span", { class: best ? "live-best" : null }, name);
   const number = element("span", { class: best ? "live-best" : null }, fixed(sums[k], digits));
   return element("div", { class: "live-row" }, title, bar, number);

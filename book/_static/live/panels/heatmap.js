@@ -61,15 +61,9 @@ export function hottest(map, grid) {
   return [Math.floor(best / grid[1]), best % grid[1]];
 }
 
-/**
- * Where a place is, in words: "top left", "middle", "bottom right". The middle is a fifth of the picture's side, as in
- * the captions that the miniatures learned from (calip_core/world/scenes.py).
- */
+/** A place in words, counted from 1: "row 2, column 3 of 4 × 4". */
 export function placeInWords([row, column], [rows, columns]) {
-  const band = (position, count) => ((position + 0.5) / count < 0.4 ? 0 : (position + 0.5) / count > 0.6 ? 2 : 1);
-  const vertical = ["top", "", "bottom"][band(row, rows)];
-  const horizontal = ["left", "", "right"][band(column, columns)];
-  return [vertical, horizontal].filter((word) => word).join(" ") || "middle";
+  return `row ${row + 1}, column ${column + 1} of ${rows}\u00a0×\u00a0${columns}`;
 }
 
 /** The colour of a share from 0 to 1 of the scale, as [red, green, blue]. */

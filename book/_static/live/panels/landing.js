@@ -1,13 +1,13 @@
 // The landing page: a scene, CLIP's answer with a pool that is spoiled on purpose, and what CALIP makes of it.
 
 import { argmax, combine, spoilPool } from "../engine/calip.js";
-import { cosines, ensemble, filled, latestOnly, neverShown, quoted, whileLoading } from "./asking.js";
+import { cosines, ensemble, filled, latestOnly, neverShown, quoted, whileLoading, withArticle } from "./asking.js";
 import { stackedBars } from "./bars.js";
 import { colourKey, heatmap, hottest, placeInWords } from "./heatmap.js";
 import { answerLine, choice, element, plain, progressBar, range, signed, textField } from "./kit.js";
 import { sceneChoice } from "./scenes.js";
 
-const KINDS = { joint: "what CLIP answers", value: "what it saw" };
+const KINDS = { joint: "joint: what CLIP answers", value: "value: what it saw" };
 const ALPHA = 0.5; // the released code's, with which the table was computed
 const TERMS = [
   { name: "CLIP", className: "term-clip" },
@@ -28,7 +28,7 @@ export async function landing(host, calip) {
   const { amount, beta2, beta3 } = measuredAt(data, "value", data.shown);
   const word = data.scenes[0].answer;
   const state = { scene: 0, word, kind: "value", own: null, amount, beta2, beta3, alpha: ALPHA };
-  const [map, verdict, bars] = [mapView(), verdictView(), stackedBars(TERMS)];
+  const [map, verdict, bars] = [mapView(), verdictView(), stackedBars(TERMS, 1, "sum, above the mean class")];
   const show = (change) => {
     Object.assign(state, change);
     const found = answered(data, state, calip);
@@ -90,7 +90,7 @@ function mapView() {
     const where = placeInWords(hottest(maps[kind], grid), grid);
     const [low, high] = [Math.min(...maps[kind]), Math.max(...maps[kind])];
     const label =
-      `Map of ${KINDS[kind]}: the cosine with ${quoted(word)} is highest at the ${where}, ${plain(high)}, ` +
+      `Map of the ${kind} tokens: the cosine with ${quoted(word)} is highest in ${where}, ${plain(high)}, ` +
       `and lowest ${plain(low)}`;
     map.draw(image, maps[kind], grid, span, label);
     key.draw(span, `cosine with ${quoted(word)}`);
@@ -145,14 +145,10 @@ function scenesView(data, onChange) {
   return sceneChoice(scenes, (scene) => onChange(scenes.indexOf(scene)));
 }
 
-function withArticle(name) {
-  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
-}
-
 function kindChoice(state, show) {
   const options = Object.entries(KINDS).map(([value, label]) => ({ value, label }));
   const onChange = (kind) => show({ kind });
-  return choice({ legend: "Each place shows", options, value: state.kind, onChange }).node;
+  return choice({ legend: "Spatial tokens", options, value: state.kind, onChange }).node;
 }
 
 /** The words to choose from, and a field for a reader's own, which then are one class more. */
@@ -222,7 +218,7 @@ function measuredView({ chosen }, set) {
     said.replaceChildren(element("strong", {}, "Measured "), unbroken(where + row.said));
     button.disabled = beta2 === row.beta2 && beta3 === row.beta3 && alpha === ALPHA;
   };
-  return { node: element("div", {}, said, button, element("p", {}, chosen)), draw };
+  return { node: element("div", {}, said, button, element("p", {}, unbroken(chosen))), draw };
 }
 
 /** The same text, in which no line ends inside "89.3 %" or "λ = 0.6". */

@@ -6,18 +6,19 @@ const MOST_PIXELS = 50_000_000;
 const STRIP_PIXELS = 1_000_000;
 
 /**
+ * @param {HTMLElement} panel on all of which a picture can be dropped
  * @param {(picture: ImageData, name: string) => void} onPicture
  * @param {(problem: Error) => void} onProblem called with why a file is refused, in words
- * @returns {HTMLElement} a field for a file, which takes dropped files as well
+ * @returns {HTMLElement} a field for a file
  */
-export function pictureField(onPicture, onProblem) {
+export function pictureField(panel, onPicture, onProblem) {
   const id = newId();
   const input = element("input", { type: "file", id, accept: "image/*" });
   const about = "Nothing leaves your browser: this page reads the picture, and it works without a network.";
   const node = element(
     "div",
     { class: "picture-field" },
-    element("label", { for: id }, "Choose a picture, or drop one here"),
+    element("label", { for: id }, "Choose a picture, or drop one on this panel"),
     input,
     element("p", {}, about),
   );
@@ -26,12 +27,13 @@ export function pictureField(onPicture, onProblem) {
   };
   input.addEventListener("change", () => take(input.files[0]));
   const over = (event, inside) => {
+    if (!event.dataTransfer.types.includes("Files")) return; // text goes into its field
     event.preventDefault();
-    node.classList.toggle("picture-over", inside);
+    panel.classList.toggle("picture-over", inside);
   };
-  node.addEventListener("dragover", (event) => over(event, true));
-  node.addEventListener("dragleave", (event) => over(event, false));
-  node.addEventListener("drop", (event) => {
+  panel.addEventListener("dragover", (event) => over(event, true));
+  panel.addEventListener("dragleave", (event) => over(event, false));
+  panel.addEventListener("drop", (event) => {
     over(event, false);
     take(event.dataTransfer.files[0]);
   });

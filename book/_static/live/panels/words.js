@@ -1,7 +1,7 @@
 // Chapter 1: a list of names and a template become probabilities.
 
 import { softmax } from "../engine/tensors.js";
-import { cosines, filled, latestOnly, neverShown, quoted, whileLoading } from "./asking.js";
+import { cosines, filled, latestOnly, neverShown, quoted, whileLoading, withArticle } from "./asking.js";
 import { probabilityBars } from "./bars.js";
 import { answerLine, element, newId, percent, plain, progressBar, range, textField } from "./kit.js";
 import { sceneChoice } from "./scenes.js";
@@ -20,7 +20,7 @@ export async function words(host, calip) {
   const answered = cosinesOf(calip, data);
   let [found, problem] = [{ ...asked, names: [], cosines: [], about: "" }, ""];
   const latest = latestOnly((error) => {
-    problem = error.message;
+    problem = `${error.message} The bars still show the answer before.`;
     answer.say(problem);
   });
   const show = () => {
@@ -30,7 +30,7 @@ export async function words(host, calip) {
   };
   const ask = (change) => {
     Object.assign(asked, change);
-    Object.assign(picture, { src: asked.scene.picture, alt: `A ${asked.scene.name}` });
+    Object.assign(picture, { src: asked.scene.picture, alt: withArticle(asked.scene.name) });
     return latest(
       () => answered.ask(asked),
       (result) => {
@@ -88,12 +88,22 @@ function refuse(names, template) {
   if (names.length > MOST_NAMES) throw new Error(`These are ${names.length} names, and ${MOST_NAMES} fit.`);
 }
 
-/** The answer in words, and what the scale leaves as it is: the order. */
+/** The answer in words, whether it is right, and what the scale leaves as it is: the order. */
 function verdict({ names, scene }, shares) {
   const order = names.map((_, k) => k).sort((a, b) => shares[b] - shares[a]);
   const [first, ...others] = order.slice(0, 3).map((k) => `${names[k]} (${percent(shares[k])})`);
   const answer = `The answer is ${first}, then ${others.join(", ")}, in this order at every scale.`;
-  return `${answer} The picture shows a ${scene.name}.`;
+  const picture = `the picture shows ${withArticle(scene.name)}.`;
+  if (!names.some((name) => describes(name, scene))) {
+    return `${answer} But ${picture} None of your names says so: a softmax must still choose one.`;
+  }
+  return `${answer} ${describes(names[order[0]], scene) ? "Right" : "Wrong"}: ${picture}`;
+}
+
+/** Whether a name is the scene's shape, its colour or both: "a blue star" of a blue star. */
+function describes(name, scene) {
+  const parts = name.toLowerCase().replace(/^(a|an|the) /, "").split(/\s+/);
+  return parts.every((part) => scene.name.split(" ").includes(part));
 }
 
 /** The names as one text with commas, as a reader edits them. */
