@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list_hub(root: Path) -> int:
     from calip_core.datasets.fetch.fetching import UNTRIED
-    from calip_core.datasets.hub.parts import FETCHED
     from calip_core.datasets.hub.catalogue import CATALOGUE, repository_of
     from calip_core.datasets.hub.origin import origin_of
+    from calip_core.datasets.hub.parts import FETCHED
 
     print(f"CLIP_benchmark's datasets on the Hub, each under its own licence: `calip fetch NAME` {UNTRIED}")
     for name, other in CATALOGUE.items():
