@@ -1,6 +1,15 @@
 """What is said of an error to people who did not write the program."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 _EXPECTED = (OSError, ValueError, ImportError, TypeError, RuntimeError)
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """`` (did you mean 'dtd'?)`` if one of the choices is spelt much like the name, else nothing."""
+    close = get_close_matches(name, list(choices), n=1, cutoff=0.7)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def in_words(error: Exception) -> str:

@@ -81,7 +81,19 @@ def test_an_error_is_one_line(tmp_path, capsys):
 def test_an_unknown_dataset_lists_the_choices(name, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["fetch", name])
-    assert f"unknown dataset '{name}', expected one of caltech101, dtd" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert f"unknown dataset '{name}'" in printed and "expected one of caltech101, dtd" in printed
+    assert "wds/NAME" in printed and "hub:OWNER/NAME" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("dtdd", "dtd"), ("ethz/food101", "hub:ethz/food101"), ("vtab/pets", "wds/vtab/pets")],
+)
+def test_a_dataset_to_fetch_is_suggested(name, meant, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["fetch", name])
+    assert f"unknown dataset '{name}' (did you mean '{meant}'?)" in capsys.readouterr().err
 
 
 def test_the_default_root_is_the_environments(monkeypatch, tmp_path, capsys):

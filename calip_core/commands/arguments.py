@@ -83,10 +83,11 @@ def fetchable_name(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: there is no such dataset, or it cannot be evaluated here.
     """
-    from calip_core.datasets.hub.catalogue import PREFIX, REPOSITORY, repository_of
+    from calip_core.datasets.hub.catalogue import CATALOGUE, PREFIX, REPOSITORY, repository_of
 
     if not text.startswith((PREFIX, REPOSITORY)):
-        return dataset_name(text)
+        more = (f"{REPOSITORY}{text}",) if text.count("/") == 1 else ()
+        return dataset_name(text, (*CATALOGUE, *more), ", wds/NAME of `calip datasets --hub`, or hub:OWNER/NAME")
     try:
         repository_of(text)
     except ValueError as error:
@@ -94,19 +95,28 @@ def fetchable_name(text: str) -> str:
     return text
 
 
-def dataset_name(text: str) -> str:
+def dataset_name(text: str, others: Sequence[str] = (), more: str = "") -> str:
     """The name of a downloadable dataset, aliases resolved: the type of an argument.
+
+    Args:
+        text: what was given.
+        others: further names that may be meant.
+        more: what else is accepted, for the message.
 
     Raises:
         argparse.ArgumentTypeError: no dataset has this name or alias.
     """
     from calip_core.datasets.cards import disk_datasets
     from calip_core.datasets.names import resolve_name
+    from calip_core.errors import did_you_mean
 
     try:
         name = resolve_name(text)
     except ValueError:
         name = ""
     if name not in disk_datasets():
-        raise argparse.ArgumentTypeError(f"unknown dataset {text!r}, expected one of {', '.join(disk_datasets())}")
+        close = did_you_mean(text, [*disk_datasets(), *others])
+        raise argparse.ArgumentTypeError(
+            f"unknown dataset {text!r}{close}, expected one of {', '.join(disk_datasets())}{more}"
+        )
     return name

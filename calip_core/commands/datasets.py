@@ -33,13 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list_hub(root: Path) -> int:
     from calip_core.datasets.fetch.fetching import UNTRIED
-    from calip_core.datasets.fetch.hub import FOLDER
     from calip_core.datasets.hub.catalogue import CATALOGUE, repository_of
     from calip_core.datasets.hub.origin import origin_of
+    from calip_core.datasets.hub.parts import FETCHED
 
     print(f"CLIP_benchmark's datasets on the Hub, each under its own licence: `calip fetch NAME` {UNTRIED}")
     for name, other in CATALOGUE.items():
-        origin = None if other else origin_of(root / FOLDER / repository_of(name))
+        origin = None if other else origin_of(root / FETCHED / repository_of(name))
         state = f"refused: it has {other}" if other else f"fetched: {origin}" if origin else "missing"
         print(f"{name:<39} {state}")
     return 0

@@ -39,11 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _from_hub(arguments: argparse.Namespace) -> int:
     from calip_core.datasets.fetch.fetching import UNTRIED
-    from calip_core.datasets.fetch.hub import FOLDER, fetch_repository
+    from calip_core.datasets.fetch.hub import fetch_repository
     from calip_core.datasets.hub.catalogue import repository_of
+    from calip_core.datasets.hub.parts import FETCHED
 
     repository = repository_of(arguments.name)
-    brought = fetch_repository(repository, arguments.root / FOLDER / repository, arguments.revision)
+    brought = fetch_repository(repository, arguments.root / FETCHED / repository, arguments.revision)
     print(f"fetched {brought} {UNTRIED}" if brought.new else f"already there, and unchanged: {brought}")
     print(f"read it by load_task({brought.task!r}), or by `calip evaluate {brought.task} mini-rn`")
     return 0

@@ -2,8 +2,11 @@
 
 import os
 from functools import cache
+from pathlib import Path
 
 from calip_core.datasets.cards import Kind, disk_datasets, load_card
+from calip_core.datasets.hub.catalogue import PREFIX, REPOSITORY, repository_of
+from calip_core.errors import did_you_mean
 
 OFFLINE: dict[str, Kind] = {
     "photos": "images",
@@ -17,6 +20,7 @@ OFFLINE: dict[str, Kind] = {
 
 FOLDER, POINTS, SHARDS, TABLES = OWN = ("folder:", "points:", "wds:", "parquet:")
 """Prefixes of the names of the user's own files: folders of images and of point clouds, shards, and tables."""
+_CONTENT = {FOLDER: "images", SHARDS: "shards", TABLES: "tables"}
 _TEMPLATES = "@"
 
 
@@ -101,9 +105,28 @@ def check_task_name(name: str) -> None:
     if template_set is not None and base in disk_datasets():
         load_card(base).choose_templates(template_set)
     elif template_set is not None or (not own_files and base not in available_tasks()):
-        hint = f": for the images in this folder, write {FOLDER}{text}" if os.path.isdir(text) else ""
-        raise ValueError(
-            f"unknown dataset {name!r}{hint}, expected one of {', '.join(available_tasks())}, or folder:PATH "
-            "(points:PATH) for a folder of your own with one sub-folder of images (point clouds) for each class, "
-            "wds:PATH for webdataset shards, or parquet:PATH for tables with a column of images"
-        )
+        raise ValueError(f"unknown dataset {name!r}{_hint(text)}")
+
+
+def _hint(text: str) -> str:
+    """What to write instead of an unknown name."""
+    if os.path.isdir(text):
+        prefix = own_prefix(Path(text))
+        return f": for the {_CONTENT[prefix]} in this folder, write {prefix}{text}"
+    if text.startswith((PREFIX, REPOSITORY)):
+        repository_of(text)  # refuses what cannot be fetched either
+        return f": run `calip fetch {text}`, then use the name that it prints, wds:PATH or parquet:PATH"
+    close = did_you_mean(text.lower(), _by_spelling())
+    return (
+        f"{close}, expected one of {', '.join(available_tasks())}, or folder:PATH "
+        "(points:PATH) for a folder of your own with one sub-folder of images (point clouds) for each class, "
+        "wds:PATH for webdataset shards, or parquet:PATH for tables with a column of images"
+    )
+
+
+def own_prefix(path: Path) -> str:
+    """The prefix that reads what lies in a folder of the user: shards, tables, or else images."""
+    for prefix, files in ((SHARDS, ("*.tar", "*/*.tar")), (TABLES, ("*.parquet", "*/*.parquet", "*/*/*.parquet"))):
+        if any(next(path.glob(pattern), None) for pattern in files):
+            return prefix
+    return FOLDER

@@ -9,6 +9,7 @@ from calip_core.backbones.base import Backbone
 from calip_core.blend import view_weights
 from calip_core.blend.protocols import PROTOCOLS, Protocol
 from calip_core.blend.selection import CRITERIA, Grid
+from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.task import Task
 from calip_core.evaluation.record import Asked, ViewWeighting
 from calip_core.evaluation.seeds import LARGEST_SEED
@@ -143,10 +144,19 @@ class Question:
         needed = ["test"] + ["train"] * bool(self.shots) + ["val"] * (self.protocol == "validation")
         for split in needed:
             if not len(self.task.splits[split]):
+                found = " and ".join(other for other in SPLITS if len(self.task.splits[other])) or "none"
                 raise ValueError(
-                    f"task {self.task.name} has no {split} images, which this evaluation needs: choose another "
-                    f"protocol of {', '.join(PROTOCOLS)}, or another task"
+                    f"task {self.task.name} has no {split} images (found: {found}): {self._instead_of(split)}"
                 )
+
+    def _instead_of(self, split: str) -> str:
+        """What to choose where a split is missing."""
+        if split == "test":
+            return "every evaluation needs them; choose another task"
+        if split == "train":
+            return "shots are drawn from them; choose a head that takes no shots, or another task"
+        unfit = {"validation"} if self.head_class.label_free else {"validation", "label-free"}
+        return f"choose another protocol of {', '.join(p for p in PROTOCOLS if p not in unfit)}, or another task"
 
     def _check_view_weighting(self) -> None:
         task, weighting = self.task, self.asked.view_weighting

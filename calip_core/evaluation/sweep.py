@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name
 from calip_core.blend.protocols import Protocol
 from calip_core.datasets.cards import disk_datasets
-from calip_core.datasets.names import resolve_name, task_kind
+from calip_core.datasets.names import OWN, resolve_name, task_kind
 from calip_core.evaluation.seeds import Seed
 from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
 from calip_core.methods.registry import HEADS
@@ -269,9 +269,9 @@ def _check_names(sweep: Sweep) -> None:
 
 
 def _absolute(name: str, folder: Path) -> str:
-    """The absolute path for a name that contains a path; other names are unchanged."""
-    kind, separator, path = name.partition(":")
-    return f"{kind}:{(folder / expanded(path)).resolve()}" if separator else name
+    """The absolute path in the name of own files; other names are unchanged."""
+    kind, _, path = name.partition(":")
+    return f"{kind}:{(folder / expanded(path)).resolve()}" if name.startswith(OWN) and path else name
 
 
 def _checkpoint(name: str, folder: Path) -> str:

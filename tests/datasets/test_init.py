@@ -34,11 +34,38 @@ def test_a_dataset_has_other_names_too():
     assert {alias: resolve_name(alias) for alias in names} == names
 
 
-def test_a_folder_is_taken_for_images(tmp_path):
-    with pytest.raises(
-        ValueError, match=f"'{tmp_path}': for the images in this folder, write folder:{tmp_path}, expected"
-    ):
+@pytest.mark.parametrize(
+    ("file", "hint"),
+    [
+        ("cats/1.jpg", "for the images in this folder, write folder:"),
+        ("test/0.tar", "for the shards in this folder, write wds:"),
+        ("0.tar", "for the shards in this folder, write wds:"),
+        ("test.parquet", "for the tables in this folder, write parquet:"),
+        ("default/test/0000.parquet", "for the tables in this folder, write parquet:"),
+    ],
+)
+def test_a_folder_is_taken_for_what_lies_in_it(tmp_path, file, hint):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    with pytest.raises(ValueError, match=f"'{tmp_path}': {hint}{tmp_path}$"):
         resolve_name(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mini-shape", r"'mini-shape' \(did you mean 'mini-shapes'\?\), expected one of photos, "),
+        ("EuroSatt", r"\(did you mean 'eurosat'\?\), expected one of "),
+        ("flowers101", r"\(did you mean 'flowers102'\?\), expected one of "),
+        ("wds/vtab/pets", "'wds/vtab/pets': run `calip fetch wds/vtab/pets`, then use the name"),
+        ("hub:ethz/food101", "'hub:ethz/food101': run `calip fetch hub:ethz/food101`, then use"),
+        ("wds/vtab/pet", r"'wds/vtab/pet' \(did you mean 'wds/vtab/pets'\?\), expected one of wds/imagenet1k"),
+        ("hub:ethz", "'hub:ethz' is no repository"),
+    ],
+)
+def test_a_name_that_is_close_or_of_the_hub_leads_on(name, message):
+    with pytest.raises(ValueError, match=message):
+        check_task_name(name)
 
 
 def test_a_set_of_templates_belongs_to_the_name():

@@ -187,6 +187,28 @@ def test_without_validation_images_the_prior_comes_from_training_images_or_not_a
         plan(noise_task(val=0), backbone, options=options)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "asked", "message"),
+    [
+        ({"test": 0}, {}, "colours has no test images \\(found: train and val\\): every evaluation needs them"),
+        ({"train": 0}, {"method": "tip_adapter", "shots": 1}, "no train images .found: val and test.: shots"),
+        (
+            {"val": 0},
+            {"protocol": "validation"},
+            "no val images \\(found: train and test\\): .* fixed, published, oracle, label-free, or",
+        ),
+        (
+            {"val": 0},
+            {"protocol": "validation", "method": "zero_shot"},
+            "protocol of fixed, published, oracle, or another task",
+        ),
+    ],
+)
+def test_a_split_that_is_missing_is_named_with_what_is_there(sizes, asked, message, backbone):
+    with pytest.raises(ValueError, match=message):
+        plan(colour_task(**sizes), backbone, **asked)
+
+
 def test_views_of_clouds_lose_their_prior_too(backbone, root, tmp_path):
     record = measure(backbone, root, task=cloud_task(tmp_path), options={"prior": "mean"}, protocol="validation")
     assert "the head also saw 9 validation images without their labels" in record.choice.chosen_by

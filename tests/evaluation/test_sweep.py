@@ -58,10 +58,18 @@ def test_what_is_known_of_heads_without_loading_them_is_true():
     }
 
 
+def test_only_the_paths_of_own_files_become_absolute(tmp_path):
+    with pytest.raises(ValueError, match="unknown dataset 'hub:ethz/food101'"):
+        make_sweep(datasets=["hub:ethz/food101"], backbones=["mini-rn"])
+    names = [f"{prefix}x" for prefix in ("folder:", "points:", "wds:", "parquet:")]
+    placed = make_sweep(datasets=names, backbones=["mini-rn"]).datasets
+    assert placed == [name.replace(":", f":{Path.cwd()}/") for name in names]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("[digits]", "[digitz]"), "unknown dataset 'digitz'"),
+        (("[digits]", "[digitz]"), "unknown dataset 'digitz' .did you mean 'digits'"),
         (("[mini-rn]", "[mini-rm]"), "unknown backbone 'mini-rm'"),
         (("samples: 40", "seeds: [010]"), "seeds has '010', expected a whole number"),
         (("samples: 40", "seeds: [true]"), "seeds has True, expected a whole number"),

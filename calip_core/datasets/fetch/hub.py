@@ -21,8 +21,6 @@ from calip_core.datasets.hub.shards import COUNT, KIND, NAMES, PROMPTS
 from calip_core.datasets.hub.tables import split_name
 from calip_core.digests import file_digests, sha256_of
 
-FOLDER = "hub"
-"""Folder below the root for repositories, as ``hub/OWNER/NAME``."""
 _SHARD = re.compile(rf"({'|'.join(SPELLINGS)})/([0-9]+\.tar|{re.escape(COUNT)})")
 _LISTS = (NAMES, PROMPTS, KIND)
 

@@ -6,6 +6,8 @@ which its HISTORY.md names. Their repositories are ``clip-benchmark/wds_NAME`` w
 
 import re
 
+from calip_core.errors import did_you_mean
+
 PREFIX, REPOSITORY = "wds/", "hub:"
 """How ``calip fetch`` tells these names, and owner and name of any other repository, from those of cards."""
 
@@ -43,7 +45,14 @@ def repository_of(name: str) -> str:
         return repository
     if name not in CATALOGUE:
         known = ", ".join(CATALOGUE)
-        raise ValueError(f"unknown dataset {name!r}, expected one of {known}, or {REPOSITORY}OWNER/NAME")
+        close = did_you_mean(name, CATALOGUE)
+        raise ValueError(f"unknown dataset {name!r}{close}, expected one of {known}, or {REPOSITORY}OWNER/NAME")
     if CATALOGUE[name] is not None:
         raise ValueError(f"{name} has {CATALOGUE[name]}: only datasets of one class per image can be evaluated here")
     return f"clip-benchmark/wds_{name.removeprefix(PREFIX).replace('/', '-')}"
+
+
+def name_of(repository: str) -> str:
+    """``wds/NAME`` or ``hub:OWNER/NAME``, by which ``calip fetch`` brings a repository."""
+    known = (name for name, what in CATALOGUE.items() if what is None and repository_of(name) == repository)
+    return next(known, f"{REPOSITORY}{repository}")

@@ -10,6 +10,7 @@ from jaxtyping import Int64
 
 from calip_core.reading import reading
 
+_WRITE = "write it with `datasets.Dataset.to_parquet` and the features Image and ClassLabel"
 RATIO, ALWAYS_ALLOWED = 100, 64 << 20
 """How many times a file's size its columns may take, and how many bytes in any case: pictures do not shrink further."""
 ALWAYS_ROWS = 1 << 20
@@ -63,7 +64,9 @@ def columns_of(path: Path, image: str | None = None, label: str | None = None) -
     with reading(path, "a parquet table"):
         schema = opened.read_schema(path)
         declared = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        chosen = _one(declared, "Image", image), _one(declared, "ClassLabel", label)
+        if not declared:
+            raise ValueError(f"{path} has no `datasets` metadata, which names the classes: {_WRITE}")
+        chosen = _one(path, declared, "Image", image), _one(path, declared, "ClassLabel", label)
         names = declared[chosen[1]].get("names")
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError(f"the ClassLabel {chosen[1]!r} has no list of names")
@@ -71,18 +74,17 @@ def columns_of(path: Path, image: str | None = None, label: str | None = None) -
     return Columns(*chosen, tuple(names), path)
 
 
-def _one(declared: dict[str, Any], kind: str, chosen: str | None) -> str:
+def _one(path: Path, declared: dict[str, Any], kind: str, chosen: str | None) -> str:
     known = [name for name, feature in declared.items() if isinstance(feature, dict) and feature.get("_type") == kind]
     if chosen is None and len(known) == 1:
         return known[0]
     if chosen in known:
         return str(chosen)
     option = "image" if kind == "Image" else "label"
-    has = f"the columns {', '.join(known)}" if known else "no column"
+    if not known:
+        raise ValueError(f"{path} declares no column of type {kind}: {_WRITE}")
     what = f"{option}={chosen!r} is none of them" if chosen else f"choose one by load_task(..., {option}=...)"
-    raise ValueError(
-        f"it declares {has} of type {kind}" + (f": {what}" if known else ", which datasets' metadata name")
-    )
+    raise ValueError(f"{path} declares the columns {', '.join(known)} of type {kind}: {what}")
 
 
 def _check_types(schema: Any, image: str, label: str) -> None:

@@ -4,12 +4,34 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from calip_core.datasets.checks import SPLITS
+from calip_core.datasets.hub.catalogue import name_of
 from calip_core.datasets.hub.origin import described, origin_of
 from calip_core.datasets.readers.folder import PhotoFiles
 from calip_core.datasets.task import Split, Task
 
 SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 """Name of a split on the hubs -> our name of it."""
+FETCHED = "hub"
+"""Folder below the datasets' root for repositories, as ``hub/OWNER/NAME``."""
+
+
+def check_folder(path: Path, expected: str) -> None:
+    """Refuse a path that is no folder; of one that can be fetched, say how.
+
+    Args:
+        path: where the user says that a dataset is.
+        expected: which folder it should be, for the message.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        NotADirectoryError: it is a file.
+    """
+    if not path.exists():
+        above, owner, name = ("", "", *path.absolute().parts)[-3:]
+        hint = f"`calip fetch {name_of(f'{owner}/{name}')}` brings it" if above == FETCHED else "check the path"
+        raise FileNotFoundError(f"there is no folder {path.absolute()}: {hint}")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, expected the folder {expected}")
 
 
 def splits_text(present: Collection[str]) -> str:

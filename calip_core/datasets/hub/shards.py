@@ -15,8 +15,9 @@ from jaxtyping import Int64
 from PIL import Image
 
 from calip_core.datasets.hub.origin import content_digests
-from calip_core.datasets.hub.parts import SPELLINGS, task_of
+from calip_core.datasets.hub.parts import SPELLINGS, check_folder, task_of
 from calip_core.datasets.hub.shard_index import shard_rows
+from calip_core.datasets.names import SHARDS, TABLES, own_prefix
 from calip_core.datasets.readers.folder import TEMPLATES
 from calip_core.datasets.readers.pictures import picture_in
 from calip_core.datasets.task import Split, Task
@@ -96,10 +97,7 @@ def load_shards(path: Path, name: str) -> Task:
 
 
 def _check_kind(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no folder {path.absolute()}: check the path")
-    if not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file, expected the folder above the shards' folders train and test")
+    check_folder(path, "above the shards' folders train and test")
     file = path / KIND
     kind = read_text(file).strip().lower() if file.is_file() else "classification"
     if kind in OTHER_KINDS:
@@ -113,16 +111,23 @@ def _check_kind(path: Path) -> None:
 
 def _class_names(path: Path) -> tuple[str, ...]:
     """The names as listed, one per line; a blank line would shift all later labels and is refused by the task."""
-    names = [line.strip() for line in _needed(path, NAMES).rstrip().splitlines()]
+    file = path / NAMES
+    if not file.is_file():
+        raise ValueError(f"{path} has no {NAMES}{_instead(path)}")
+    names = [line.strip() for line in read_text(file).rstrip().splitlines()]
     if blank := [number for number, line in enumerate(names) if not line]:
-        raise ValueError(f"{path / NAMES}: line {blank[0] + 1} is blank, expected the name of class {blank[0]}")
+        raise ValueError(f"{file}: line {blank[0] + 1} is blank, expected the name of class {blank[0]}")
     return tuple(names)
 
 
-def _needed(path: Path, name: str) -> str:
-    if not (path / name).is_file():
-        raise ValueError(f"{path} has no {name}, which lists the classes in the order of the labels, one per line")
-    return read_text(path / name)
+def _instead(path: Path) -> str:
+    """What to do with a folder that has no list of classes."""
+    above = path.absolute().parent
+    if (above / NAMES).is_file():
+        return f": {above / NAMES} lies one level up: write {SHARDS}{above}"
+    if own_prefix(path) == TABLES:
+        return f": for the tables in this folder, write {TABLES}{path}"
+    return ", which lists the classes in the order of the labels, one per line"
 
 
 def _templates(path: Path) -> tuple[str, ...]:

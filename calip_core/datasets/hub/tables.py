@@ -16,8 +16,9 @@ from jaxtyping import Int64
 
 from calip_core.datasets.hub.columns import Columns, columns_of, labels_of, row_groups
 from calip_core.datasets.hub.origin import content_digests
-from calip_core.datasets.hub.parts import SPELLINGS, task_of
+from calip_core.datasets.hub.parts import SPELLINGS, check_folder, task_of
 from calip_core.datasets.hub.table_images import TableImages
+from calip_core.datasets.names import SHARDS, own_prefix
 from calip_core.datasets.readers.folder import TEMPLATES
 from calip_core.datasets.task import Split, Task
 
@@ -73,10 +74,7 @@ def table_files(path: Path) -> dict[str, list[Path]]:
         ValueError: there are no tables of a split that is known, files of a split are missing, or they lie in several
             folders.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no folder {path.absolute()}: check the path")
-    if not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file, expected the folder of the tables train, validation and test")
+    check_folder(path, "of the tables train, validation and test")
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in sorted(path.rglob("*.parquet")):
         if not any(part.startswith(".") for part in file.relative_to(path).parts):
@@ -84,13 +82,20 @@ def table_files(path: Path) -> dict[str, list[Path]]:
     known = {split: files for split, files in groups.items() if split in SPELLINGS}
     others = ", ".join(sorted(set(groups) - set(known)))
     if not known:
-        fault = f"tables of other splits ({others})" if others else "no tables"
-        raise ValueError(
-            f"{path} has {fault}, expected such as data/test-00000-of-00001.parquet: {', '.join(SPELLINGS)}"
-        )
+        raise ValueError(_without_split(path, next(iter(groups.values()), [])))
     if others:
         warnings.warn(f"left out of {path}: tables of other splits ({others})", UserWarning, stacklevel=4)
     return {SPELLINGS[split]: files for split, files in _checked(known, path).items()}
+
+
+def _without_split(path: Path, others: Sequence[Path]) -> str:
+    """What is said of a folder without a table of a known split."""
+    splits = ", ".join(SPELLINGS)
+    if others:
+        return f"{others[0]} is named after no split ({splits}): rename it, such as to test.parquet"
+    if own_prefix(path) == SHARDS:
+        return f"{path} has no tables: for the shards in this folder, write {SHARDS}{path}"
+    return f"{path} has no tables, expected such as data/test-00000-of-00001.parquet: {splits}"
 
 
 def split_name(file: PurePath) -> str:

@@ -143,7 +143,10 @@ def test_an_evaluation_is_that_of_the_same_pictures_without_files(root, tmp_path
         assert (ours.score, ours.data.images) == (plain.score, 40)
         assert np.array_equal(ours.correct(), plain.correct())
         assert ours.data.task == f"wds:{root}" and "val is absent" in ours.data.split_source
-    with pytest.raises(ValueError, match="has no val images"):
+    with pytest.raises(
+        ValueError,
+        match="has no val images \\(found: train and test\\):.* protocol of fixed, published, oracle, label-free, or",
+    ):
         evaluate(load(root), backbone, protocol="validation")
 
 
@@ -219,9 +222,19 @@ def test_what_is_no_dataset_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file is a file, expected the folder above"):
         load(tmp_path / "file")
+    (tmp_path / "test.parquet").touch()
+    with pytest.raises(
+        ValueError, match=f"has no classnames.txt: for the tables in this folder, write parquet:{tmp_path}$"
+    ):
+        load(tmp_path)
     (tmp_path / "classnames.txt").write_text("a\n")
     with pytest.raises(ValueError, match="has none of the folders train, val"):
         load(tmp_path)
+
+
+def test_a_split_alone_leads_to_the_folder_above(root):
+    with pytest.raises(ValueError, match=f"classnames.txt lies one level up: write wds:{root}$"):
+        load(root / "test")
 
 
 def test_without_templates_the_usual_one_is_used_and_said(root):

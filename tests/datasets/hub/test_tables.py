@@ -173,9 +173,13 @@ def changed(**row):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (table(ROWS, label=None), "it declares no column of type ClassLabel"),
-        (table(ROWS, image=None), "it declares no column of type Image"),
-        (table(ROWS).replace_schema_metadata(None), "it declares no column of type Image"),
+        (table(ROWS, label=None), "parquet declares no column of type ClassLabel: write it with `datasets.Dataset.to_"),
+        (table(ROWS, image=None), "parquet declares no column of type Image: write it with `datasets.Dataset.to_parq"),
+        (
+            table(ROWS).replace_schema_metadata(None),
+            "parquet has no `datasets` metadata, which names the classes: write it with `datasets.Dataset.to_parquet` "
+            "and the features Image and ClassLabel$",
+        ),
         (table(ROWS).replace_schema_metadata({"huggingface": "{"}), "cannot be read as a parquet table"),
         (table(ROWS).replace_schema_metadata({"huggingface": json.dumps({"info": 3})}), "cannot be read as a parquet"),
         (table(ROWS, label={"names": [], "_type": "ClassLabel"}), "ClassLabel 'label' has no list of names"),
@@ -273,8 +277,29 @@ def test_what_is_no_dataset_is_named(tmp_path):
     with pytest.raises(ValueError, match="has no tables, expected such as data/test-00000-of-00001.parquet"):
         load(tmp_path)
     pq.write_table(table(ROWS), tmp_path / "partial-test.parquet")
-    with pytest.raises(ValueError, match=r"has tables of other splits \(partial-test\), expected"):
+    with pytest.raises(
+        ValueError, match=r"partial-test.parquet is named after no split \(train, val, .*\): rename it.* test.parquet"
+    ):
         load(tmp_path)
+
+
+def test_shards_are_not_taken_for_tables(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/0.tar").touch()
+    with pytest.raises(ValueError, match=f"has no tables: for the shards in this folder, write wds:{tmp_path}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("hub/clip-benchmark/wds_vtab-pets", "wds/vtab/pets"), ("hub/ethz/food101", "hub:ethz/food101")],
+)
+@pytest.mark.parametrize("prefix", ["wds:", "parquet:"])
+def test_what_was_not_fetched_is_said(tmp_path, place, name, prefix):
+    with pytest.raises(FileNotFoundError, match=f"there is no folder {tmp_path / place}: `calip fetch {name}` brings"):
+        load_task(f"{prefix}{tmp_path / place}")
+    with pytest.raises(FileNotFoundError, match="check the path$"):
+        load_task(f"{prefix}{tmp_path / 'elsewhere/x'}")
 
 
 def test_a_table_made_to_fill_memory_is_refused(one, tmp_path):
