@@ -12,7 +12,7 @@ from calip_core.cli import main
 from calip_core.commands.evaluate import describe
 from calip_core.datasets.fetch.download import DownloadError
 from tests.processes import CALIP
-from tests.records import make_record
+from tests.records import SUPPORT, make_record
 
 
 def test_a_standin_is_written_and_listed(tmp_path, capsys):
@@ -201,10 +201,9 @@ def test_a_result_on_a_part_of_a_dataset_says_so():
 
 
 def test_a_result_says_whose_labels_it_means():
-    record = make_record()
-    few = record.model_copy(update={"shots": 4})
-    assert describe(record).endswith(f"labels seen by the choice: {record.choice.labels_seen}")
-    assert describe(few).endswith(f"labels seen by the choice: {record.choice.labels_seen}; support: 4 per class")
+    none, few = make_record(), make_record(data={"support": SUPPORT})
+    assert describe(none).splitlines()[2].endswith(f"labels seen by the choice: {none.choice.labels_seen}")
+    assert describe(few).splitlines()[2].endswith("labels seen by the choice: none; support: 4 per class")
 
 
 def test_encode_takes_a_limit(tmp_path, monkeypatch, capsys):

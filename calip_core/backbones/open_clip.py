@@ -16,7 +16,7 @@ from calip_core.backbones.base import Backbone
 from calip_core.backbones.clip_import import ClipModule
 from calip_core.backbones.dense import DenseResNet, DenseTower
 from calip_core.backbones.families import check_family_tokens, family_of, is_supported
-from calip_core.backbones.names import Precision, TokenSpace
+from calip_core.backbones.names import OPEN_CLIP, Precision, TokenSpace
 from calip_core.backbones.network import hub_if_reachable, silent_for_seconds_only
 from calip_core.backbones.open_clip_towers import ClipaViT, OpenClipViT, TimmTower
 from calip_core.backbones.precision import choose_dtype, prepare
@@ -92,16 +92,18 @@ def _check_weights(name: str, model_name: str, tag: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(model_name)
     if not tag:
         warnings.warn(
-            f"{name!r} names no weights, so they are random and measure nothing: they come as "
-            f"{OPEN_CLIP}{model_name}/TAG; {_choice(tags)}",
+            f"{name!r} names no weights, so they are random and measure nothing: "
+            f"{_choice(model_name, tags)}",
             stacklevel=4,
         )
     elif not open_clip.pretrained.is_pretrained_cfg(model_name, tag) and not Path(tag).is_file():
-        raise ValueError(f"open_clip has no weights {tag!r} of {model_name}: {_choice(tags)}")
+        raise ValueError(f"open_clip has no weights {tag!r} of {model_name}: {_choice(model_name, tags)}")
 
 
-def _choice(tags: list[str]) -> str:
-    return f"choose one of {', '.join(tags)}" if tags else "none are published; name a file of weights instead"
+def _choice(model_name: str, tags: list[str]) -> str:
+    if not tags:
+        return f"none are published; name a file of weights as in {OPEN_CLIP}{model_name}/FILE"
+    return f"write {OPEN_CLIP}{model_name}/TAG with one of {', '.join(tags)}"
 
 
 def _suggestion(wanted: str) -> str:
