@@ -234,7 +234,7 @@ def no_download(monkeypatch):
         ("RN51/openai", "joint", r"open_clip has no model 'RN51': did you mean RN50, (RN\w+(, )?)*\? .*list_models"),
         ("coca_ViT-B-31", "joint", r"no model 'coca_ViT-B-31': did you mean ((?!coca).)*\?"),
         ("qqqqqqq", "joint", "no model 'qqqqqqq': `open_clip.list_models"),
-        ("ViT-B-32/no_such_tag", "joint", "no weights 'no_such_tag' of ViT-B-32: write open_clip:ViT-B-32/TAG with .*openai"),
+        ("ViT-B-32/no_such_tag", "joint", "no weights .no_such_tag. of .*: write open_clip:ViT-B-32/TAG with .*openai"),
         ("ViT-S-16/x", "joint", "no weights 'x' of ViT-S-16: none are published; name a file"),
         ("coca_ViT-B-32/laion2b_s13b_b90k", "joint", "'open_clip:coca_.* has no spatial .* CoCa pools its patches by"),
         ("nllb-clip-base/v1", "joint", "'open_clip:nllb.* has no spatial .* NLLB-CLIP reads texts of a stated"),
