@@ -12,7 +12,7 @@ from calip_core.cli import main
 from calip_core.commands.evaluate import describe
 from calip_core.datasets.fetch.download import DownloadError
 from tests.processes import CALIP
-from tests.records import make_record
+from tests.records import SUPPORT, make_record
 
 
 def test_a_standin_is_written_and_listed(tmp_path, capsys):
@@ -162,6 +162,18 @@ def test_shots_are_for_heads_that_learn(given, said, capsys):
     assert capsys.readouterr().err == f"calip evaluate: {said}\n"
 
 
+@pytest.mark.parametrize("name", ["open_clip:ViT-B-32", "open_clip:ViT-B-32/"])
+@pytest.mark.parametrize("command", ["evaluate", "sweep", "export"])
+def test_what_is_kept_or_recorded_is_never_of_random_weights(command, name, tmp_path, capsys):
+    (tmp_path / "sweep.yaml").write_text(f"datasets: [digits]\nbackbones: ['{name}']\n")
+    given = {"evaluate": ["digits", name], "sweep": [str(tmp_path / "sweep.yaml")], "export": [name]}[command]
+    given += ["--out", str(tmp_path / "out")] if command == "export" else ["--results", str(tmp_path / "runs.jsonl")]
+    assert main([command, *given]) > 0
+    said = capsys.readouterr().err
+    assert f"{name!r} names no weights, so they would be random: write open_clip:ViT-B-32/TAG" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
 @pytest.mark.parametrize("command", ["evaluate", "encode", "sweep"])
 def test_a_cache_that_is_a_file_is_named(command, tmp_path, monkeypatch, capsys):
     (tmp_path / "cache").touch()
@@ -200,10 +212,17 @@ def test_a_result_on_a_part_of_a_dataset_says_so():
     assert "part" not in describe(record)
 
 
+def test_a_result_says_whose_labels_it_means():
+    none, few = make_record(), make_record(data={"support": SUPPORT})
+    assert describe(none).splitlines()[2].endswith(f"labels seen by the choice: {none.choice.labels_seen}")
+    assert describe(few).splitlines()[2].endswith("labels seen by the choice: none; support: 4 per class")
+
+
 def test_encode_takes_a_limit(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CALIP_CACHE", str(tmp_path))
     assert main(["encode", "digits", "mini-rn", "--limit", "10"]) == 0
-    assert capsys.readouterr().out.startswith("test: 10 images in")
+    printed = capsys.readouterr().out
+    assert printed.startswith("test: 10 images in") and "(10 images, " in printed
 
 
 def test_encode_shares_the_work_among_devices(tmp_path, monkeypatch, capsys):
@@ -212,8 +231,10 @@ def test_encode_shares_the_work_among_devices(tmp_path, monkeypatch, capsys):
     assert main([*command, "--devices", "cpu", "cpu"]) == 0
     both = capsys.readouterr().out
     monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "one"))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert main([*command, "--devices", "all"]) == 0
-    assert both.startswith("train: 300 images in")
+    assert "no GPU here: the processor encodes" in capsys.readouterr().err
+    assert both.startswith("train: 300 images in") and "(" not in both  # the report is of one process only
     folders = [next((tmp_path / name).glob("features/*")) for name in ("both", "one")]
     for shard in folders[1].glob("*.safetensors"):
         assert (folders[0] / shard.name).read_bytes() == shard.read_bytes()

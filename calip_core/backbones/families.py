@@ -125,6 +125,11 @@ def family_of(name: str, config: Mapping[str, Any]) -> Family:
     return FAMILIES[_key(config["vision_cfg"])]
 
 
+def is_supported(config: Mapping[str, Any]) -> bool:
+    """Whether ``family_of`` accepts a model."""
+    return not _refused(config)
+
+
 def check_family_tokens(name: str, family: Family, tokens: TokenSpace) -> None:
     """Refuse a token space that a family does not define.
 

@@ -49,6 +49,20 @@ def check_backbone_name(name: str | Path) -> None:
         )
 
 
+def check_names_weights(name: str | Path) -> None:
+    """Refuse a name of open_clip without weights, where a result of random ones would be kept.
+
+    Raises:
+        ValueError: the name has no tag.
+    """
+    model, _, weights = str(name).partition("/")
+    if model.startswith(OPEN_CLIP) and not weights:
+        raise ValueError(
+            f"{str(name)!r} names no weights, so they would be random: write {model}/TAG (open_clip.list_pretrained() "
+            "lists the tags), or the path of a file in place of TAG"
+        )
+
+
 def check_token_space(tokens: str) -> None:
     """Refuse an unknown space of the tokens.
 

@@ -27,13 +27,21 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line per feature store and per other part of the cache; remove stores if asked."""
+    """Print a line per feature store and per other part of the cache; remove stores if asked.
+
+    Raises:
+        ValueError: ``--prune`` names nothing, or no store has a name that is given.
+    """
     from calip_core.features.inventory import remove, size_of, stored_features
     from calip_core.paths import cache_dir
 
     if arguments.prune and not arguments.stores and arguments.unused is None:
         raise ValueError("--prune would remove every feature store: name them ('*' for all), or say --unused DAYS")
-    stores = [store for store in stored_features() if _is_meant(store, arguments)]
+    named = [store for store in stored_features() if _is_named(store, arguments.stores)]
+    if arguments.stores and not named:
+        patterns = " or ".join(map(repr, arguments.stores))
+        raise ValueError(f"no feature store matches {patterns}: `calip cache` lists them")
+    stores = [store for store in named if arguments.unused is None or store.days_unused >= arguments.unused]
     print(f"{cache_dir()}: {len(stores)} feature stores, {_megabytes(sum(store.size for store in stores))}")
     for store in stores:
         note = "" if not arguments.prune else ", removed" if remove(store) else ", in use: kept"
@@ -55,9 +63,8 @@ def describe(store: "StoredFeatures") -> str:
     return f"{line}: {what}, used {store.days_unused:.0f} days ago"
 
 
-def _is_meant(store: "StoredFeatures", arguments: argparse.Namespace) -> bool:
-    named = not arguments.stores or any(fnmatch(store.folder.name, pattern) for pattern in arguments.stores)
-    return named and (arguments.unused is None or store.days_unused >= arguments.unused)
+def _is_named(store: "StoredFeatures", patterns: list[str]) -> bool:
+    return not patterns or any(fnmatch(store.folder.name, pattern) for pattern in patterns)
 
 
 def _others(folder: Path) -> list[Path]:

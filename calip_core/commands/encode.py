@@ -2,6 +2,7 @@
 
 import argparse
 import multiprocessing
+import sys
 from typing import TYPE_CHECKING
 
 from calip_core.commands.arguments import add_encoding, add_root, check_cache
@@ -44,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         for process in others:
             process.join()
     for split, store in stores.items():
-        print(f"{split}: {len(store)} images in {store.folder} ({store.report})")
+        share = "" if others else f" ({store.report})"  # a report is of one process
+        print(f"{split}: {len(store)} images in {store.folder}{share}")
     failed = [device for device, process in zip(devices[1:], others, strict=True) if process.exitcode]
     if failed:  # nothing is missing: this process has done what they left
         print(f"the process on {', '.join(failed)} failed; see above")
@@ -70,10 +72,13 @@ def _encode(arguments: argparse.Namespace, device: str, progress: bool = True) -
 
 
 def _all_gpus() -> list[str]:
-    """One device per GPU; the processor if there is none."""
+    """One device per GPU; the processor if there is none, which is said."""
     import torch
 
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    if gpus := [f"cuda:{number}" for number in range(torch.cuda.device_count())]:
+        return gpus
+    print("no GPU here: the processor encodes", file=sys.stderr)
+    return ["cpu"]
 
 
 def _start(arguments: argparse.Namespace, device: str) -> multiprocessing.process.BaseProcess:

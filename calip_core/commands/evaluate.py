@@ -105,7 +105,7 @@ def describe(record: "Record") -> str:
     from calip_core.exhibits.results import gain_text, interval_text
 
     data, score, choice = record.data, record.score, record.choice
-    shots = f", {record.shots} shots" if record.shots else ""
+    shots, support = (f", {n} shots", f"; support: {n} per class") if (n := record.shots) else ("", "")
     mark = " (stand-in)" if data.standin else f" (only a part: {data.part})" if data.part else ""
     head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
     spread = record.run.spread
@@ -116,5 +116,6 @@ def describe(record: "Record") -> str:
     return (
         f"{head}: {data.images} images, seed {record.seed}\n"
         f"top-1 {interval_text(score)} %, CLIP {100 * score.clip_top1:.2f} %, gain {gain_text(score)} points\n"
-        f"protocol {choice.protocol} ({choice.chosen_by}), labels seen: {choice.labels_seen}{shared}"
+        f"protocol {choice.protocol} ({choice.chosen_by}), labels seen by the choice: {choice.labels_seen}{support}"
+        f"{shared}"
     )

@@ -30,8 +30,10 @@ def add_parser(subparsers: "Subparsers") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the folder, and print how far its features are from PyTorch's."""
     from calip_core.backbones import load_backbone
+    from calip_core.backbones.names import check_names_weights
     from calip_core.backbones.onnx import TOLERANCE, check_export, export_onnx
 
+    check_names_weights(arguments.backbone)
     check_export(arguments.out)
     backbone = load_backbone(arguments.backbone, device="cpu", precision="fp32", tokens=arguments.tokens)
     differences = export_onnx(backbone, arguments.out)

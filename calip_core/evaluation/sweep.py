@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator
 from tqdm.auto import tqdm
 
-from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name
+from calip_core.backbones.names import Precision, TokenSpace, check_backbone_name, check_names_weights
 from calip_core.blend.protocols import Protocol
 from calip_core.datasets.cards import disk_datasets
 from calip_core.datasets.names import OWN, resolve_name, task_kind
@@ -254,6 +254,7 @@ def _check_names(sweep: Sweep) -> None:
         resolve_name(name)
     for name in sweep.backbones:
         check_backbone_name(name)
+        check_names_weights(name)
     for kind, given, known in (
         ("method", sweep.methods, tuple(HEADS)),
         ("config", sweep.configs, CONFIG_NAMES),

@@ -231,8 +231,11 @@ def no_download(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "tokens", "said"),
     [
-        ("RN51/openai", "joint", "open_clip has no model 'RN51': choose one of"),
-        ("ViT-B-32/no_such_tag", "joint", "open_clip has no weights 'no_such_tag' of ViT-B-32: choose one of .*openai"),
+        ("RN51/openai", "joint", r"open_clip has no model 'RN51': did you mean RN50, (RN\w+(, )?)*\? .*list_models"),
+        ("coca_ViT-B-31", "joint", r"no model 'coca_ViT-B-31': did you mean ((?!coca).)*\?"),
+        ("qqqqqqq", "joint", "no model 'qqqqqqq': `open_clip.list_models"),
+        ("ViT-B-32/no_such_tag", "joint", "no weights .no_such_tag. of .*: write open_clip:ViT-B-32/TAG with .*openai"),
+        ("ViT-S-16/x", "joint", "no weights 'x' of ViT-S-16: none are published; name a file"),
         ("coca_ViT-B-32/laion2b_s13b_b90k", "joint", "'open_clip:coca_.* has no spatial .* CoCa pools its patches by"),
         ("nllb-clip-base/v1", "joint", "'open_clip:nllb.* has no spatial .* NLLB-CLIP reads texts of a stated"),
         ("nllb-clip-large-siglip/v1", "joint", "NLLB-CLIP reads texts of a stated language"),
@@ -270,9 +273,17 @@ def test_a_tag_gets_the_gelu_that_it_was_trained_with(name, quick, monkeypatch):
     assert kinds == ({"QuickGELU"} if quick else {"GELU"})
 
 
-def test_random_weights_are_said():
-    with pytest.warns(UserWarning, match="'open_clip:ViT-B-32' names no weights, so they are random"):
-        load_backbone("open_clip:ViT-B-32", device="cpu")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ViT-B-32", "write open_clip:ViT-B-32/TAG with one of .*openai"),
+        ("ViT-B-32/", "write open_clip:ViT-B-32/TAG with one of .*openai"),
+        ("ViT-S-16", "none are published; name a file of weights as in open_clip:ViT-S-16/FILE$"),
+    ],
+)
+def test_random_weights_are_said(name, said):
+    with pytest.warns(UserWarning, match=f"'open_clip:{name}' names no weights, so they are random .*: {said}"):
+        load_backbone(f"open_clip:{name}", device="cpu")
 
 
 def test_random_weights_and_a_file_ask_no_network(monkeypatch, tmp_path):
@@ -335,7 +346,7 @@ def test_no_network_is_a_connection_error(error, monkeypatch):
         raise error
 
     monkeypatch.setattr(open_clip, "create_model_and_transforms", fails)
-    with pytest.raises(ConnectionError, match=f"weights of 'open_clip:ViT-B-32/openai' cannot be fetched .*{error}"):
+    with pytest.raises(ConnectionError, match=f"'open_clip:ViT-B-32/openai' cannot be fetched .*{error}"):
         load_backbone("open_clip:ViT-B-32/openai", device="cpu")
 
 
@@ -355,7 +366,7 @@ def no_patience(monkeypatch):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["silent proxy", "blocked sockets"])
-def test_without_a_network_the_hub_is_given_up_at_once(kind, monkeypatch, silent_server, tmp_path):
+def test_without_a_network_the_hub_is_given_up_at_once(kind, monkeypatch, silent_server, tmp_path, caplog):
     from huggingface_hub import constants
     from huggingface_hub.utils import close_session
 
@@ -372,8 +383,13 @@ def test_without_a_network_the_hub_is_given_up_at_once(kind, monkeypatch, silent
         monkeypatch.setattr(socket.socket, "connect", blocked)
         monkeypatch.setattr(socket, "getaddrinfo", blocked)
     no_patience(monkeypatch)
-    with pytest.raises(ConnectionError, match=r"'open_clip:ViT-B-32/openai' cannot be fetched .*\(Runtime"):
+    with caplog.at_level("INFO"), pytest.raises(ConnectionError) as raised:
         load_backbone("open_clip:ViT-B-32/openai", device="cpu", download_root=tmp_path)
+    assert str(raised.value) == (
+        "the weights or the tokenizer of 'open_clip:ViT-B-32/openai' (timm/vit_base_patch32_clip_224.openai) are not "
+        "in the cache, and the Hub does not answer: is there a network? A miniature such as 'mini-rn' needs no download"
+    )
+    assert "Failed" not in caplog.text  # it is said once
     assert not constants.HF_HUB_OFFLINE
     close_session()
 

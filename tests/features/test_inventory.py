@@ -77,6 +77,12 @@ def test_without_prune_nothing_is_removed_and_prune_asks_what(stores, capsys):
     assert names() == ["blacks", "greys"]
 
 
+def test_a_name_that_matches_no_store_is_said(stores, capsys):
+    assert main(["cache", "nothing-*", "none"]) == 1
+    assert "no feature store matches 'nothing-*' or 'none': `calip cache` lists them" in capsys.readouterr().err
+    assert main(["cache", "greys*", "--unused", "3"]) == 0  # there is one, and it was used
+
+
 def test_a_store_that_is_being_filled_stays(stores):
     with Shards(stores[0].folder, stores[0].manifest).lock(1):
         assert not remove(stored_features()[1])
