@@ -386,11 +386,11 @@ def test_an_image_that_does_not_decode_is_named_and_the_rest_is_kept(backbone, t
     encode(backbone, tmp_path / "stores", images, shard_size=1)
 
 
-def child(backbone, root, pause, queue=None):
+def child(backbone, root, pause, queue=None, images=IMAGES):
     """Encodes the same split into ``root`` in a process of its own."""
 
     def work():
-        store = encode(backbone, root, split(pause=pause), workers=1)
+        store = encode(backbone, root, split(pause=pause, images=images), workers=1)
         if queue is not None:
             queue.put(store.report.images)
 
@@ -450,15 +450,16 @@ def test_killed_in_the_middle_of_a_file_nothing_is_left_of_it(backbone, tmp_path
 
 
 def test_two_processes_share_one_store(backbone, tmp_path):
-    whole = encode(backbone, tmp_path / "whole")
+    images = 10 * SHARD  # more than the process that comes first claims before the other one looks
+    whole = encode(backbone, tmp_path / "whole", split(images=images))
     queue = FORK.Queue()
-    processes = [child(backbone, tmp_path / "shared", 0.1, queue) for _ in range(2)]
+    processes = [child(backbone, tmp_path / "shared", 0.05, queue, images) for _ in range(2)]
     encoded = [queue.get(timeout=60) for _ in processes]
     for process in processes:
         process.join()
     folder = tmp_path / "shared" / whole.folder.name
     assert contents(folder) == contents(whole.folder)
-    assert sum(encoded) == IMAGES and min(encoded) > 0
+    assert sum(encoded) == images and min(encoded) > 0
 
 
 def test_a_claimed_shard_is_left_to_its_claimant_until_the_claim_ends(backbone, tmp_path, monkeypatch):

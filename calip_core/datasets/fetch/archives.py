@@ -110,6 +110,11 @@ class Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+        """As ``tarfile`` reads it.
+
+        Raises:
+            ValueError: its size is below zero, or it is a long one of a kind that is read into memory.
+        """
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _EXTENDED and header.size > _LONGEST_HEADER):
             raise ValueError(f"a header gives the size {header.size}")
