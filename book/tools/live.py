@@ -27,7 +27,8 @@ FOLDER = "live"
 """Where it keeps what belongs here, beside the sources of the modules."""
 
 _DATA = ROOT / "book" / "tools" / "live_data"
-_PANELS = tuple(path.stem for path in sorted(_DATA.glob("[a-z]*.py")) if path.stem != "packing")
+_SHARED = ("packing", "scenes")
+_PANELS = tuple(path.stem for path in sorted(_DATA.glob("[a-z]*.py")) if path.stem not in _SHARED)
 
 
 def build_live(folder: Path = BUILT / FOLDER) -> None:
@@ -52,7 +53,7 @@ def build_live(folder: Path = BUILT / FOLDER) -> None:
 
 def _fingerprint(panel: str, common: str, library: Library) -> str:
     """Of what a panel's data are made from."""
-    sources = [(_DATA / f"{name}.py").read_text(encoding="utf-8") for name in (panel, "packing")]
+    sources = [(_DATA / f"{name}.py").read_text(encoding="utf-8") for name in (panel, *_SHARED)]
     modules = sorted(set[str]().union(*(library.modules_of(source) for source in sources)))
     prints = [common, *sources, *(library.fingerprints[name] for name in modules)]
     return hashlib.sha256(json.dumps(prints).encode()).hexdigest()

@@ -38,15 +38,10 @@ class OpenClipViT:
         return pooled, after[:, 1:] @ self.visual.proj
 
 
-class ClipaViT:
+class ClipaViT(OpenClipViT):
     """open_clip's VisionTransformer that applies ``ln_post`` and ``proj`` to the mean of its patches, as CLIPA's do."""
 
     VERSION: ClassVar[int] = 1
-
-    def __init__(self, visual: ClipModule, tokens: TokenSpace) -> None:
-        self.visual, self.tokens = visual, tokens
-        self.embed_dim: int = visual.proj.shape[1]
-        self.grid: tuple[int, int] = tuple(visual.grid_size)
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n m c"]]:
         """Pooled and spatial features, not of unit length."""

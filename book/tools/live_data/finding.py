@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from book.tools.live_data.packing import features, floats, picture
+from book.tools.live_data.scenes import HELD_OUT, names_of, pictures_of, unseen_scenes
 from calip_core import world
 from calip_core.analysis.localization import points_on_object
 from calip_core.backbones.loading import load_backbone
@@ -16,8 +16,6 @@ from calip_core.prompts import zero_shot_classifier
 from calip_core.world.vocabulary import COLOUR_RGB
 
 _KINDS: tuple[TokenSpace, ...] = ("joint", "value")
-_SEED = 1_000_000_000  # of scenes that no training run sees
-_DRAWN = 48
 _TOLERANCE = 1 / 16  # of the picture's side: the chapter's
 _SHOWN = (11, 10, 22, 31)  # of the scenes drawn: the object is away from the middle, with others around it
 
@@ -25,8 +23,8 @@ _SHOWN = (11, 10, 22, 31)  # of the scenes drawn: the object is away from the mi
 @torch.no_grad()
 def data() -> dict[str, Any]:
     """Scenes with their features from both miniatures, and the words of their world with their vectors."""
-    scenes = world.sample_scenes(_DRAWN, _SEED, pairs="seen")[np.array(_SHOWN)]
-    images = [Image.fromarray(image) for image in world.render_scenes(scenes)]
+    scenes = unseen_scenes(_SHOWN)
+    images = pictures_of(scenes)
     encoded = {name: _encoded(name, images) for name in MINIATURES}
     on_object = {name: _on_object(scenes, of["value"][0]["grid"]) for name, of in encoded.items()}
     templates = list(load_card("mini-shapes").templates)
@@ -35,19 +33,19 @@ def data() -> dict[str, Any]:
     return {
         "scenes": [
             {
-                "name": f"{world.COLOURS[colour]} {world.SHAPES[shape]}",
+                "name": name,
                 "word": world.SHAPES[shape],
                 "picture": picture(images[i]),
                 "onObject": {name: hits[i] for name, hits in on_object.items()},
                 "features": {name: {kind: of[kind][i] for kind in _KINDS} for name, of in encoded.items()},
             }
-            for i, (colour, shape) in enumerate(zip(scenes.colour, scenes.shape, strict=True))
+            for i, (name, shape) in enumerate(zip(names_of(scenes), scenes.shape, strict=True))
         ],
         "templates": templates,
         "words": words,
         "vectors": floats(zero_shot_classifier(texts, words, templates)),
         "colours": {name: [round(255 * level) for level in rgb] for name, rgb in COLOUR_RGB.items()},
-        "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
+        "heldOut": HELD_OUT,
     }
 
 

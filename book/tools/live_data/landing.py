@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from book.tools.live_data.packing import features, floats, picture
-from calip_core import world
+from book.tools.live_data.scenes import HELD_OUT
 from calip_core.analysis import window
 from calip_core.backbones.base import Backbone
 from calip_core.backbones.loading import load_backbone
@@ -49,7 +49,7 @@ def data() -> dict[str, Any]:
         "backbone": BACKBONE,
         "classes": list(task.classnames),
         "templates": list(task.templates),
-        "heldOut": [" ".join(pair) for pair in world.HELD_OUT_PAIRS],
+        "heldOut": HELD_OUT,
         "text": floats(samples["value"].text.cpu()),
         "scale": backbones["value"].logit_scale,
         "chosen": choice_said(weights),

@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from book.tools.live_data import finding
+from book.tools.live_data.scenes import unseen_scenes
 from calip_core import world
 from calip_core.analysis.localization import points_on_object
 from calip_core.backbones.loading import load_backbone
@@ -108,7 +109,7 @@ def test_a_scene_brings_its_word_until_the_reader_has_an_own(live_page: OpenPane
 
 def test_hit_or_miss_is_that_of_the_pointing_game(live_page: OpenPanel) -> None:
     page = live_page("finding")
-    shown = world.sample_scenes(finding._DRAWN, finding._SEED, pairs="seen")[np.array(finding._SHOWN)]
+    shown = unseen_scenes(finding._SHOWN)
     masks, found = world.object_masks(shown), set[bool]()
     for backbone, side in (("mini-rn", 4), ("mini-vit", 7)):
         choose(page, backbone)

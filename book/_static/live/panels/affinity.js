@@ -1,9 +1,10 @@
 // Chapter 3: one image's affinity matrix and its two softmaxes, over places and over classes.
 
 import { affinity, argmax, calipLogits, softmaxOverClasses, softmaxOverPlaces } from "../engine/calip.js";
+import { withArticle } from "./asking.js";
 import { probabilityBars } from "./bars.js";
 import { colourOf, heatmap } from "./heatmap.js";
-import { answerLine, choice, element, percent, plain, range, stops } from "./kit.js";
+import { answerLine, choice, element, loaded, percent, plain, range, stops } from "./kit.js";
 import { drawing, onPointed, shape } from "./svg.js";
 import { dataTable } from "./tables.js";
 
@@ -41,17 +42,10 @@ export function effectiveNumber(weights) {
   return Math.exp(entropy.reduce((sum, part) => sum + part, 0));
 }
 
-async function loaded(address) {
-  const image = new Image();
-  image.src = address;
-  await image.decode();
-  return image;
-}
-
 function makeControls(data, onChange) {
   const [rows, columns] = data.scenes[0].image.joint.grid;
   const scenes = data.scenes.map(({ picture, label }, i) => {
-    const alt = `scene ${i + 1}, a ${data.classes[label]}`;
+    const alt = `scene ${i + 1}, ${withArticle(data.classes[label])}`;
     return { value: String(i), label: element("img", { src: picture, alt, width: 48, height: 48 }) };
   });
   const kinds = ["joint", "value"].map((kind) => ({ value: kind, label: kind }));
@@ -99,7 +93,7 @@ function inWords(data, { scene, label, place, grid, alpha, overPlaces, overClass
   const best = (term) => data.classes[argmax(logits[term])];
   const winners = Object.entries(TERMS).map(([term, name]) => `${name} ${best(term)}`);
   return (
-    `The picture shows a ${data.classes[data.scenes[scene].label]}. ` +
+    `The picture shows ${withArticle(data.classes[data.scenes[scene].label])}. ` +
     `At α = ${plain(alpha, 3)}, “${data.classes[label]}” effectively looks at ${used(overPlaces)} places, ` +
     `and the place in ${inGrid(place, grid)} at ${used(overClasses)} classes. ` +
     `Largest logit: ${winners.join(", ")}.`

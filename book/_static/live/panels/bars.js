@@ -1,6 +1,6 @@
 // Stacked bars: per class, what each of several terms adds to its score.
 
-import { element, percent } from "./kit.js";
+import { element, fixed, percent } from "./kit.js";
 
 /**
  * A chart with one row per class.
@@ -51,10 +51,6 @@ function row(name, k, values, terms, digits) {
   const title = element("span", { class: best ? "live-best" : null }, name);
   const number = element("span", { class: best ? "live-best" : null }, fixed(sums[k], digits));
   return element("div", { class: "live-row" }, title, bar, number);
-}
-
-function fixed(value, digits) {
-  return value.toFixed(digits).replace("-", "−");
 }
 
 function sumsOf(values) {

@@ -2,6 +2,7 @@
 
 import { argmax, combine, probabilities } from "../engine/calip.js";
 import { depthMap, encoderInput, turned } from "../engine/projection.js";
+import { withArticle } from "./asking.js";
 import { probabilityBars } from "./bars.js";
 import { cloudPicture, viewStrip } from "./cloudpictures.js";
 import { follower } from "./follower.js";
@@ -237,10 +238,6 @@ function poseControls(state, { onMove, onReset }) {
   const back = element("button", { type: "button", onclick: onReset }, "Reset");
   const buttons = element("div", { class: "cloud-buttons" }, itself, back);
   return { node: element("div", {}, picture.node, turn.node, tilt.node, buttons), show };
-}
-
-function withArticle(name) {
-  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
 }
 
 function degrees(angle) {

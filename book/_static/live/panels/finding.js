@@ -3,7 +3,7 @@
 import { cosines, ensemble, filled, latestOnly, neverShown, quoted, whileLoading, withArticle } from "./asking.js";
 import { drawingBoard, isDrawnAt } from "./drawing.js";
 import { heatmap, hottest, placeInWords } from "./heatmap.js";
-import { answerLine, choice, element, progressBar, textField } from "./kit.js";
+import { answerLine, choice, element, fixed, loaded, progressBar, textField } from "./kit.js";
 import { pictureField } from "./picture.js";
 import { sceneChoice } from "./scenes.js";
 
@@ -109,12 +109,6 @@ function latestSubject(encode) {
   };
 }
 
-async function loaded(address) {
-  const image = element("img", { src: address });
-  await image.decode();
-  return image;
-}
-
 /** Beside a drawing: the map, and what the miniature sees; `show` draws both and gives the answer in words. */
 function resultView(board) {
   const map = heatmap();
@@ -151,12 +145,8 @@ function verdict({ map, word, backbone, tokens, subject, about }, where, mean) {
   const alike = highest - mean < ALIKE ? "The places hardly differ." : "";
   const answer =
     `${quoted(word)} fits best in ${where}. There the ${tokens} token of ${backbone} has a cosine of ` +
-    `${hundredths(highest)}, the mean of all ${map.length} is ${hundredths(mean)}.`;
+    `${fixed(highest, 2)}, the mean of all ${map.length} is ${fixed(mean, 2)}.`;
   return [answer, alike, about, subject.about ?? ""].filter((sentence) => sentence).join(" ");
-}
-
-function hundredths(value) {
-  return value.toFixed(2).replace("-", "−");
 }
 
 function meanOf(values) {

@@ -150,6 +150,18 @@ export function progressBar(label) {
   return { node, show, hide, during };
 }
 
+/** A picture by its address, ready to be drawn. */
+export async function loaded(address) {
+  const image = element("img", { src: address });
+  await image.decode();
+  return image;
+}
+
+/** A number with exactly `digits` decimals and a real minus sign. */
+export function fixed(value, digits) {
+  return value.toFixed(digits).replace("-", "−");
+}
+
 /** A number with at most `digits` decimals and a real minus sign. */
 export function plain(value, digits = 2) {
   return String(Number(value.toFixed(digits))).replace("-", "−");
@@ -157,7 +169,7 @@ export function plain(value, digits = 2) {
 
 /** A share as the book writes it: "8.3 %". */
 export function percent(share, digits = 1) {
-  return `${(100 * share).toFixed(digits).replace("-", "−")} %`;
+  return `${fixed(100 * share, digits)} %`;
 }
 
 /** A difference with its sign: "+0.4", "−1.2", "0.0". */

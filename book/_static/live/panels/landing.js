@@ -4,7 +4,7 @@ import { argmax, combine, spoilPool } from "../engine/calip.js";
 import { cosines, ensemble, filled, latestOnly, neverShown, quoted, whileLoading, withArticle } from "./asking.js";
 import { stackedBars } from "./bars.js";
 import { colourKey, heatmap, hottest, placeInWords } from "./heatmap.js";
-import { answerLine, choice, element, plain, progressBar, range, signed, textField } from "./kit.js";
+import { answerLine, choice, element, loaded, plain, progressBar, range, signed, textField } from "./kit.js";
 import { sceneChoice } from "./scenes.js";
 
 const KINDS = { joint: "joint: what CLIP answers", value: "value: what it saw" };
@@ -53,12 +53,6 @@ export async function landing(host, calip) {
 
 function area(name, ...nodes) {
   return element("div", { class: `landing-${name}` }, ...nodes);
-}
-
-async function loaded(address) {
-  const image = element("img", { src: address });
-  await image.decode();
-  return image;
 }
 
 /** The row of the table at a λ. */
