@@ -14,7 +14,7 @@ from calip_core.methods.text_only import TextOnly
 from calip_core.tokens import ImageTokens
 
 _LIKELIHOOD = 50.0  # what the log-likelihood is divided by, in the published code
-_SMALLEST = 1e-12
+_SMALLEST = 1e-6  # variance per dimension: below it, the rounding of float32 would decide (one image has none)
 
 
 class TransClip(TextOnly):

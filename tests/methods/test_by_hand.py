@@ -21,6 +21,10 @@ TEXT_ATTENDED = np.array([0.6 * P + 0.8 * (1 - P), 0.6 * (1 - P) + 0.8 * P])
 VISUAL_ATTENDED = np.array([0.5 + P, 0.5 + P])
 PROJECTIONS = ("s_q", "s_k", "s_v", "t_q", "t_k", "t_v")
 ZERO_SHOT = np.array([6.0, 8.0])
+Q = P - 0.5
+# 10 F_v F_t^T and, about the axes, -1/2 sum (f - t)^2 / sigma / 50.
+SIGMA = np.array([(1 - P) * 0.16 + P * 0.36, (1 - P) * 0.64 + P * 0.04])
+ANCHORED = ZERO_SHOT - np.array([0.16 / SIGMA[0] + 0.64 / SIGMA[1], 0.36 / SIGMA[0] + 0.04 / SIGMA[1]]) / 100
 
 CASES = {
     "zero_shot": ({}, {"text": EYE}, [6, 8]),
@@ -57,6 +61,33 @@ CASES = {
         {"cloud_views": 2, "ratio": 0.5},
         {"text": EYE, "gather": [[1, 0, 1, 0], [0, 1, 0, 1]], "spread": [[1, 0], [0, 1], [0, 0], [0, 0]]},
         np.array([11, 8]) / math.sqrt(1.1**2 + 0.8**2),
+    ),
+    # A quarter of the mean image is (0.2, 0), of the mean class (0.125, 0.125).
+    "distribution_normalization": (
+        {}, {"text": EYE, "mean": [0.8, 0.0]},
+        10 * np.array([0.4 * 0.875 - 0.8 * 0.125, 0.8 * 0.875 - 0.4 * 0.125]) / math.sqrt(0.8 * 0.78125),
+    ),
+    # The heads below see a batch of this one image, or a stream of it.
+    # Balanced, both classes are as likely; one step moves W_0 towards the image by Q, W_1 away from it.
+    "inmap": (
+        {"steps": 1, "rate": 0.1, "image_temperature": 0.1}, {"text": EYE},
+        [10 * (0.6 + Q) / math.sqrt(1 + 1.2 * Q + Q**2), 10 * (0.8 - Q) / math.sqrt(1 - 1.6 * Q + Q**2)],
+    ),
+    # Without neighbours, and with the same mean for both classes, the prior is the answer.
+    "transclip": ({"prior": 0.5}, {"text": EYE}, np.array([3, 4]) - math.log(math.exp(3) + math.exp(4))),
+    # Anchored to the text without end; the variances are those about the axes, at CLIP's probabilities (1 - P, P).
+    "stata": (
+        {"alpha": 1e12, "rounds": 1, "inner": 1}, {"text": EYE},
+        ANCHORED - math.log(sum(math.exp(x) for x in ANCHORED)),
+    ),
+    # The image is cached for its own class, and as an unsure one against both.
+    "tda": ({"unsure_high": 1.0}, {"text": EYE}, [6 - 0.0117, 8 + 0.2 - 0.0117]),
+    # Class 0 remembers its text; class 1 its text and the image, in equal parts: (0.6, 1.8).
+    "dmn": ({"alpha": 2, "beta": 0}, {"text": EYE}, [6 + 2 * 6, 8 + 2 * 10 * 1.8 / math.sqrt(3.6)]),
+    # A star: the image between its classes. x = a w + a^2 x, since the weights' squares sum to 1.
+    "zlap": (
+        {"spread": 0.5, "power": 1, "neighbours": 2}, {"text": EYE},
+        10 * 0.5 * np.sqrt(np.array([0.6, 0.8]) / 1.4) / (1 - 0.25),
     ),
 }  # fmt: skip
 

@@ -211,6 +211,12 @@ def test_one_image_alone_has_an_answer(name):
     assert found.shape == (1, 4) and np.isfinite(found).all()
 
 
+def test_transclip_has_nothing_to_add_to_one_image_in_single_precision():
+    images, text = (rows.astype(np.float32) for rows in problem(n=1, seed=1))
+    expected = np.log(softmax(SCALE * text @ images[0]))
+    np.testing.assert_allclose(answers("transclip", images, text)[0], expected, atol=1e-2)
+
+
 @pytest.mark.parametrize("name", [name for name in WITHOUT_LABELS if METHODS[name].sees == "batch"])
 def test_the_order_within_a_batch_does_not_matter(name):
     images, text = problem()
