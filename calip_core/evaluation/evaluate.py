@@ -19,6 +19,7 @@ from calip_core.blend.protocols import LabelsSeen, Protocol
 from calip_core.blend.selection import Grid
 from calip_core.blend.view_weights import ViewWeights
 from calip_core.datasets import split_template_set
+from calip_core.datasets.subsets import with_crops
 from calip_core.datasets.task import Split, Task
 from calip_core.environment import commit, device_name, library_version, package_versions
 from calip_core.evaluation.counts import Counts, score_part
@@ -170,6 +171,7 @@ class Evaluation:
         self.head = question.make_head(self._recipe)
         self._test = self._planned(question.task.splits["test"], "test", question.limit)
         self._support = self._planned_support() if question.shots else None
+        self._views = self._planned_views() if self.head.sees == "views" else None
         self._unlabelled_split = question.unlabelled_split() if self.head.sees == "unlabelled" else None
         self.data, self.encoder = self._data_part(), self._encoder_part()
 
@@ -203,7 +205,7 @@ class Evaluation:
             head=self._head_part(seconds),
             choice=self._choice_part(self._chosen_on(judge, test), weights),
             score=score_part(counts, self._question.method, **kept, **self._control(test, fuse, control_repeats)),
-            run=self._run_part(test.store.manifest, time.perf_counter() - start),
+            run=self._run_part(self._test.manifest, time.perf_counter() - start),
         )  # fmt: skip
 
     def draft(self) -> Draft:
@@ -244,6 +246,15 @@ class Evaluation:
         return FeatureStore.plan(
             question.backbone, split, root=question.features, name=store_name(question.task, name),
             limit=limit, seed=question.seed,
+        )  # fmt: skip
+
+    def _planned_views(self) -> PlannedStore:
+        question, crops = self._question, self.head.options.crops
+        split = with_crops(question.task.splits["test"], crops, question.seed)
+        name = store_name(question.task, f"test-{crops}-crops-{question.seed}")
+        return FeatureStore.plan(
+            question.backbone, split, root=question.features, name=name,
+            limit=question.limit, seed=question.seed, spatial=False,
         )  # fmt: skip
 
     @cached_property
@@ -315,7 +326,7 @@ class Evaluation:
     ) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
         """Which items the head and zero-shot CLIP classify correctly."""
         hits, clip_hits, start = [], [], 0
-        for pooled, logits in self._answers(test):
+        for pooled, logits in self._answers(bench, test):
             clip, own = fuse(bench.clip(pooled)), fuse(logits)
             labels = test.labels[start : start + len(own)]
             hits.append(correct_predictions(own, labels))
@@ -323,9 +334,13 @@ class Evaluation:
             start += len(own)
         return np.concatenate(hits), np.concatenate(clip_hits)
 
-    def _answers(self, test: Stream) -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
+    def _answers(self, bench: Bench, test: Stream) -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
         """Images in the split's order, in batches, with the head's logits."""
         head, question = self.head, self._question
+        if self._views is not None:
+            for views in bench.stream(self._views).batches(spatial=False):
+                yield views[:: self._views.split.views], head.logits(views)
+            return
         if head.sees not in ("batch", "stream"):
             for tokens in test.batches(spatial=head.reads_spatial):
                 yield tokens, head.logits(tokens)

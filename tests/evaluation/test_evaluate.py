@@ -12,6 +12,7 @@ from calip_core.blend.selection import Grid
 from calip_core.evaluation import evaluate as module
 from calip_core.evaluation.evaluate import evaluate, plan
 from calip_core.evaluation.store import latest
+from calip_core.features import FeatureStore
 from calip_core.methods import METHODS, TrainingOptions
 from calip_core.methods.base import Head
 from calip_core.methods.calip import CONFIGS
@@ -477,6 +478,29 @@ def test_a_head_that_sees_a_stream_gets_an_order_drawn_by_seed(backbone, root, a
     assert scores[0] == scores[1] == scores[2]  # this head does not mind the order: every answer is at its image
     orders = [evaluation.head.shown[0] for evaluation in (first, again, other)]
     assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
+
+
+def test_a_head_that_sees_views_gets_each_image_before_its_crops(backbone, root, monkeypatch):
+    task, shown = noise_task(), []
+    original = METHODS["mta"].logits
+    monkeypatch.setattr(METHODS["mta"], "logits", lambda head, tokens: shown.append(tokens) or original(head, tokens))
+    record, plain = (
+        measure(backbone, root, method, task, limit=10, seed=3, options=options)
+        for method, options in (("mta", {"crops": 4}), ("zero_shot", {}))
+    )
+    assert record.head.sees == "views" and record.data == plain.data
+    assert record.score.clip_hits == plain.score.hits  # zero-shot CLIP sees the image alone
+    rows, (tokens, _) = ImageTokens.cat(shown), encode_split(backbone, task.splits["test"], limit=10, seed=3)
+    assert len(rows) == 50 and rows.grid == (0, 0)
+    torch.testing.assert_close(rows.pooled[::5], tokens.pooled, atol=1e-3, rtol=0)
+    assert not torch.allclose(rows.pooled[1::5], tokens.pooled, atol=1e-3)
+    folder = next(root.glob("noise_test_4_crops_3-*"))
+    assert FeatureStore.open(folder).manifest.grid == (0, 0)
+
+
+def test_crops_are_not_taken_of_clouds(backbone, root, tmp_path):
+    with pytest.raises(ValueError, match="mta sees random crops of one image, and blobs has point clouds"):
+        measure(backbone, root, "mta", cloud_task(tmp_path))
 
 
 def test_an_added_head_is_measured_like_any_other(backbone, root, add_head):

@@ -22,8 +22,11 @@ VISUAL_ATTENDED = np.array([0.5 + P, 0.5 + P])
 PROJECTIONS = ("s_q", "s_k", "s_v", "t_q", "t_k", "t_v")
 ZERO_SHOT = np.array([6.0, 8.0])
 Q = P - 0.5
-# 10 F_v F_t^T and, about the axes, -1/2 sum (f - t)^2 / sigma / 50.
 SIGMA = np.array([(1 - P) * 0.16 + P * 0.36, (1 - P) * 0.64 + P * 0.04])
+# Softmax of the kernel (1, 1/e), and the mean of the views (0.6, 0.8) and (1, 0) with kernel and softmax as weights.
+Y = 1 / (1 + math.exp(1 / math.e - 1))
+MODE = Y * np.array([0.6, 0.8]) + (1 - Y) / math.e * np.array([1.0, 0.0])
+# 10 F_v F_t^T and, about the axes, -1/2 sum (f - t)^2 / sigma / 50.
 ANCHORED = ZERO_SHOT - np.array([0.16 / SIGMA[0] + 0.64 / SIGMA[1], 0.36 / SIGMA[0] + 0.04 / SIGMA[1]]) / 100
 
 CASES = {
@@ -84,6 +87,11 @@ CASES = {
     "tda": ({"unsure_high": 1.0}, {"text": EYE}, [6 - 0.0117, 8 + 0.2 - 0.0117]),
     # Class 0 remembers its text; class 1 its text and the image, in equal parts: (0.6, 1.8).
     "dmn": ({"alpha": 2, "beta": 0}, {"text": EYE}, [6 + 2 * 6, 8 + 2 * 10 * 1.8 / math.sqrt(3.6)]),
+    # Two views at a squared distance of 0.8, so the kernel from the first is (1, 1/e).
+    "mta": (
+        {"crops": 1, "rounds": 1, "smoothness": 1.0, "agreement": 0.0}, {"text": EYE},
+        10 * MODE / math.sqrt(MODE @ MODE),
+    ),
     # A star: the image between its classes. x = a w + a^2 x, since the weights' squares sum to 1.
     "zlap": (
         {"spread": 0.5, "power": 1, "neighbours": 2}, {"text": EYE},
@@ -98,7 +106,7 @@ def test_logits_are_those_worked_out_by_hand(name):
     head = make_method(name, **options) if name == "linear_probe" else make_method(name, logit_scale=10.0, **options)
     kinds = {"classes": torch.int64}
     head.load_state_dict({key: torch.as_tensor(x, dtype=kinds.get(key, torch.float64)) for key, x in state.items()})
-    logits = head.logits(CLOUD if name == "inter_view_adapter" else IMAGE)
+    logits = head.logits(CLOUD if name in ("inter_view_adapter", "mta") else IMAGE)
     np.testing.assert_allclose(logits[0].numpy(), expected, rtol=1e-6)
     if name == "inter_view_adapter":
         np.testing.assert_allclose(logits[1].numpy(), [10, 0], atol=1e-12)
