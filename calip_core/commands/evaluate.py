@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from calip_core.commands.arguments import add_choice, add_encoding, check_cache, whole_number
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
 from calip_core.errors import in_words
+from calip_core.paths import expanded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from calip_core.commands import Subparsers
     from calip_core.evaluation.record import Record
     from calip_core.evaluation.sweep import Engine, Sweep
@@ -32,6 +35,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
     add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
+    text = 'JSON file of class descriptions, in place of templates: {"cat": ["a small animal.", ...], ...}'
+    parser.add_argument("--prompts", type=expanded, metavar="FILE", help=text)
     add_engine(parser)
     text = "with ray: cores of each worker (default: 2, or a GPU's share of its machine)"
     parser.add_argument("--cores", type=whole_number(1), metavar="N", help=text)
@@ -48,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
-        groups = groups_of(sweep, results, progress=True, again=True)
+        groups = groups_of(sweep, results, prompts=_prompts(arguments), progress=True, again=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"calip evaluate: {in_words(error)}", file=sys.stderr)
         return 2
@@ -75,6 +80,17 @@ def _engine(arguments: argparse.Namespace) -> "Engine":
 
         return ray_data_engine(arguments.address, arguments.cores)
     return engine_of(arguments)
+
+
+def _prompts(arguments: argparse.Namespace) -> "Path | None":
+    """The absolute path of the class descriptions, if there are any, after a look into the file."""
+    from calip_core.templates import read_descriptions
+
+    path: Path | None = arguments.prompts
+    if path is None:
+        return None
+    read_descriptions(path)
+    return path.absolute()
 
 
 def _check_shots(method: str, shots: int) -> None:
