@@ -255,7 +255,7 @@ baseline.templates(hits, picked, about)
 # An ensemble is an insurance: nobody has to choose, and a bad template costs little. From chapter 2 on, the classifier is
 # the ensemble of the task's own templates.
 #
-# The sentences need not be the same for all classes. {cite:t}`pratt2023cupl` have a language model describe each class,
+# The sentences need not be the same for all classes. {cite:t}`pratt2023cupl` let a language model describe each class,
 # as in "a star has five points that spread from its centre", and average the vectors of a class's own sentences. The
 # library takes such *class descriptions* in place of templates. The ensemble is the special case in which all classes
 # have the same sentences:
