@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from calip_core.paths import DATA_DIR
 from calip_core.reading import read_text
-from calip_core.templates import check_described, check_template
+from calip_core.templates import Templates, check_descriptions, check_template
 
 IMAGENET_NAMES = DATA_DIR / "class_names" / "imagenet.txt"
 """ImageNet's WordNet ids, sorted, each with the name that CLIP's authors gave it."""
@@ -28,11 +28,7 @@ class TextEncoder(Protocol):
 
 
 def zero_shot_classifier(
-    backbone: TextEncoder,
-    classnames: Iterable[str],
-    templates: Iterable[str] | Mapping[str, Sequence[str]],
-    *,
-    batch_size: int = 256,
+    backbone: TextEncoder, classnames: Iterable[str], templates: Iterable[str] | Templates, *, batch_size: int = 256
 ) -> Float[Tensor, "k c"]:
     """F_t: for each class the mean of its prompts' unit vectors, made unit length again.
 
@@ -78,9 +74,7 @@ def class_vectors(
     return normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=-1)  # k c
 
 
-def prompts_by_class(
-    classnames: Iterable[str], templates: Iterable[str] | Mapping[str, Sequence[str]]
-) -> list[list[str]]:
+def prompts_by_class(classnames: Iterable[str], templates: Iterable[str] | Templates) -> list[list[str]]:
     """Check class names and templates or class descriptions, and return the prompts of each class.
 
     Warns:
@@ -102,9 +96,9 @@ def prompts_by_class(
     return prompts
 
 
-def _written_out(names: Sequence[str], templates: Iterable[str] | Mapping[str, Sequence[str]]) -> list[list[str]]:
+def _written_out(names: Sequence[str], templates: Iterable[str] | Templates) -> list[list[str]]:
     if isinstance(templates, Mapping):
-        check_described(templates, names, "templates")
+        check_descriptions(templates, names, "templates")
         return [list(templates[name]) for name in names]
     forms = listed_texts("templates", templates)
     for form in forms:

@@ -53,11 +53,11 @@ def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
             f"{path} holds {shortened(content)}, expected class descriptions: an object of lists of texts, as in "
             '{"cat": ["a small animal."]}'
         )
-    check_descriptions(content, str(path))
+    check_texts(content, str(path))
     return {name: tuple(texts) for name, texts in content.items()}
 
 
-def check_descriptions(descriptions: Mapping[str, object], owner: str) -> None:
+def check_texts(descriptions: Mapping[str, object], owner: str) -> None:
     """Refuse what cannot be texts about classes.
 
     Args:
@@ -79,7 +79,7 @@ def check_descriptions(descriptions: Mapping[str, object], owner: str) -> None:
                 )
 
 
-def check_described(descriptions: Mapping[str, Sequence[str]], classnames: Sequence[str], owner: str) -> None:
+def check_descriptions(descriptions: Mapping[str, Sequence[str]], classnames: Sequence[str], owner: str) -> None:
     """Refuse class descriptions that are not exactly those of the classes.
 
     Args:
@@ -88,9 +88,9 @@ def check_described(descriptions: Mapping[str, Sequence[str]], classnames: Seque
         owner: the owner of the descriptions, for the message.
 
     Raises:
-        ValueError: as ``check_descriptions``; or a class has no descriptions, or descriptions are of no class.
+        ValueError: as ``check_texts``; or a class has no descriptions, or descriptions are of no class.
     """
-    check_descriptions(descriptions, owner)
+    check_texts(descriptions, owner)
     known = set(classnames)
     missing = [name for name in dict.fromkeys(classnames) if name not in descriptions]
     unknown = [name for name in descriptions if name not in known]

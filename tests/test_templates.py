@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from calip_core.templates import check_described, read_descriptions
+from calip_core.templates import check_descriptions, read_descriptions
 
 CATS_AND_DOGS = {"cat": ["A small animal.", "It purrs.", "It purrs."], "dog": ["It barks."]}
 
@@ -55,8 +55,8 @@ def test_a_missing_file_names_itself(tmp_path):
 
 
 def test_descriptions_are_of_the_classes_in_any_order_and_classes_may_share_a_name():
-    check_described(CATS_AND_DOGS, ["dog", "cat"], "pets")
-    check_described(CATS_AND_DOGS, ["dog", "cat", "dog"], "pets")
+    check_descriptions(CATS_AND_DOGS, ["dog", "cat"], "pets")
+    check_descriptions(CATS_AND_DOGS, ["dog", "cat", "dog"], "pets")
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_descriptions_are_of_the_classes_in_any_order_and_classes_may_share_a_na
 )
 def test_descriptions_of_other_classes_are_refused(classnames, message):
     with pytest.raises(ValueError, match=message):
-        check_described(CATS_AND_DOGS, classnames, "pets")
+        check_descriptions(CATS_AND_DOGS, classnames, "pets")
 
 
 def test_a_thousand_wrong_names_are_refused_at_once():
     with pytest.raises(ValueError, match="missing: 'class 0', 'class 1', 'class 2' and 997 more; unknown: 'kind 0'"):
-        check_described({f"kind {i}": ["a"] for i in range(1000)}, [f"class {i}" for i in range(1000)], "many")
+        check_descriptions({f"kind {i}": ["a"] for i in range(1000)}, [f"class {i}" for i in range(1000)], "many")

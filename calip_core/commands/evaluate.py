@@ -10,8 +10,6 @@ from calip_core.errors import in_words
 from calip_core.paths import expanded
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from calip_core.commands import Subparsers
     from calip_core.evaluation.record import Record
     from calip_core.evaluation.sweep import Engine, Sweep
@@ -53,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
-        groups = groups_of(sweep, results, prompts=_prompts(arguments), progress=True, again=True)
+        prompts = None if arguments.prompts is None else arguments.prompts.absolute()
+        groups = groups_of(sweep, results, prompts=prompts, progress=True, again=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"calip evaluate: {in_words(error)}", file=sys.stderr)
         return 2
@@ -80,17 +79,6 @@ def _engine(arguments: argparse.Namespace) -> "Engine":
 
         return ray_data_engine(arguments.address, arguments.cores)
     return engine_of(arguments)
-
-
-def _prompts(arguments: argparse.Namespace) -> "Path | None":
-    """The absolute path of the class descriptions, if there are any, after a look into the file."""
-    from calip_core.templates import read_descriptions
-
-    path: Path | None = arguments.prompts
-    if path is None:
-        return None
-    read_descriptions(path)
-    return path.absolute()
 
 
 def _check_shots(method: str, shots: int) -> None:

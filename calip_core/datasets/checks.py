@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from calip_core.templates import Templates, check_described, check_template
+from calip_core.templates import Templates, check_descriptions, check_template
 
 SPLITS = ("train", "val", "test")
 """The splits that every task has; one may be empty."""
@@ -29,7 +29,7 @@ def check_templates(templates: Templates, owner: str, classnames: Sequence[str] 
             not exactly of the classes.
     """
     if isinstance(templates, Mapping):
-        check_described(templates, classnames, owner)
+        check_descriptions(templates, classnames, owner)
         return
     if not templates:
         raise ValueError(f"{owner}: the list of templates is empty, expected at least one such as 'a photo of a {{}}.'")

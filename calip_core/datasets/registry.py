@@ -36,7 +36,7 @@ _OFFLINE_CLOUDS: dict[str, Callable[..., CloudTask]] = {"mini-solids": load_mini
 
 
 def load_task(
-    name: str, root: str | Path | None = None, prompts: str | Path | None = None, **options: Any
+    name: str, root: str | Path | None = None, *, prompts: str | Path | None = None, **options: Any
 ) -> Task:
     """Load a task by name.
 
@@ -58,22 +58,19 @@ def load_task(
     Raises:
         ValueError: the name is unknown, the images do not form a task or are damaged, a dataset is incomplete, or the
             class descriptions are damaged or not exactly of the task's classes.
-        TypeError: this task has no such option.
+        TypeError: this task has no such option, or a set of templates and class descriptions are both given.
         OSError: files are missing or cannot be opened.
     """
     name = resolve_name(name)
     base = None if root is None else expanded(root)
     load = _load_cloud_views if task_kind(name) == "clouds" else _load_images
-    task = load(name, base, options)
-    return task if prompts is None else _described(task, expanded(prompts))
-
-
-def _described(task: Task, path: Path) -> Task:
-    """The task with class descriptions from a file."""
-    base, template_set = split_template_set(task.name)
-    if template_set is not None:
-        raise ValueError(f"{task.name} names a set of templates already: leave that or the class descriptions out")
-    return replace(task, name=f"{base}@{path.name}", templates=read_descriptions(path))
+    if prompts is None:
+        return load(name, base, options)
+    if split_template_set(name)[1] or "template_set" in options:
+        raise TypeError(f"{name} is asked for with a set of templates and with class descriptions: leave one out")
+    path = expanded(prompts)
+    descriptions = read_descriptions(path)  # before the images, whose check may take minutes
+    return replace(load(name, base, options), name=f"{name}@{path.name}", templates=descriptions)
 
 
 def _load_images(name: str, base: Path | None, options: dict[str, Any]) -> Task:

@@ -127,8 +127,9 @@ def test_the_name_of_a_described_task_leads_to_its_parts():
 
 
 def test_one_set_of_prompts_is_enough(standins, described):
-    with pytest.raises(ValueError, match="imagenet@80 names a set of templates already"):
-        load_task("imagenet@80", root=standins, prompts=described)
+    for name, options in (("imagenet@80", {}), ("imagenet", {"template_set": "80"})):
+        with pytest.raises(TypeError, match="with a set of templates and with class descriptions: leave one"):
+            load_task(name, root=standins, prompts=described, **options)
 
 
 @pytest.mark.parametrize("name", offline_tasks())
