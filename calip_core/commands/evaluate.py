@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from calip_core.commands.arguments import add_choice, add_encoding, check_cache, whole_number
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
 from calip_core.errors import in_words
+from calip_core.paths import expanded
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -32,6 +33,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
     add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
+    text = 'JSON file of class descriptions, in place of templates: {"cat": ["a small animal.", ...], ...}'
+    parser.add_argument("--prompts", type=expanded, metavar="FILE", help=text)
     add_engine(parser)
     text = "with ray: cores of each worker (default: 2, or a GPU's share of its machine)"
     parser.add_argument("--cores", type=whole_number(1), metavar="N", help=text)
@@ -48,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
-        groups = groups_of(sweep, results, progress=True, again=True)
+        prompts = None if arguments.prompts is None else arguments.prompts.absolute()
+        groups = groups_of(sweep, results, prompts=prompts, progress=True, again=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"calip evaluate: {in_words(error)}", file=sys.stderr)
         return 2

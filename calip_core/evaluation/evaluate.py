@@ -1,6 +1,7 @@
 """``evaluate()``, the single entry point for measurements: task, backbone, head and protocol become a record."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from calip_core.evaluation.question import Question
 from calip_core.evaluation.record import (
     ChoicePart,
     DataPart,
+    DescriptionsPart,
     EncoderPart,
     HeadPart,
     Record,
@@ -44,6 +46,7 @@ from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
 from calip_core.metrics import correct_predictions
 from calip_core.paths import printable
+from calip_core.templates import Templates
 from calip_core.tokens import CalipLogits, ImageTokens
 
 Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
@@ -368,7 +371,7 @@ class Evaluation:
             limit=question.limit,
             image_set=self._test.manifest.source,
             class_names=hashlib.sha256("\n".join(task.classnames).encode()).hexdigest(),
-            templates=task.templates,
+            templates=_templates_part(task.templates),
             projection=task.projection,
             support=self._support_part(),
         )
@@ -474,6 +477,15 @@ class Evaluation:
             versions=encoded | {"calip-core": library_version()} | package_versions(_PACKAGES),
             commit=commit(),
         )
+
+
+def _templates_part(templates: Templates) -> tuple[str, ...] | DescriptionsPart:
+    """Templates as they are; class descriptions by their digest, since they may be megabytes."""
+    if not isinstance(templates, Mapping):
+        return tuple(templates)
+    texts = {name: list(texts) for name, texts in templates.items()}
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+    return DescriptionsPart(texts=sum(map(len, texts.values())), sha256=digest)
 
 
 def store_name(task: Task, part: str) -> str:

@@ -155,6 +155,7 @@ class Group:
         root: the folder of the datasets.
         results: the file of records.
         precision: of the image encoder.
+        prompts: a file of class descriptions in place of the task's templates.
         progress: whether to show bars while encoding.
         again: whether to measure cells that are already recorded.
     """
@@ -164,6 +165,7 @@ class Group:
     root: Path
     results: Path
     precision: Precision = "auto"
+    prompts: Path | None = None
     progress: bool = False
     again: bool = False
 
@@ -281,14 +283,16 @@ def _checkpoint(name: str, folder: Path) -> str:
 
 
 def groups_of(
-    sweep: Sweep, results: Path, *, shard: tuple[int, int] = (1, 1), progress: bool = False, again: bool = False
-) -> list[Group]:
+    sweep: Sweep, results: Path, *, shard: tuple[int, int] = (1, 1), prompts: Path | None = None,
+    progress: bool = False, again: bool = False,
+) -> list[Group]:  # fmt: skip
     """The cells of a sweep, or of one shard of it, in groups of one task and one backbone.
 
     Args:
         sweep: the grid.
         results: the file of records.
         shard: (i, n) takes the i-th of n equal parts, i from 1; parts keep cells of one group together.
+        prompts: a file of class descriptions in place of the tasks' templates.
         progress: whether workers show bars while encoding.
         again: whether to measure cells that are already recorded.
     """
@@ -297,7 +301,7 @@ def groups_of(
     limit = None if sweep.samples == "all" else sweep.samples
     root = sweep.root or data_root()
     return [
-        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, progress, again)
+        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, prompts, progress, again)
         for _, members in groupby(cells, key=lambda cell: cell.loads)
     ]
 

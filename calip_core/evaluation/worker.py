@@ -55,7 +55,7 @@ def load(group: Group, device: str) -> tuple[Task, Backbone]:
     dataset, views, backbone, tokens = group.cells[0].loads
     options = {} if views is None else {"views": views}
     own = dataset.partition(":")[1] or not group.root.is_dir()
-    task = load_task(dataset, None if own else group.root, **options)
+    task = load_task(dataset, None if own else group.root, prompts=group.prompts, **options)
     return task, load_backbone(backbone, device=device, precision=group.precision, tokens=tokens)
 
 

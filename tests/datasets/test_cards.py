@@ -165,6 +165,15 @@ def test_named_sets_of_templates_are_as_large_as_they_say(name):
         card.choose_templates("8")
 
 
+def test_a_named_set_may_be_class_descriptions(card_dir, monkeypatch):
+    monkeypatch.setattr(cards, "TEMPLATE_DIR", card_dir)
+    write(card_dir, template_sets={"described": "pets.json"})
+    (card_dir / "pets.json").write_text('{"cat": ["It purrs."], "dog": ["It barks.", "It is loyal."]}')
+    card = load_card("pets")
+    assert card.choose_templates("described") == {"cat": ("It purrs.",), "dog": ("It barks.", "It is loyal.")}
+    assert card.choose_templates() == tuple(GOOD["templates"])
+
+
 def test_the_curated_names_of_imagenet_are_a_thousand_of_which_two_are_shared():
     lines = (DATA_DIR / "class_names" / "imagenet.txt").read_text().splitlines()
     ids, names = zip(*(line.split(" ", 1) for line in lines), strict=True)

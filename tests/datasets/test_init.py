@@ -1,9 +1,11 @@
 """Tasks by name."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from calip_core.datasets import (
     available_tasks,
@@ -88,6 +90,46 @@ def test_a_named_set_of_templates_is_loaded(standins):
     assert load_task("imagenet@7", root=standins).name == "imagenet"
     with pytest.raises(TypeError, match="names a set of templates already"):
         load_task("imagenet@80", root=standins, template_set="1")
+
+
+DESCRIBED = {
+    "plain": ["one flat colour", "no pattern"], "striped": ["stripes"], "dotted": ["dots"], "checkered": ["squares"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def described(tmp_path):
+    (tmp_path / "textures.json").write_text(json.dumps(DESCRIBED))
+    return tmp_path / "textures.json"
+
+
+def test_class_descriptions_replace_templates_and_name_their_file(described, tmp_path):
+    task = load_task("mini-textures", prompts=str(described))
+    assert task.name == "mini-textures@textures.json"
+    assert task.templates == {name: tuple(texts) for name, texts in DESCRIBED.items()}
+    for name in DESCRIBED:
+        folder = tmp_path / "my@images" / name
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "1.png")
+    own = f"folder:{tmp_path}/my@images"
+    task = load_task(own, prompts=described)
+    assert task.name == f"{own}@textures.json" and set(task.templates) == set(task.classnames)
+    assert split_template_set(task.name) == (own, "textures.json")
+    with pytest.raises(ValueError, match=r"mini-shapes@textures.json: .*missing: 'circle', .*unknown: 'plain'"):
+        load_task("mini-shapes", prompts=described)
+
+
+def test_the_name_of_a_described_task_leads_to_its_parts():
+    for name in ("dtd@birds.json", "folder:a@b@birds.json"):
+        base = name.removesuffix("@birds.json")
+        with pytest.raises(ValueError, match=f"{name!r} names a file of class descriptions: give {base!r} and"):
+            check_task_name(name)
+
+
+def test_one_set_of_prompts_is_enough(standins, described):
+    for name, options in (("imagenet@80", {}), ("imagenet", {"template_set": "80"})):
+        with pytest.raises(TypeError, match="with a set of templates and with class descriptions: leave one"):
+            load_task(name, root=standins, prompts=described, **options)
 
 
 @pytest.mark.parametrize("name", offline_tasks())

@@ -11,6 +11,7 @@ from calip_core.backbones.base import Backbone
 from calip_core.blend.selection import Grid
 from calip_core.evaluation import evaluate as module
 from calip_core.evaluation.evaluate import evaluate, plan
+from calip_core.evaluation.record import Record
 from calip_core.evaluation.store import latest
 from calip_core.features import FeatureStore
 from calip_core.methods import METHODS, TrainingOptions
@@ -129,9 +130,28 @@ def test_other_prompts_are_another_setting_of_the_same_images(backbone, root):
 
 
 def test_sets_of_templates_share_their_features(backbone, tmp_path):
-    for name in ("imagenet", "imagenet@80"):
+    for name in ("imagenet", "imagenet@80", "folder:a@b", "folder:a@b@birds.json"):
         measure(backbone, tmp_path, task=noise_task(name))
-    assert len(list(tmp_path.glob("imagenet*"))) == 1
+    assert len(list(tmp_path.glob("imagenet*"))) == len(list(tmp_path.glob("folder*"))) == 1
+
+
+def test_class_descriptions_are_measured_and_recorded_by_their_content(backbone, root):
+    described = {"cat": ["It purrs.", "It is small."], "dog": ["It barks."], "tree": ["It has leaves.", "It is tall."]}
+    reordered = dict(reversed(described.items()))
+    moved = described | {"cat": ["It purrs."], "dog": ["It is small.", "It barks."]}
+    tasks = [dataclasses.replace(noise_task(), templates=given) for given in (described, reordered, moved)]
+    record, same, other = [measure(backbone, root, task=task) for task in tasks]
+    assert record.data.templates.texts == other.data.templates.texts == 5
+    assert record.key == same.key and record.key != other.key and record.key != measure(backbone, root).key
+    assert Record.model_validate_json(record.model_dump_json()) == record
+    tokens, labels = stored(backbone, noise_task().splits["test"])
+    rows = []
+    for name in NAMES:
+        vectors = [backbone.encode_text([text])[0].double().numpy() for text in described[name]]
+        mean = sum(vectors) / len(vectors)
+        rows.append(mean / np.linalg.norm(mean))
+    answers = (tokens.pooled.double().numpy() @ np.array(rows).T).argmax(axis=1)
+    assert record.score.clip_top1 == pytest.approx(np.mean(answers == labels))
 
 
 def test_a_seed_gives_the_same_record_twice_and_a_limit_draws_by_it(backbone, root):
