@@ -241,6 +241,8 @@ def test_a_standins_result_says_so():
     standin = record.model_copy(update={"data": record.data.model_copy(update={"standin": True})})
     assert describe(standin).startswith(f"{record.data.task} (stand-in), ")
     assert "stand-in" not in describe(record)
+    batch = record.model_copy(update={"head": record.head.model_copy(update={"method": "stata", "sees": "batch"})})
+    assert ", stata (sees batch): " in describe(batch) and "sees" not in describe(record)
 
 
 def test_a_result_on_a_part_of_a_dataset_says_so():

@@ -110,8 +110,9 @@ def describe(record: "Record") -> str:
 
     data, score, choice = record.data, record.score, record.choice
     shots, support = (f", {n} shots", f"; support: {n} per class") if (n := record.shots) else ("", "")
+    seen = "" if record.head.sees in ("nothing", "labels") else f" (sees {record.head.sees})"
     mark = " (stand-in)" if data.standin else f" (only a part: {data.part})" if data.part else ""
-    head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
+    head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}{seen}"
     spread = record.run.spread
     shared = "" if spread is None else (
         f"\nspread over {spread.workers} workers (threads of each: {spread.threads}); {spread.doubtful} images are so "
