@@ -46,7 +46,7 @@ def task_kind(name: str) -> Kind:
     Raises:
         ValueError: the name is unknown; the message lists the choices.
     """
-    name = resolve_name(name)
+    name, _ = split_template_set(resolve_name(name))
     return "clouds" if name.startswith(POINTS) or name in available_tasks("clouds") else "images"
 
 

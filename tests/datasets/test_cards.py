@@ -156,9 +156,9 @@ def test_no_two_datasets_share_a_name():
 @pytest.mark.parametrize("name", disk_datasets())
 def test_named_sets_of_templates_are_as_large_as_they_say(name):
     card = load_card(name)
-    for size in card.template_sets:
-        templates = card.choose_templates(size)
-        assert len(set(templates)) == int(size)
+    for chosen in card.template_sets:
+        templates = card.choose_templates(chosen)
+        assert len(set(templates)) == (1 if card.kind == "clouds" else int(chosen))
         assert all("{}" in template for template in templates)
     assert card.choose_templates() == card.templates
     with pytest.raises(ValueError, match=f"template_set is '8', but {name} has"):

@@ -14,7 +14,9 @@ from calip_core.datasets import (
     offline_tasks,
     resolve_name,
     split_template_set,
+    task_kind,
 )
+from calip_core.datasets.standins import write_standin
 
 
 def test_all_tasks_of_the_book_are_there():
@@ -82,6 +84,18 @@ def test_a_set_of_templates_belongs_to_the_name():
     for wrong in ("digits@80", "nothing@80"):
         with pytest.raises(ValueError, match=f"unknown dataset '{wrong}'"):
             check_task_name(wrong)
+
+
+def test_clouds_have_pointclips_prompt_for_few_shots(tmp_path):
+    assert task_kind("ModelNet40@fewshot") == task_kind("modelnet40") == "clouds"
+    write_standin("modelnet40", tmp_path, classes=3, images=5)
+    few, zero = load_task("ModelNet40@fewshot", tmp_path, points=64), load_task("modelnet40", tmp_path, points=64)
+    assert few.name == "modelnet40@fewshot" and few.templates == ("point cloud of a big {}.",)
+    assert zero.name == "modelnet40" and zero.templates == ("point cloud depth map of a {}.",)
+    assert load_task("modelnet40", tmp_path, points=64, template_set="fewshot").templates == few.templates
+    assert few.splits["test"].identity == zero.splits["test"].identity and few.projection == zero.projection
+    with pytest.raises(TypeError, match="modelnet40@fewshot names a set of templates already"):
+        load_task("modelnet40@fewshot", tmp_path, template_set="fewshot")
 
 
 def test_a_named_set_of_templates_is_loaded(standins):

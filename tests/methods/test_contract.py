@@ -36,7 +36,10 @@ LEARNED = {
     "clip_adapter": {"down", "up"},
     "coop": {"context"},
     "tip_adapter_f": {"keys"},
-    "inter_view_adapter": {"gather", "spread"},
+    "inter_view_adapter": {
+        "weights", "view_scale", "view_shift", "gather", "gather_bias", "cloud_scale", "cloud_shift",
+        "deepen", "deepen_bias", "spread", "spread_bias",
+    },
     "calip_fs": {"s_q", "s_k", "s_v", "t_q", "t_k", "t_v", "post"},
 }
 SHORT = TrainingOptions(learning_rate=0.01, epochs=2)
