@@ -13,6 +13,16 @@ SMALL = {
             images=2, grid=(1, 3), width=8, classes=4, device=device, repeats=1
         )
     },
+    "backbones": {
+        "ARCHITECTURES": {
+            "RN50": {
+                "embed_dim": 64, "image_resolution": 224, "vision_layers": (1, 1, 1, 1), "vision_width": 8,
+                "vision_patch_size": None, "context_length": 77, "vocab_size": 49408, "transformer_width": 16,
+                "transformer_heads": 2, "transformer_layers": 1,
+            }
+        },
+        "IMAGES": {"cpu": 1},
+    },
     "few_shots": {"SHOTS": (1,), "SEEDS": (1,), "METHODS": {name: METHODS[name] for name in ("zero_shot", "gda")}},
     "landscape": {"CLASSES": 3, "SAMPLED_POINTS": 1},
     "projection": {"CLOUDS": 2, "BATCHES": (2,), "VOXEL_CLOUDS": 1},
