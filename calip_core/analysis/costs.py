@@ -24,8 +24,8 @@ INPUTS = (
     "in half precision, with the pooled one. Margins are counted without Parquet's compression."
 )
 WORKERS = (
-    "These are hours of one worker. Times the price of an hour, they are the cost. Several workers divide the hours, as "
-    "long as the images reach them as fast. Two workers of one core each against one are measured above where "
+    "These are hours of one worker. Times the price of an hour, they are the cost. Several workers divide the hours, "
+    "as long as the images reach them as fast. Two workers of one core each against one are measured above where "
     "`make bench` has run `spreading`."
 )
 
