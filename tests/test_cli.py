@@ -158,9 +158,10 @@ def test_an_argument_is_refused_by_its_own_name(given, said, capsys):
     [
         ("--method tip_adapter", "tip_adapter learns from labelled images: give --shots, such as 4"),
         ("--method calip --shots 4", "calip takes no labelled images: leave --shots out"),
+        ("--method tda --batch-size 4", "tda sees no batch of images: leave --batch-size out"),
     ],
 )
-def test_shots_are_for_heads_that_learn(given, said, capsys):
+def test_what_a_head_cannot_use_is_refused(given, said, capsys):
     assert main(["evaluate", "digits", "mini-rn", *given.split()]) == 2
     assert capsys.readouterr().err == f"calip evaluate: {said}\n"
 

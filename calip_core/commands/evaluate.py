@@ -33,6 +33,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
     add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
+    text = "images per batch, for a head that sees a batch (default: all test images)"
+    parser.add_argument("--batch-size", type=whole_number(1), metavar="N", help=text)
     text = 'JSON file of class descriptions, in place of templates: {"cat": ["a small animal.", ...], ...}'
     parser.add_argument("--prompts", type=expanded, metavar="FILE", help=text)
     add_engine(parser)
@@ -48,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         _check_shots(arguments.method, arguments.shots)
+        _check_batch_size(arguments.method, arguments.batch_size)
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
@@ -92,6 +95,16 @@ def _check_shots(method: str, shots: int) -> None:
         raise ValueError(f"{method} takes no labelled images: leave --shots out")
 
 
+def _check_batch_size(method: str, size: int | None) -> None:
+    """Refuse a size of batches for a head that sees none, which a grid would ignore."""
+    if size is None:
+        return
+    from calip_core.methods import METHODS  # it imports torch
+
+    if METHODS[method].sees != "batch":
+        raise ValueError(f"{method} sees no batch of images: leave --batch-size out")
+
+
 def _sweep(arguments: argparse.Namespace) -> "Sweep":
     """A grid of one cell."""
     from calip_core.evaluation.sweep import make_sweep
@@ -100,7 +113,7 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
         datasets=[arguments.task], backbones=[arguments.backbone], methods=[arguments.method],
         protocols=[arguments.protocol], shots=[arguments.shots], seeds=[arguments.seed], tokens=[arguments.tokens],
         precision=arguments.precision, configs=[arguments.config], priors=[arguments.prior], views=[arguments.views],
-        samples="all" if arguments.limit is None else arguments.limit,
+        samples="all" if arguments.limit is None else arguments.limit, batch_size=arguments.batch_size,
     )  # fmt: skip
 
 

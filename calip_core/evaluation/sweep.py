@@ -49,6 +49,7 @@ class Sweep(BaseModel):
         seeds: seeds of all random draws.
         views: view sets for point clouds; not used for images.
         samples: at most this many test images, or "all".
+        batch_size: images per batch for heads that see a batch; the whole test split if it is not given.
         precision: of the image encoders.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when it is not given.
     """
@@ -65,6 +66,7 @@ class Sweep(BaseModel):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     views: Names = [_DEFAULT_VIEWS]
     samples: int | Literal["all"] = "all"
+    batch_size: Annotated[StrictInt, Field(ge=1)] | None = None
     precision: Precision = "auto"
     root: Path | None = None
 
@@ -155,6 +157,7 @@ class Group:
         root: the folder of the datasets.
         results: the file of records.
         precision: of the image encoder.
+        batch_size: images per batch for heads that see a batch.
         prompts: a file of class descriptions in place of the task's templates.
         progress: whether to show bars while encoding.
         again: whether to measure cells that are already recorded.
@@ -165,6 +168,7 @@ class Group:
     root: Path
     results: Path
     precision: Precision = "auto"
+    batch_size: int | None = None
     prompts: Path | None = None
     progress: bool = False
     again: bool = False
@@ -301,9 +305,12 @@ def groups_of(
     limit = None if sweep.samples == "all" else sweep.samples
     root = sweep.root or data_root()
     return [
-        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, prompts, progress, again)
+        Group(
+            tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, sweep.batch_size, prompts,
+            progress, again,
+        )
         for _, members in groupby(cells, key=lambda cell: cell.loads)
-    ]
+    ]  # fmt: skip
 
 
 @dataclass

@@ -15,6 +15,7 @@ from calip_core.errors import in_words
 from calip_core.evaluation.evaluate import Evaluation, plan
 from calip_core.evaluation.store import RecordedKeys, append
 from calip_core.evaluation.sweep import Cell, Group, Outcome
+from calip_core.methods import METHODS
 
 
 def run_group(
@@ -78,9 +79,10 @@ def _measure(
 
 def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evaluation:
     """The evaluation of a cell."""
+    batch_size = group.batch_size if METHODS[cell.method].sees == "batch" else None
     return plan(
         task, backbone, cell.method, protocol=cell.protocol, shots=cell.shots, seed=cell.seed, limit=group.limit,
-        options=cell.options,
+        options=cell.options, batch_size=batch_size,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How long the few-shot heads take, with zero-shot CLIP and CALIP: five numbers of shots, three draws, on a miniature's cached tokens."""
+"""How long the few-shot heads take, with CLIP and CALIP: five numbers of shots, three draws, on cached tokens."""
 
 import tempfile
 import time
