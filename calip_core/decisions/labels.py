@@ -34,7 +34,7 @@ def choose_thresholds(scores: Float[Tensor, "n k"], truth: Truth, classnames: Se
     given = _checked(scores, truth)
     if len(classnames) != truth.shape[1]:
         raise ValueError(f"{len(classnames)} class names for {truth.shape[1]} classes: expected one per class")
-    if missing := [classnames[k] for k in np.flatnonzero(~truth.any(axis=0))]:
+    if missing := [classnames[k] for k in np.flatnonzero(~truth.any(axis=0)).tolist()]:
         raise ValueError(
             f"no image shows {', '.join(missing)}, so no threshold can be chosen: take more images, or leave these "
             "classes out"
