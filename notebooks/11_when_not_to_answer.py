@@ -244,9 +244,21 @@ display(
 )
 
 # %% [markdown]
-# CALIP's text-attended term is $F_v F_t^{a\top}$: the pooled image feature against a mixture of *the image's own* tokens.
-# That cosine is large for every image and every class. Its differences between classes may help to name one. Its level
-# says little about whether a text fits, and it is added to a level that says more.
+# What do CALIP's terms add to the level of the logits? Each of them by itself:
+
+# %%
+calip = heads["CALIP"].terms(images.test)
+parts = {
+    "CLIP": calip.clip,
+    "text-attended": calip.text_attended,
+    "visual-attended": calip.visual_attended,
+}
+show.terms(parts, listed, s, about)
+
+# %% [markdown]
+# The text-attended term is $F_v F_t^{a\top}$: the pooled feature against a mixture of *the image's own* tokens. Its level
+# follows from how well these tokens agree with the pooled feature, and hardly from any text. It varies from image to image,
+# and the blend adds it to CLIP's level, which says more.
 #
 # With OpenAI's weights, this may be different, and we have not measured it. {cite:t}`ming2022mcm` argue for a softmax over
 # plain cosines, with a temperature of 1. The first answer in CLIP's issue 44 suggests a threshold on the cosine, or more
@@ -265,16 +277,16 @@ display(
 # %%
 count = min(samples, 500)
 shapes = text_features(clip_model, world.SHAPES, load_task("mini-shapes").templates)
-calip = make_method("calip", logit_scale=s).fit(None, None, shapes)
+head = make_method("calip", logit_scale=s).fit(None, None, shapes)
 scored, shown = {}, {}
 for split in ("val", "test"):
     scenes, shown[split] = several_objects(split, count, seed=seed)
     seen, _ = encode_split(clip_model, scenes)
-    terms = calip.terms(seen)
+    terms = head.terms(seen)
     scored[split] = {
         "probability": terms.clip.softmax(dim=1),
         "CLIP": terms.clip,
-        "CALIP": calip.logits(seen),
+        "CALIP": head.logits(seen),
         "visual term": terms.visual_attended,
         "hottest place": (seen.spatial.to(shapes) @ shapes.T).amax(dim=1),
     }

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from calip_core.decisions.abstention import RiskCoverage, Separation
+from calip_core.decisions.abstention import RiskCoverage, Separation, confidence, separation
 from calip_core.decisions.resampling import Resampled
 from calip_core.exhibits.exhibit import Plot, Table, Text, accuracy_text, interval, listed, percent, points, restacked
 from calip_core.exhibits.pictures import picture_grid
@@ -227,6 +227,33 @@ def separations(areas: Mapping[str, Mapping[str, Separation]], about: str) -> Ta
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
         f"{about}: AUROC of three scores, with DeLong's 95 % intervals. A score that knows nothing has 50 %.",
+    )
+
+
+def terms(
+    logits: Mapping[str, Float[Tensor, "n k"]], inside: Bool[np.ndarray, "n"], scale: float, about: str
+) -> Table:
+    """How each term of CALIP varies between the classes of an image and between images, and whom its largest separates.
+
+    Args:
+        logits: term -> its logits.
+        inside: whether the class of each image is on the list.
+        scale: CLIP's logit scale.
+        about: what was measured, for the caption.
+    """
+    rows = {}
+    for name, given in logits.items():
+        largest = confidence(given, "logit")
+        area = separation(largest[inside], largest[~inside])
+        rows[name] = {
+            "between classes": f"{float(given.std(dim=1, correction=0).mean()) / scale:.3f}",
+            "between images": f"{float(given.mean(dim=1).std(correction=0)) / scale:.3f}",
+            "AUROC of the largest": f"{percent(area.value)} {_ends(area.interval)}",
+        }
+    return Table(
+        pd.DataFrame.from_dict(rows, orient="index"),
+        f"{about}: CALIP's terms without weights. Standard deviation of the cosines between the classes of an image, and "
+        "of their mean between images; and how well the largest separates images on the list from the others.",
     )
 
 

@@ -99,6 +99,15 @@ def test_separations_stand_beside_their_differences():
     assert frame.loc["CALIP less CLIP, points", "logit"].startswith(f"+{100 * (high.value - low.value):.1f} [")
 
 
+def test_terms_vary_between_classes_and_between_images():
+    logits = torch.tensor([[1.0, 3.0], [4.0, 8.0], [-2.0, 0.0], [0.0, 2.0]])
+    inside = np.array([True, True, False, False])
+    frame = show.terms({"CLIP": logits}, inside, 10.0, "shapes").frame
+    means = [2.0, 6.0, -1.0, 1.0]
+    assert frame.loc["CLIP"].tolist()[:2] == [f"{(1 + 2 + 1 + 1) / 4 / 10:.3f}", f"{np.std(means) / 10:.3f}"]
+    assert frame.loc["CLIP", "AUROC of the largest"].startswith("100.0 % [")
+
+
 def test_the_better_score_is_named_only_where_it_is_clear():
     low, high = areas(0.1, 0.6)
     assert "largest logit separates them better than its largest probability" in show.which_score(low, high).markdown
