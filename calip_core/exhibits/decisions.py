@@ -252,8 +252,8 @@ def terms(
         }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        f"{about}: CALIP's terms without weights. Standard deviation of the cosines between the classes of an image, and "
-        "of their mean between images; and how well the largest separates images on the list from the others.",
+        f"{about}: CALIP's terms without weights. Standard deviation of the cosines between the classes of an image, "
+        "and of their mean between images; and how well the largest separates images on the list from the others.",
     )
 
 

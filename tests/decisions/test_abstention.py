@@ -79,7 +79,7 @@ def test_on_new_images_the_wish_is_seldom_exceeded():
         confidences = rng.random(400)
         threshold = choose_threshold(confidences, rng.random(400) < confidences, risk=0.2)
         exceeded += 1 - (1 + min(threshold, 1)) / 2 > 0.2  # the mean confidence above the threshold
-    assert exceeded <= 30  # 5 % for a single threshold, somewhat more for the best of many
+    assert exceeded <= 20  # 10 were expected of a single threshold
 
 
 @given(
