@@ -211,9 +211,11 @@ for name in heads:
 show.coverage_risk(curves, thresholds, risk, about)
 
 # %% [markdown]
-# Where a curve is high at the left, the surest answers are among the wrong ones, and no threshold helps. The next two
-# tables judge all test images, on the list and off it: first with thresholds that were chosen on listed images alone, then
-# with those chosen on images as they come.
+# Where a curve is high at the left, the surest answers are among the wrong ones, and no threshold helps. Each bound holds
+# for one threshold. The best of many is taken, so the promise is a little too good, and test images have to confirm it.
+#
+# The next two tables judge all test images, on the list and off it: first with thresholds that were chosen on listed
+# images alone, then with those chosen on images as they come.
 
 # %%
 for stream, rules in answered.items():

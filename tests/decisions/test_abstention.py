@@ -82,6 +82,15 @@ def test_on_new_images_the_wish_is_seldom_exceeded():
     assert exceeded <= 20  # 10 were expected of a single threshold
 
 
+def test_where_confidence_says_nothing_the_best_of_many_thresholds_exceeds_the_wish_more_often():
+    rng, chosen = np.random.default_rng(0), {0.05: 0, 0.05 / 400: 0}
+    for _ in range(200):
+        confidences, correct = rng.random(400), rng.random(400) < 0.8
+        for level in chosen:  # any threshold at all is one too many
+            chosen[level] += choose_threshold(confidences, correct, risk=0.2, level=level) < float("inf")
+    assert 30 <= chosen[0.05] <= 70 and chosen[0.05 / 400] <= 10
+
+
 @given(
     st.lists(st.integers(0, 5), min_size=2, max_size=20), st.lists(st.integers(0, 5), min_size=2, max_size=20)
 )
