@@ -294,7 +294,8 @@ if len(val):
 baseline.reliability({"as trained": s, "fitted on validation": fitted}, raw, labels)
 
 # %% [markdown]
-# All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either.
+# All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either. What a probability
+# says of an image whose class is not on the list, [chapter 11](11_when_not_to_answer) asks.
 #
 # :::{live} words
 # Choose a scene, write your own names and your own template, and turn the scale.

@@ -27,6 +27,7 @@ def run(chapter, out, **values):
         ("03_calip_attention", {"backbone": "mini-vit", "dataset": "mini-textures", "seed": 1, "samples": 200}),
         ("04_when_it_pays", {"backbone": "mini-vit", "dataset": "digits", "tokens": "joint", "samples": 100}),
         ("05_blending", {"backbone": "mini-vit", "dataset": "digits", "samples": 60}),
+        ("11_when_not_to_answer", {"backbone": "mini-vit", "dataset": "digits", "samples": 200, "left_off": 2}),
         # Photographs have a test split alone.
         ("01_clip_baseline", {"backbone": "mini-rn", "dataset": "photos", "samples": 20}),
         ("02_spatial_tokens", {"backbone": "mini-rn", "dataset": "photos", "samples": 20, "examples": 1}),
