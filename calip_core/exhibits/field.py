@@ -239,7 +239,8 @@ def _draw_curve(ax: Axes, frame: pd.DataFrame, label: str, colour: str) -> None:
     )  # fmt: skip
     if shuffled:
         first = next(iter(means.values()))[0]
-        ax.annotate(points(first), (0, 100 * first), (2, 5), textcoords="offset points", fontsize=8)
+        aside = (4, -11) if first < 0 else (2, 5)
+        ax.annotate(points(first), (0, 100 * first), aside, textcoords="offset points", fontsize=8)
 
 
 def _told(frame: pd.DataFrame) -> str:
