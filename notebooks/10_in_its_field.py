@@ -255,9 +255,19 @@ show.class_shares(shares, task.classnames)
 # equally often, because its images are drawn by chance.
 #
 # The other methods do not say how frequent a class is, and still suffer. TransCLIP puts a Gaussian on every class, also
-# on those that are absent. Its mean is a weighted mean of the images of *other* classes, so it moves in among them and
-# takes its share. StatA ties such a mean to its text. ZLaP divides by the degree of each node: a text without images of
-# its own has few edges, and each of them counts for more.
+# on those that are absent. The mean of such a class is a weighted mean of images of *other* classes, so it moves in among
+# them:
+
+# %%
+z = heads["transclip"].logits(tokens[torch.from_numpy(chosen)]).exp()
+means = normalize(z.T @ images, dim=1)
+absent = np.bincount(labels[chosen], minlength=k) == 0
+show.absent_means(means, t, images, absent)
+
+# %% [markdown]
+# There it takes images from the classes that are present. StatA ties such a mean to its text. ZLaP divides by the degree
+# of each node, the sum of its edges. A text without images of its own has only weak edges, so each of them counts for
+# more.
 #
 # Now all classes may be present, but not equally often:
 

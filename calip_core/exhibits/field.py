@@ -5,9 +5,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from calip_core.analysis.composition import BASELINE
 from calip_core.evaluation.record import Record
@@ -175,6 +177,25 @@ def _together(
 def _largest(shares: Float[np.ndarray, " k"], classnames: Sequence[str], most: int = 3) -> str:
     order = np.argsort(-shares)[:most]
     return ", ".join(f"{classnames[k]} {percent(float(shares[k]), 0)}" for k in order)
+
+
+def absent_means(
+    means: Float[Tensor, "k c"], text: Float[Tensor, "k c"], images: Float[Tensor, "n c"], absent: Bool[np.ndarray, " k"]
+) -> Text:
+    """Where the mean of a class lies that has no image in the batch: near its text, or near the images of others.
+
+    Args:
+        means: mean of each class, of unit length.
+        text: text feature of each class, of unit length.
+        images: pooled features of the batch, of unit length.
+        absent: which classes have no image in it.
+    """
+    own = (means * text).sum(dim=1)[torch.from_numpy(absent)]
+    others = (means @ images.T).amax(dim=1)[torch.from_numpy(absent)]
+    return Text(
+        f"The means of the {int(absent.sum())} absent classes: their cosine with their own text is "
+        f"{float(own.mean()):.2f} on average, with the nearest image of the batch {float(others.mean()):.2f}."
+    )
 
 
 def curves(frame: pd.DataFrame, level: str, caption: str) -> Plot:

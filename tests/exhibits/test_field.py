@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from calip_core.exhibits import field as show
 from calip_core.methods import METHODS, make_method
@@ -74,6 +75,13 @@ def test_small_shares_are_drawn_together():
     few = show.class_shares({"truth": np.array([0.2, 0.8])}, ["cat", "dog"])
     assert [label.get_text() for label in few.figure.axes[0].get_yticklabels()] == ["cat", "dog"]
     assert "truth: dog 80 %, cat 20 %" in few.alt
+
+
+def test_absent_means_are_compared_with_their_text_and_with_the_images():
+    eye = torch.eye(3)
+    text = show.absent_means(eye[[1, 1, 0]], eye, eye[[1]], np.array([False, True, True])).markdown
+    assert "The means of the 2 absent classes: their cosine with their own text is 0.50 on average" in text
+    assert text.endswith("with the nearest image of the batch 0.50.")
 
 
 def frame(gains, **columns):
