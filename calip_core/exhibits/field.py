@@ -180,7 +180,10 @@ def _largest(shares: Float[np.ndarray, " k"], classnames: Sequence[str], most: i
 
 
 def absent_means(
-    means: Float[Tensor, "k c"], text: Float[Tensor, "k c"], images: Float[Tensor, "n c"], absent: Bool[np.ndarray, " k"]
+    means: Float[Tensor, "k c"],
+    text: Float[Tensor, "k c"],
+    images: Float[Tensor, "n c"],
+    absent: Bool[np.ndarray, " k"],
 ) -> Text:
     """Where the mean of a class lies that has no image in the batch: near its text, or near the images of others.
 
