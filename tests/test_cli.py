@@ -167,11 +167,12 @@ def test_what_a_head_cannot_use_is_refused(given, said, capsys):
 
 
 @pytest.mark.parametrize("name", ["open_clip:ViT-B-32", "open_clip:ViT-B-32/"])
-@pytest.mark.parametrize("command", ["evaluate", "sweep", "export"])
+@pytest.mark.parametrize("command", ["encode", "evaluate", "sweep", "export"])
 def test_what_is_kept_or_recorded_is_never_of_random_weights(command, name, tmp_path, capsys):
     (tmp_path / "sweep.yaml").write_text(f"datasets: [digits]\nbackbones: ['{name}']\n")
-    given = {"evaluate": ["digits", name], "sweep": [str(tmp_path / "sweep.yaml")], "export": [name]}[command]
-    given += ["--out", str(tmp_path / "out")] if command == "export" else ["--results", str(tmp_path / "runs.jsonl")]
+    given = {"sweep": [str(tmp_path / "sweep.yaml")], "export": [name]}.get(command, ["digits", name])
+    kept = {"export": ["--out", str(tmp_path / "out")], "encode": []}
+    given += kept.get(command, ["--results", str(tmp_path / "runs.jsonl")])
     assert main([command, *given]) > 0
     said = capsys.readouterr().err
     assert f"{name!r} names no weights, so they would be random: write open_clip:ViT-B-32/TAG" in said

@@ -32,6 +32,9 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Encode each split and print the folder of its features."""
+    from calip_core.backbones.names import check_names_weights
+
+    check_names_weights(arguments.backbone)
     check_cache()
     devices = _all_gpus() if arguments.devices == ["all"] else arguments.devices
     others = [_start(arguments, device) for device in devices[1:]]
