@@ -65,14 +65,12 @@ class PublishedTrainingFree:
     """A published accuracy of a method without training, and that of the zero-shot CLIP that its source compares with.
 
     Attributes:
-        data: the data, in words; means over several datasets are unweighted.
-        backbone: None if the source does not state it.
+        data: the data and the backbone, in words; means over several datasets are unweighted.
         clip: the source's own zero-shot accuracy. Prompts differ between sources, and so do these.
     """
 
     method: str
     data: str
-    backbone: str | None
     clip: float
     top1: float
     source: str

@@ -269,12 +269,13 @@ show.absent_means(means, t, images, absent)
 # of each node, the sum of its edges. A text without images of its own has only weak edges, so each of them counts for
 # more.
 #
-# Now all classes may be present, but not equally often:
+# Now all classes may be present, but not equally often. These are the methods that see the batch:
 
 # %%
 tails = {ratio: composition.long_tail(k, ratio) for ratio in (10, 100)}
+seeing = {m: h for m, h in heads.items() if m == "zero_shot" or h.sees == "batch"}
 imbalance = composition.by_composition(
-    tokens, labels, heads, tails, size=batch, seeds=seeds
+    tokens, labels, seeing, tails, size=batch, seeds=seeds
 )
 ratio = "most frequent class to the rarest, as a ratio"
 show.curves(imbalance, ratio, f"{task.name}: batches of {batch} images.")

@@ -144,6 +144,8 @@ def test_published_gains_have_their_own_baseline_and_kind():
     kinds = [show.SEES.index(sees) for sees in table.frame["sees"]]
     assert kinds == sorted(kinds)
     assert "it is 59.81 and 60.31 in different tables" in table.caption
+    source = table.frame["source"]["ZLaP"].iloc[0]
+    assert f"{source} StatA's README" in table.caption
 
 
 def test_which_sets_the_gain_on_all_tasks_beside_that_with_few_classes():
