@@ -17,6 +17,7 @@ from calip_core.blend.protocols import Protocol
 from calip_core.datasets.cards import disk_datasets
 from calip_core.datasets.names import OWN, resolve_name, task_kind
 from calip_core.evaluation.seeds import Seed
+from calip_core.evaluation.shots import Short
 from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root, expanded
@@ -50,6 +51,7 @@ class Sweep(BaseModel):
         views: view sets for point clouds; not used for images.
         samples: at most this many test images, or "all".
         precision: of the image encoders.
+        short: how to handle a class with fewer images than shots, as for ``support_sets.coop_support``.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when it is not given.
     """
 
@@ -66,6 +68,7 @@ class Sweep(BaseModel):
     views: Names = [_DEFAULT_VIEWS]
     samples: int | Literal["all"] = "all"
     precision: Precision = "auto"
+    short: Short = "error"
     root: Path | None = None
 
     @field_validator("datasets", mode="before")
@@ -155,6 +158,7 @@ class Group:
         root: the folder of the datasets.
         results: the file of records.
         precision: of the image encoder.
+        short: how to handle a class with fewer images than shots.
         progress: whether to show bars while encoding.
         again: whether to measure cells that are already recorded.
     """
@@ -164,6 +168,7 @@ class Group:
     root: Path
     results: Path
     precision: Precision = "auto"
+    short: Short = "error"
     progress: bool = False
     again: bool = False
 
@@ -297,7 +302,7 @@ def groups_of(
     limit = None if sweep.samples == "all" else sweep.samples
     root = sweep.root or data_root()
     return [
-        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, progress, again)
+        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, sweep.short, progress, again)
         for _, members in groupby(cells, key=lambda cell: cell.loads)
     ]
 

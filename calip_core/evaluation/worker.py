@@ -80,7 +80,7 @@ def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evalu
     """The evaluation of a cell."""
     return plan(
         task, backbone, cell.method, protocol=cell.protocol, shots=cell.shots, seed=cell.seed, limit=group.limit,
-        options=cell.options,
+        options=cell.options, short=group.short,
     )  # fmt: skip
 
 
