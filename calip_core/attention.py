@@ -157,8 +157,8 @@ def calip_logits(
         tokens and classes.
 
     Raises:
-        ValueError: the feature widths, precisions or devices differ, there are no classes, a feature is NaN or
-            infinite, or the logit scale is not positive and finite.
+        ValueError: the feature widths, precisions or devices differ, there are no classes or no spatial tokens, a
+            feature is NaN or infinite, or the logit scale is not positive and finite.
     """
     config = config or CalipConfig.official()
     if not 0 < logit_scale < math.inf:
@@ -167,6 +167,8 @@ def calip_logits(
     _check_width("image tokens", tokens.pooled, text)
     if len(text) == 0:
         raise ValueError("text has no rows: CALIP needs the features of at least one class")
+    if tokens.spatial.shape[1] == 0:
+        raise ValueError("the images have pooled features alone: CALIP needs their spatial tokens as well")
     step = _chunk_length(tokens, len(text))
     chunks = [_chunk_logits(tokens[i : i + step], text, config) for i in range(0, len(tokens), step)]
     logits = CalipLogits.cat(chunks) if chunks else _no_logits(tokens, text)

@@ -1,10 +1,10 @@
-"""Accuracy, confidence intervals, calibration, and tests of two classifiers on the same images."""
+"""Accuracy, confidence intervals, and tests of two classifiers on the same images."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
@@ -171,41 +171,6 @@ def paired_test(only_a: int, only_b: int) -> PairedTest:
     # Images on which both agree carry no information; the others are coin tosses if both are equally good.
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return PairedTest(only_a, only_b, p_value)
-
-
-@dataclass(frozen=True)
-class ReliabilityBins:
-    """Predictions sorted into equal-width bins of confidence; entries are NaN where a bin is empty.
-
-    Attributes:
-        confidence: mean largest probability in each bin.
-        accuracy: share of correct predictions in each bin.
-        counts: images in each bin.
-    """
-
-    confidence: Float[np.ndarray, "b"]
-    accuracy: Float[np.ndarray, "b"]
-    counts: Int[np.ndarray, "b"]
-
-    @property
-    def expected_calibration_error(self) -> float:
-        """Mean gap between confidence and accuracy, each bin weighted by its images (Guo et al., ICML 2017)."""
-        filled = self.counts > 0
-        gaps = np.abs(self.confidence - self.accuracy)[filled]
-        return float(np.average(gaps, weights=self.counts[filled]))
-
-
-def reliability(logits: Float[Tensor, "n k"], labels: ArrayLike, bins: int = 10) -> ReliabilityBins:
-    """Compare the probability that a classifier assigns to its answer with how often that answer is right."""
-    hits = correct_predictions(logits, labels).astype(float)
-    confidence = logits.double().softmax(dim=1).amax(dim=1).cpu().numpy()
-    edges = np.linspace(0, 1, bins + 1)
-    counts = np.histogram(confidence, edges)[0]
-
-    def mean_in_bin(values: Floats) -> Floats:
-        return _ratio(np.histogram(confidence, edges, weights=values)[0], counts)
-
-    return ReliabilityBins(mean_in_bin(confidence), mean_in_bin(hits), counts)
 
 
 def _ratio(sums: Floats, counts: NDArray[np.int64]) -> Floats:

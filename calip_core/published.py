@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from calip_core.paths import DATA_DIR
 
 _COLUMNS: dict[str, Callable[[str], Any]] = {
-    "top1": lambda text: float(text) / 100,  # the tables hold per cent, the library uses shares
+    # the tables hold per cent, the library uses shares
+    **dict.fromkeys(("top1", "clip"), lambda text: float(text) / 100),
     "backbone": lambda text: text or None,
     "shots": int,
     "weights": lambda text: tuple(float(weight) for weight in text.split()),
@@ -73,6 +74,24 @@ class PublishedFewShot:
 
 
 @dataclass(frozen=True)
+class PublishedTrainingFree:
+    """A published accuracy of a method without training, and that of the zero-shot CLIP that its source compares with.
+
+    Attributes:
+        data: the data, in words; means over several datasets are unweighted.
+        backbone: None if the source does not state it.
+        clip: the source's own zero-shot accuracy. Prompts differ between sources, and so do these.
+    """
+
+    method: str
+    data: str
+    backbone: str | None
+    clip: float
+    top1: float
+    source: str
+
+
+@dataclass(frozen=True)
 class PublishedBetas:
     """The paper's pair of blend weights for a dataset and a backbone."""
 
@@ -131,6 +150,12 @@ def published_clouds() -> tuple[PublishedClouds, ...]:
 def published_few_shot() -> tuple[PublishedFewShot, ...]:
     """All published few-shot accuracies: ``data/published/fewshot.csv``."""
     return _read("fewshot", PublishedFewShot)
+
+
+@cache
+def published_training_free() -> tuple[PublishedTrainingFree, ...]:
+    """Published accuracies of methods without training: ``data/published/training_free.csv``."""
+    return _read("training_free", PublishedTrainingFree)
 
 
 @cache

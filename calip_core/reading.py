@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,27 @@ def read_text(path: Path) -> str:
         if binary := next((letter for letter in text if letter < " " and letter not in "\t\n\r\f"), None):
             raise ValueError(f"it holds the character {binary!r}")
         return text
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: it is not valid JSON, repeats a key, or is a web page in its place.
+        OSError: the file cannot be opened.
+    """
+    text = read_text(path)
+    with reading(path, "JSON"):
+        if text.lstrip().startswith("<"):
+            raise ValueError("it is a web page: open its address in a browser, which then saves the file")
+        return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ValueError(f"the key {repeated[0]!r} occurs more than once")
+    return dict(pairs)
 
 
 def read_in_child(script: Path, path: Path, kind: str, *arguments: str, seconds: float = 60.0) -> Any:

@@ -36,6 +36,12 @@ class ImageTokens:
                 f"grid of {self.grid[0]}x{self.grid[1]} need {expected}: encode both with the same backbone"
             )
 
+    @classmethod
+    def without_places(cls, pooled: Float[Tensor, "n c"]) -> "ImageTokens":
+        """Pooled features alone, with an empty grid."""
+        n, c = pooled.shape
+        return cls(pooled, pooled.new_empty(n, 0, c), (0, 0))
+
     def __len__(self) -> int:
         return len(self.pooled)
 

@@ -170,6 +170,8 @@ start.window(clip_hits, calip_hits, about)
 # | 7 | [Point clouds](07_point_clouds) | How does CLIP classify shapes in space? |
 # | 8 | [CALIP-FS](08_calip_fs) | What does the attention learn from a few labelled images? |
 # | 9 | [Rivals with few shots](09_few_shots) | Is it better than other methods with the same images? |
+# | 10 | [CALIP in its field](10_in_its_field) | What do methods gain that look at more than the one image? |
+# | 11 | [When not to answer](11_when_not_to_answer) | What does a score mean, and when should a classifier say nothing? |
 # | A | [Train your own miniature](A_train_miniature) | Where does the small CLIP come from? |
 # | B | [Your own images](B_your_own_images) | How do I classify my images? |
 # | C | [The versions and their bugs](C_versions) | Which CALIP do people run? |

@@ -255,6 +255,23 @@ baseline.templates(hits, picked, about)
 # An ensemble is an insurance: nobody has to choose, and a bad template costs little. From chapter 2 on, the classifier is
 # the ensemble of the task's own templates.
 #
+# The sentences need not be the same for all classes. {cite:t}`pratt2023cupl` let a language model describe each class,
+# as in "a star has five points that spread from its centre", and average the vectors of a class's own sentences. The
+# library takes such *class descriptions* in place of templates. The ensemble is the special case in which all classes
+# have the same sentences:
+
+# %%
+described = {
+    name: [t.format(name) for t in templates] for name in task.classnames
+}  # put sentences of your own here
+own_words = zero_shot_classifier(clip_model, task.classnames, described)
+torch.testing.assert_close(own_words, ensemble, rtol=0, atol=0.01)
+
+# %% [markdown]
+# Descriptions can also be read from a JSON file, with `load_task(dataset, prompts="descriptions.json")`
+# ([appendix B](B_your_own_images) shows one). The miniature knows only the few words of its world: try descriptions with a
+# CLIP that was trained on captions from the web.
+#
 # ## Can the probabilities be trusted?
 #
 # The softmax of a row of logits looks like probabilities, and the largest is the classifier's *confidence*. A classifier
@@ -277,7 +294,8 @@ if len(val):
 baseline.reliability({"as trained": s, "fitted on validation": fitted}, raw, labels)
 
 # %% [markdown]
-# All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either.
+# All three terms of CALIP are multiplied by the same $s$, so CALIP's answers do not depend on it either. What a probability
+# says of an image whose class is not on the list, [chapter 11](11_when_not_to_answer) asks.
 #
 # :::{live} words
 # Choose a scene, write your own names and your own template, and turn the scale.

@@ -320,12 +320,16 @@ show.published_accuracy(load(), shots=16)
 # For a head, the views of a cloud ([chapter 7](07_point_clouds)) are rows with the same label, so every head above
 # runs on clouds without a change. PointCLIP's **inter-view adapter** {cite:p}`zhang2022pointclip` also knows which
 # rows belong together. It joins the features of all $V$ views to one feature $h$ of the cloud and hands that back to
-# each view $v$. With unit length after the mixture,
+# each view $v$:
 #
 # $$ \begin{aligned}
-#    h &= \mathrm{relu}\bigl(U\, [F_{1}, \dots, F_{V}]\bigr), \\
-#    \ell_v &= s\, \bigl(r\, \mathrm{relu}(U_v\, h) + (1 - r)\, F_{v}\bigr) F_t^\top.
+#    h &= \mathrm{relu}\bigl(N'(U\, [N(w_1 F_{1}), \dots, N(w_V F_{V})])\bigr), \\
+#    x_v &= r\, \mathrm{relu}\bigl(U_v\, \mathrm{relu}(U' h)\bigr) + (1 - r)\, F_{v}, \\
+#    \ell_v &= s \sqrt{V}\, x_v F_t^\top / \lVert [x_1, \dots, x_V] \rVert.
 #    \end{aligned} $$ (eq-fs-inter-view)
+#
+# The weights $w_v$ of the views and the matrices $U$, $U'$ and $U_v$ are learned; each matrix also has a bias. $N$ and
+# $N'$ are batch normalisations. The logits of a cloud are the mean of $\ell_v$ over its views.
 #
 # Try it in a terminal: `calip evaluate mini-solids mini-rn --method inter_view_adapter --shots 8`.
 # :::

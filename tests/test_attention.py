@@ -198,6 +198,12 @@ def test_no_classes_is_an_error():
         calip_logits(tokens, text[:0])
 
 
+def test_pooled_features_alone_are_refused():
+    tokens, text = random_features()
+    with pytest.raises(ValueError, match="the images have pooled features alone: CALIP needs their spatial tokens"):
+        calip_logits(ImageTokens.without_places(tokens.pooled), text)
+
+
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
 def test_bad_temperatures_are_named(alpha):
     with pytest.raises(ValueError, match="alpha_s is"):

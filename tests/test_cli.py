@@ -1,5 +1,6 @@
 """The command line: what is printed, and how it ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,10 +8,12 @@ import sys
 
 import pytest
 
-from calip_core import cli
+from calip_core import cli, load_backbone, load_task
 from calip_core.cli import main
 from calip_core.commands.evaluate import describe
 from calip_core.datasets.fetch.download import DownloadError
+from calip_core.evaluation.evaluate import plan
+from calip_core.evaluation.store import load
 from tests.processes import CALIP
 from tests.records import SUPPORT, make_record
 
@@ -155,9 +158,10 @@ def test_an_argument_is_refused_by_its_own_name(given, said, capsys):
     [
         ("--method tip_adapter", "tip_adapter learns from labelled images: give --shots, such as 4"),
         ("--method calip --shots 4", "calip takes no labelled images: leave --shots out"),
+        ("--method tda --batch-size 4", "tda sees no batch of images: leave --batch-size out"),
     ],
 )
-def test_shots_are_for_heads_that_learn(given, said, capsys):
+def test_what_a_head_cannot_use_is_refused(given, said, capsys):
     assert main(["evaluate", "digits", "mini-rn", *given.split()]) == 2
     assert capsys.readouterr().err == f"calip evaluate: {said}\n"
 
@@ -197,11 +201,49 @@ def test_what_ends_well_prints_no_warning_and_a_failure_is_one_line(tmp_path, mo
     )  # fmt: skip
 
 
+SHAPES = {
+    "circle": ["a circle.", "a round disc."], "square": ["a square."], "triangle": ["a triangle."],
+    "star": ["a star.", "a star with points."], "heart": ["a heart."], "cross": ["a cross."], "ring": ["a ring."],
+    "crescent": ["a crescent."], "hexagon": ["a hexagon."], "diamond": ["a diamond."], "arrow": ["an arrow."],
+    "drop": ["a drop."],
+}  # fmt: skip
+
+
+def test_class_descriptions_are_evaluated_and_each_file_is_a_setting(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    results, files = tmp_path / "runs.jsonl", {"shapes.json": SHAPES, "others.json": SHAPES | {"star": ["a drop."]}}
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+        command = ["evaluate", "mini-shapes", "mini-rn", "--limit", "40", "--results", str(results)]
+        assert main([*command, "--prompts", name]) == 0
+        assert f"mini-shapes@{name}, mini-rn, calip: 40 images" in capsys.readouterr().out
+    first, second = load(results)
+    assert first.key != second.key and first.data.image_set == second.data.image_set
+    assert (first.data.templates.texts, second.data.templates.texts) == (14, 13)
+    task, backbone = load_task("mini-shapes", prompts="shapes.json"), load_backbone("mini-rn")
+    assert plan(task, backbone, limit=40).key == first.key
+
+
+def test_class_descriptions_that_do_not_fit_are_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    content = {name: texts for name, texts in SHAPES.items() if name != "star"} | {"strar": ["a star."]}
+    (tmp_path / "shapes.json").write_text(json.dumps(content))
+    command = ["evaluate", "mini-shapes", "mini-rn", "--results", str(tmp_path / "runs.jsonl")]
+    assert main([*command, "--prompts", str(tmp_path / "shapes.json")]) == 1
+    assert capsys.readouterr().err == (
+        "calip evaluate: mini-shapes@shapes.json: the class descriptions do not fit the class names "
+        "(missing: 'star'; unknown: 'strar' (did you mean 'star'?))\n"
+    )
+
+
 def test_a_standins_result_says_so():
     record = make_record()
     standin = record.model_copy(update={"data": record.data.model_copy(update={"standin": True})})
     assert describe(standin).startswith(f"{record.data.task} (stand-in), ")
     assert "stand-in" not in describe(record)
+    batch = record.model_copy(update={"head": record.head.model_copy(update={"method": "stata", "sees": "batch"})})
+    assert ", stata (sees batch): " in describe(batch) and "sees" not in describe(record)
 
 
 def test_a_result_on_a_part_of_a_dataset_says_so():

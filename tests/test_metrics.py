@@ -99,14 +99,6 @@ def test_mcnemar_is_the_exact_binomial_tail(pairs):
     assert test.only_a == sum(x and not y for x, y in pairs)
 
 
-def test_calibration_by_hand():
-    # Two images at confidence 0.8 (one right), two at 0.6 (both right): gaps 0.3 and 0.4, equal weights.
-    probabilities = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [0.6, 0.4]], dtype=torch.float64)
-    bins = metrics.reliability(probabilities.log(), [0, 1, 0, 0], bins=4)
-    assert bins.counts.tolist() == [0, 0, 2, 2] and np.isnan(bins.accuracy[0])
-    assert bins.expected_calibration_error == pytest.approx(0.35)
-
-
 def test_bad_input_is_named():
     logits, labels = logits_and_labels()
     with pytest.raises(ValueError, match="one label per image"):

@@ -49,6 +49,32 @@ def test_no_batch_is_larger_than_asked():
     assert compass.batches == [["a cat", "one cat", "a dog"], ["one dog"]]
 
 
+DESCRIPTIONS = {"dog": ["one dog"], "cat": ["a cat", "one cat", "one cat", "a missile"]}
+
+
+def test_class_descriptions_give_the_mean_of_each_classs_own_unit_vectors():
+    """Against a loop over the classes, in double precision; the order of the mapping does not matter, repeats count."""
+    expected = []
+    for name in ("cat", "dog"):
+        angles = [math.radians(DEGREES[text]) for text in DESCRIPTIONS[name]]
+        x, y = sum(map(math.cos, angles)), sum(map(math.sin, angles))
+        expected.append([x / math.hypot(x, y), y / math.hypot(x, y)])
+    for batch_size in (1, 2, 100):
+        found = classify(templates=DESCRIPTIONS, batch_size=batch_size)
+        torch.testing.assert_close(found.double(), torch.tensor(expected).double(), rtol=0, atol=1e-6)
+
+
+def test_descriptions_that_say_what_templates_say_are_the_ensemble():
+    written_out = {name: (f"a {name}", f"one {name}") for name in ("cat", "dog")}
+    torch.testing.assert_close(classify(templates=written_out), classify(), rtol=0, atol=0)
+
+
+def test_classes_of_one_name_share_its_descriptions():
+    with pytest.warns(UserWarning, match="cannot be told apart by text: cat$"):
+        text = zero_shot_classifier(Compass(), ["cat", "dog", "cat"], DESCRIPTIONS)
+    assert torch.equal(text[0], text[2])
+
+
 def test_names_are_put_in_as_they_are():
     DEGREES["a {hot}_dog"] = 45
     assert classify(["{hot}_dog"], ["a {}"]).shape == (1, 2)
@@ -89,6 +115,11 @@ def test_a_template_without_exactly_one_place_is_named(template):
         ({"classnames": [math.nan, "cat"]}, "classnames.0. is nan, expected a text"),
         ({"classnames": ["cat", " "]}, "classnames.1. is ' ', expected a name"),
         ({"templates": [lambda name: f"a {name}"]}, "templates.0. is <function .*, expected a text"),
+        ({"templates": {}}, "templates: .*missing: 'cat', 'dog'"),
+        ({"templates": {"cat": ["a cat"], "dgo": ["a dog"], "dog": ["a dog"]}}, "unknown: 'dgo'"),
+        ({"templates": {"cat": "a cat", "dog": ["a dog"]}}, "templates: 'cat' has 'a cat', expected a list"),
+        ({"templates": {"cat": ["a cat"], "dog": [None]}}, "'dog' has the text None, expected one that can be read"),
+        ({"templates": {"cat": ["a cat"], "dog": ["a {}"]}}, "'dog' has the text 'a {}', in which nothing is replaced"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )

@@ -3,6 +3,7 @@ import csv
 import pytest
 
 from calip_core import published
+from calip_core.methods import METHODS
 from calip_core.paths import DATA_DIR
 
 
@@ -59,3 +60,12 @@ def test_published_few_shot_values_have_sources_and_known_numbers():
     assert len(table) == 11 * 5 * 5 == len(datasets) * len(methods) * 5
     assert all(p.draws and p.choices for p in table.values())
     assert {p.backbone for p in table.values()} == {"RN50"} and all(0 < p.top1 < 1 for p in table.values())
+
+
+def test_published_gains_without_training_name_a_head_and_a_baseline_of_their_own():
+    rows = published.published_training_free()
+    assert all(row.source and 0 < row.clip < 1 and 0 < row.top1 < 1 for row in rows)
+    found = {(row.method, row.data): 100 * (row.top1 - row.clip) for row in rows}
+    assert len(found) == len(rows) and {method for method, _ in found} <= set(METHODS)
+    assert found["tda", "ImageNet"] == pytest.approx(1.54)
+    assert found["transclip", "11 image sets, 1 to 4 classes per batch"] == pytest.approx(-26.3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calip_core.reading import read_in_child, read_text, reading
+from calip_core.reading import read_in_child, read_json, read_text, reading
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,12 @@ def test_what_is_no_text_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(ValueError, match=r"list\.txt cannot be read as text"):
         read_text(tmp_path / "list.txt")
+
+
+def test_json_is_read_and_a_key_that_would_be_lost_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"a": [1, {"b": null}]}')
+    assert read_json(path) == {"a": [1, {"b": None}]}
+    path.write_text('[{"a": 1, "b": 2, "a": 1}]')
+    with pytest.raises(ValueError, match=r"x\.json cannot be read as JSON .*the key 'a' occurs more than once"):
+        read_json(path)

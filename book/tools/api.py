@@ -46,6 +46,8 @@ EQUATIONS = {
     "blend.landscape.beta_landscape": ["eq-two-weights"],
     "blend.polygon.winning_polygon": ["eq-half-planes"],
     "blend.view_weights.fuse": ["eq-views"],
+    "decisions.abstention.risk_coverage": ["eq-risk"],
+    "decisions.calibration.fit_temperature": ["eq-temperature"],
     "methods.calip.Calip": ["eq-blend"],
     "methods.calip_fs.CalipFs": ["eq-fs-roles-learnt", "eq-fs-text", "eq-fs-image", "eq-fs-logits"],
     "methods.clap.Clap": ["eq-fs-clap"],

@@ -8,7 +8,9 @@ from calip_core.analysis.speed_records import MachineSpeeds
 SIZES = (10**6, 10**7, 10**8, 10**9)
 """Numbers of images."""
 
-_TOKENS = {"RN50": (50, 1024), "ViT-B/16": (197, 512), "ViT-L/14": (257, 768)}
+_TOKENS = {
+    "RN50": (50, 1024), "RN101": (50, 512), "ViT-B/32": (50, 512), "ViT-B/16": (197, 512), "ViT-L/14": (257, 768),
+}  # fmt: skip
 """Backbone -> tokens per image with the pooled one, and their width in the joint space."""
 _STORED_BYTES = 2  # half precision
 _IMAGENET_BYTES, _IMAGENET_IMAGES = 138e9, 1_281_167  # image-net.org: the training images of ILSVRC 2012
@@ -22,8 +24,9 @@ INPUTS = (
     "in half precision, with the pooled one. Margins are counted without Parquet's compression."
 )
 WORKERS = (
-    "These are hours of one worker: several divide them, as long as the images reach them as fast. Two workers of one "
-    "core each against one are measured above where `make bench` has run `spreading`."
+    "These are hours of one worker. Times the price of an hour, they are the cost. Several workers divide the hours, "
+    "as long as the images reach them as fast. Two workers of one core each against one are measured above where "
+    "`make bench` has run `spreading`."
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 from calip_core.commands.arguments import add_choice, add_encoding, check_cache, whole_number
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
 from calip_core.errors import in_words
+from calip_core.paths import expanded
 
 if TYPE_CHECKING:
     from calip_core.commands import Subparsers
@@ -34,6 +35,10 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
     add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
+    text = "images per batch, for a head that sees a batch (default: all test images)"
+    parser.add_argument("--batch-size", type=whole_number(1), metavar="N", help=text)
+    text = 'JSON file of class descriptions, in place of templates: {"cat": ["a small animal.", ...], ...}'
+    parser.add_argument("--prompts", type=expanded, metavar="FILE", help=text)
     add_engine(parser)
     text = "with ray: cores of each worker (default: 2, or a GPU's share of its machine)"
     parser.add_argument("--cores", type=whole_number(1), metavar="N", help=text)
@@ -47,10 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         _check_shots(arguments.method, arguments.shots)
+        _check_batch_size(arguments.method, arguments.batch_size)
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
-        groups = groups_of(sweep, results, progress=True, again=True)
+        prompts = None if arguments.prompts is None else arguments.prompts.absolute()
+        groups = groups_of(sweep, results, prompts=prompts, progress=True, again=True)
     except (ValueError, OSError, ImportError) as error:
         print(f"calip evaluate: {in_words(error)}", file=sys.stderr)
         return 2
@@ -90,6 +97,16 @@ def _check_shots(method: str, shots: int) -> None:
         raise ValueError(f"{method} takes no labelled images: leave --shots out")
 
 
+def _check_batch_size(method: str, size: int | None) -> None:
+    """Refuse a size of batches for a head that sees none, which a grid would ignore."""
+    if size is None:
+        return
+    from calip_core.methods import METHODS  # it imports torch
+
+    if METHODS[method].sees != "batch":
+        raise ValueError(f"{method} sees no batch of images: leave --batch-size out")
+
+
 def _sweep(arguments: argparse.Namespace) -> "Sweep":
     """A grid of one cell."""
     from calip_core.evaluation.sweep import make_sweep
@@ -98,7 +115,8 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
         datasets=[arguments.task], backbones=[arguments.backbone], methods=[arguments.method],
         protocols=[arguments.protocol], shots=[arguments.shots], seeds=[arguments.seed], tokens=[arguments.tokens],
         precision=arguments.precision, configs=[arguments.config], priors=[arguments.prior], views=[arguments.views],
-        short=arguments.short, samples="all" if arguments.limit is None else arguments.limit,
+        samples="all" if arguments.limit is None else arguments.limit, batch_size=arguments.batch_size,
+        short=arguments.short,
     )  # fmt: skip
 
 
@@ -108,8 +126,9 @@ def describe(record: "Record") -> str:
 
     data, score, choice = record.data, record.score, record.choice
     shots, support = (f", {n} shots", f"; support: {n} per class") if (n := record.shots) else ("", "")
+    seen = "" if record.head.sees in ("nothing", "labels") else f" (sees {record.head.sees})"
     mark = " (stand-in)" if data.standin else f" (only a part: {data.part})" if data.part else ""
-    head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}"
+    head = f"{data.task}{mark}, {record.encoder.backbone}, {record.head.method}{shots}{seen}"
     spread = record.run.spread
     shared = "" if spread is None else (
         f"\nspread over {spread.workers} workers (threads of each: {spread.threads}); {spread.doubtful} images are so "

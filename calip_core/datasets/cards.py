@@ -16,6 +16,7 @@ from pydantic import (
 from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
 from calip_core.paths import DATA_DIR
 from calip_core.pointclouds.names import UpAxis
+from calip_core.templates import Templates, read_descriptions
 from calip_core.yaml_model import read_model
 
 CARD_DIR = DATA_DIR / "cards"
@@ -207,7 +208,8 @@ class Card(BaseModel):
     citation: Text | None = None
     aliases: tuple[str, ...] = ()
     template_sets: dict[str, Annotated[str, Field(pattern=r"^[^/\\]+$")]] = {}
-    """Named alternatives to ``templates``: each is a file in ``data/templates`` with one template per line."""
+    """Named alternatives to ``templates``: each is a file in ``data/templates``, a text file with one template per line
+    or a JSON file of class descriptions."""
     layout: Layout | None = None
     """For a dataset that the user provides: how it is laid out on disk."""
     sources: tuple[Source, ...] = ()
@@ -244,11 +246,11 @@ class Card(BaseModel):
                 groups.setdefault(source.either, []).append(source)
         return groups
 
-    def choose_templates(self, template_set: str | None = None) -> tuple[str, ...]:
-        """The card's templates, or those of a named set.
+    def choose_templates(self, template_set: str | None = None) -> Templates:
+        """The card's templates, or those of a named set, or the class descriptions of a named set.
 
         Raises:
-            ValueError: there is no such set.
+            ValueError: there is no such set, or its class descriptions are damaged.
         """
         if template_set is None:
             return self.templates
@@ -256,7 +258,10 @@ class Card(BaseModel):
             raise ValueError(
                 f"template_set is {template_set!r}, but {self.name} has {', '.join(self.template_sets) or 'none'}"
             )
-        text = (TEMPLATE_DIR / self.template_sets[template_set]).read_text(encoding="utf-8")
+        path = TEMPLATE_DIR / self.template_sets[template_set]
+        if path.suffix == ".json":
+            return read_descriptions(path)
+        text = path.read_text(encoding="utf-8")
         return tuple(line for line in text.splitlines() if line.strip())
 
 

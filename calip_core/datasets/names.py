@@ -21,7 +21,7 @@ OFFLINE: dict[str, Kind] = {
 FOLDER, POINTS, SHARDS, TABLES = OWN = ("folder:", "points:", "wds:", "parquet:")
 """Prefixes of the names of the user's own files: folders of images and of point clouds, shards, and tables."""
 _CONTENT = {FOLDER: "images", SHARDS: "shards", TABLES: "tables"}
-_TEMPLATES = "@"
+_TEMPLATES, _DESCRIPTIONS = "@", ".json"
 
 
 def offline_tasks() -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def task_kind(name: str) -> Kind:
     Raises:
         ValueError: the name is unknown; the message lists the choices.
     """
-    name = resolve_name(name)
+    name, _ = split_template_set(resolve_name(name))
     return "clouds" if name.startswith(POINTS) or name in available_tasks("clouds") else "images"
 
 
@@ -86,10 +86,14 @@ def resolve_name(name: str) -> str:
 def split_template_set(name: str) -> tuple[str, str | None]:
     """A dataset's name and the requested set of templates: ``("imagenet", "80")`` for ``imagenet@80``.
 
-    The name of a user's own files, which may have an @ in their path, is not split.
+    The name of a user's own files, which may have an @ in their path, is split only before a file of class
+    descriptions: ``("folder:a@b", "birds.json")`` for ``folder:a@b@birds.json``.
     """
-    base, found, template_set = name.partition(_TEMPLATES)
-    return (base, template_set) if found and not name.startswith(OWN) else (name, None)
+    own = name.startswith(OWN)
+    base, found, template_set = name.rpartition(_TEMPLATES) if own else name.partition(_TEMPLATES)
+    if not found or (own and ("/" in template_set or not template_set.endswith(_DESCRIPTIONS))):
+        return name, None
+    return base, template_set
 
 
 def check_task_name(name: str) -> None:
@@ -101,6 +105,11 @@ def check_task_name(name: str) -> None:
     text = name if isinstance(name, str) else ""  # None is as unknown as no name
     own_files = any(text.startswith(prefix) and text != prefix for prefix in OWN)
     base, template_set = split_template_set(text)
+    if template_set is not None and template_set.endswith(_DESCRIPTIONS):
+        raise ValueError(
+            f"{name!r} names a file of class descriptions: give {base!r} and, as prompts (`calip evaluate --prompts`), "
+            "the path of that file"
+        )
     base = own_name(base)
     if template_set is not None and base in disk_datasets():
         load_card(base).choose_templates(template_set)

@@ -22,6 +22,7 @@ from calip_core.datasets.readers.coop import load_benchmark, load_with_template_
 from calip_core.datasets.readers.folder import load_folder
 from calip_core.datasets.task import Task
 from calip_core.paths import expanded
+from calip_core.templates import read_descriptions
 
 _OFFLINE: dict[str, Callable[..., Task]] = {
     "photos": load_photos,
@@ -34,45 +35,56 @@ _OWN_IMAGES: dict[str, Callable[..., Task]] = {FOLDER: load_folder, SHARDS: load
 _OFFLINE_CLOUDS: dict[str, Callable[..., CloudTask]] = {"mini-solids": load_mini_solids}
 
 
-def load_task(name: str, root: str | Path | None = None, **options: Any) -> Task:
+def load_task(
+    name: str, root: str | Path | None = None, *, prompts: str | Path | None = None, **options: Any
+) -> Task:
     """Load a task by name.
 
     Args:
-        name: one of ``available_tasks()`` or an alias, ``imagenet@80`` for another set of templates; ``folder:PATH``
-            for your own images in one sub-folder per class, ``points:PATH`` for meshes and point clouds, ``wds:PATH``
-            for webdataset shards and ``parquet:PATH`` for tables, as they lie on public hubs.
+        name: one of ``available_tasks()`` or an alias, ``imagenet@80`` or ``modelnet40@fewshot`` for another set of
+            templates; ``folder:PATH`` for your own images in one sub-folder per class, ``points:PATH`` for meshes and
+            point clouds, ``wds:PATH`` for webdataset shards and ``parquet:PATH`` for tables, as hubs hold them.
         root: the folder above the datasets' folders (by default ``$CALIP_DATA``, else ``data/datasets``); for generated
             images, the folder that caches them (by default in the user's cache); for a relative ``folder:PATH``, the
             folder that it starts from (by default the working folder).
+        prompts: a JSON file of class descriptions in place of the task's templates, as ``read_descriptions`` takes
+            them. The task's name then ends in the file's, as in ``dtd@descriptions.json``.
         options: options of that family of tasks: ``unreadable="error"|"skip"`` for ``folder:PATH``, ``image`` and
             ``label``, names of columns, for ``parquet:PATH``, ``sizes={"test": 100}`` for the miniature's,
-            ``template_set="1"|"7"|"80"`` for ImageNet and its variants, if the name has none; for point clouds, whose
+            ``template_set`` if the dataset's card has such sets and the name states none; for point clouds, whose
             images are depth maps, the fields of ``Projection``: ``views``, ``points``, ``turn``, ``jitter``, ``seed``,
             and ``up="y"|"z"`` for ``points:PATH``.
 
     Raises:
-        ValueError: the name is unknown, the images do not form a task or are damaged, or a dataset is incomplete.
-        TypeError: this task has no such option.
+        ValueError: the name is unknown, the images do not form a task or are damaged, a dataset is incomplete, or the
+            class descriptions are damaged or not exactly of the task's classes.
+        TypeError: this task has no such option, or two of the name, an option and ``prompts`` state the prompts.
         OSError: files are missing or cannot be opened.
     """
     name = resolve_name(name)
     base = None if root is None else expanded(root)
-    load = _load_cloud_views if task_kind(name) == "clouds" else _load_images
-    return load(name, base, options)
+    dataset, template_set = split_template_set(name)
+    load = _load_cloud_views if task_kind(dataset) == "clouds" else _load_images
+    if prompts is not None:
+        if template_set is not None or "template_set" in options:
+            raise TypeError(f"{name} is asked for with a set of templates and with class descriptions: leave one out")
+        path = expanded(prompts)
+        descriptions = read_descriptions(path)  # before the images, whose check may take minutes
+        return replace(load(dataset, base, options), name=f"{name}@{path.name}", templates=descriptions)
+    if template_set is None:
+        return load(dataset, base, options)
+    if "template_set" in options:
+        raise TypeError(f"{name} names a set of templates already: leave the option template_set out")
+    return replace(load(dataset, base, options | {"template_set": template_set}), name=name)
 
 
 def _load_images(name: str, base: Path | None, options: dict[str, Any]) -> Task:
-    dataset, template_set = split_template_set(name)
-    loader = _image_loader(dataset, base)
+    loader = _image_loader(name, base)
     accepted = inspect.signature(loader).parameters
     if "root" in accepted:
         loader = partial(loader, root=base)
     _check_options(name, options, accepted)
-    if template_set is None:
-        return loader(**options)
-    if "template_set" in options:
-        raise TypeError(f"{name} names a set of templates already: leave the option template_set out")
-    return replace(loader(template_set=template_set, **options), name=name)
+    return loader(**options)
 
 
 def _image_loader(name: str, base: Path | None) -> Callable[..., Task]:

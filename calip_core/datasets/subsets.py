@@ -21,11 +21,14 @@ CROP = (0.5, 1.0)
 _SHAPE = (3 / 4, 4 / 3)  # width over height of a crop
 _TRIES = 10
 
+TEST_CROP = (0.08, 1.0)
+"""The same for crops of a test image: torchvision's default, as in MTA's code."""
+
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom edge in pixels."""
 
 
-def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
+def random_box(rng: np.random.Generator, width: int, height: int, kept: tuple[float, float] = CROP) -> Box:
     """A random crop by the rule of torchvision's ``RandomResizedCrop``, drawn from a given generator.
 
     torchvision uses torch's global generator, which parallel decoding threads would share.
@@ -34,9 +37,10 @@ def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
         rng: source of all random numbers.
         width: width of the image, in pixels.
         height: height of the image, in pixels.
+        kept: range of the share of the area that the crop keeps.
     """
     for _ in range(_TRIES):
-        area = width * height * rng.uniform(*CROP)
+        area = width * height * rng.uniform(*kept)
         shape = math.exp(rng.uniform(math.log(_SHAPE[0]), math.log(_SHAPE[1])))
         w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
         if 0 < w <= width and 0 < h <= height:
@@ -63,9 +67,9 @@ class _Views:
         return image if not self.augmentations else _augmented(image, (self.seed, self.indices[place], view))
 
 
-def _augmented(image: Image.Image, seed: tuple[int, ...]) -> Image.Image:
+def _augmented(image: Image.Image, seed: tuple[int, ...], kept: tuple[float, float] = CROP) -> Image.Image:
     rng = np.random.default_rng(seed)
-    cut = image.resize(image.size, Image.Resampling.BICUBIC, random_box(rng, *image.size))
+    cut = image.resize(image.size, Image.Resampling.BICUBIC, random_box(rng, *image.size, kept))
     return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
 
 
@@ -113,6 +117,43 @@ class CloudSubset(Split):
     def encoder_input(self, index: int, preprocess: Preprocess, resolution: int) -> Float[Tensor, "3 h w"]:
         """Same as the split's input."""
         return self._split.encoder_input(self._indices[index], preprocess, resolution)
+
+
+@dataclass(frozen=True)
+class _WithCrops:
+    split: Split
+    crops: int
+    seed: int
+
+    def __call__(self, row: int) -> Image.Image:
+        index, view = divmod(row, 1 + self.crops)
+        image = self.split[index][0]
+        return _augmented(image, (self.seed, index, view), TEST_CROP) if view else image
+
+
+def with_crops(split: Split, crops: int, seed: int = 0) -> Split:
+    """Each image of a split followed by random crops of it, half of them mirrored, as views of one item.
+
+    Args:
+        split: a split of images, one per item.
+        crops: crops per image.
+        seed: view v of image i depends only on (seed, i, v).
+
+    Raises:
+        ValueError: there are no crops, or the items have several views already, as point clouds have.
+    """
+    if crops < 1:
+        raise ValueError(f"crops is {crops}, expected at least 1")
+    if split.views > 1 or split.depth_maps:
+        raise ValueError("the split holds views of point clouds, expected images: random crops are of one image")
+    views = 1 + crops
+    return Split(
+        _WithCrops(split, crops, seed),
+        np.repeat(split.labels, views),
+        views=views,
+        paths=None if split.paths is None else [path for path in split.paths for _ in range(views)],
+        identity=split.derived_identity(f"and {crops} crops of each by seed {seed}, rule {VERSION}"),
+    )
 
 
 def subset(split: Split, indices: Sequence[int], augmentations: int = 0, seed: int = 0) -> Split:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from calip_core.datasets.cards import CARD_DIR, Card
 from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
 from calip_core.prompts import shared_names
+from calip_core.templates import Templates
 
 Preprocess = Callable[[Image.Image], Float[Tensor, "3 h w"]]
 """A backbone's preprocessing of a picture for its image encoder."""
@@ -105,7 +106,7 @@ class Task:
         title: title for headings and tables.
         classnames: the names of class 0, 1, ... as used in prompts. Two classes may share a name: that is allowed, with
             a ``UserWarning`` (except for the pairs in ImageNet's own list), since no prompt can distinguish them.
-        templates: prompts with one ``{}`` where the class name goes.
+        templates: prompts with one ``{}`` where the class name goes; or class descriptions, name of a class -> prompts.
         splits: ``"train"``, ``"val"`` and ``"test"``.
         licence: licence of the images.
         source: where the images come from.
@@ -119,13 +120,14 @@ class Task:
 
     Raises:
         ValueError: there are no classes or templates, a class name is empty, a template does not have exactly one
-            ``{}``, the splits differ from those three, or a label is not a class.
+            ``{}``, descriptions are not exactly of the classes, the splits differ from those three, or a label is not
+            a class.
     """
 
     name: str
     title: str
     classnames: tuple[str, ...]
-    templates: tuple[str, ...]
+    templates: Templates
     splits: dict[str, Split]
     licence: str
     source: str
@@ -138,7 +140,7 @@ class Task:
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)
-        check_templates(self.templates, self.name)
+        check_templates(self.templates, self.name, self.classnames)
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"task {self.name}: splits are {sorted(self.splits)}, expected {sorted(SPLITS)}")
         for split, images in self.splits.items():

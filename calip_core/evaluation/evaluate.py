@@ -1,6 +1,7 @@
 """``evaluate()``, the single entry point for measurements: task, backbone, head and protocol become a record."""
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from calip_core.blend.protocols import LabelsSeen, Protocol
 from calip_core.blend.selection import Grid
 from calip_core.blend.view_weights import ViewWeights
 from calip_core.datasets import split_template_set
+from calip_core.datasets.subsets import with_crops
 from calip_core.datasets.task import Split, Task
 from calip_core.environment import commit, device_name, library_version, package_versions
 from calip_core.evaluation.counts import Counts, score_part
@@ -27,6 +29,7 @@ from calip_core.evaluation.question import Question
 from calip_core.evaluation.record import (
     ChoicePart,
     DataPart,
+    DescriptionsPart,
     EncoderPart,
     HeadPart,
     Record,
@@ -44,6 +47,7 @@ from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
 from calip_core.metrics import correct_predictions
 from calip_core.paths import printable
+from calip_core.templates import Templates
 from calip_core.tokens import CalipLogits, ImageTokens
 
 Fuse = Callable[[Float[Tensor, "n k"]], Float[Tensor, "t k"]]
@@ -172,6 +176,7 @@ class Evaluation:
         self.head = question.make_head(self._recipe)
         self._test = self._planned(question.task.splits["test"], "test", question.limit)
         self._support = self._planned_support() if question.shots else None
+        self._views = self._planned_views() if self.head.sees == "views" else None
         self._unlabelled_split = question.unlabelled_split() if self.head.sees == "unlabelled" else None
         self.data, self.encoder = self._data_part(), self._encoder_part()
 
@@ -205,7 +210,7 @@ class Evaluation:
             head=self._head_part(seconds),
             choice=self._choice_part(self._chosen_on(judge, test), weights),
             score=score_part(counts, self._question.method, **kept, **self._control(test, fuse, control_repeats)),
-            run=self._run_part(test.store.manifest, time.perf_counter() - start),
+            run=self._run_part(self._test.manifest, time.perf_counter() - start),
         )  # fmt: skip
 
     def draft(self) -> Draft:
@@ -246,6 +251,15 @@ class Evaluation:
         return FeatureStore.plan(
             question.backbone, split, root=question.features, name=store_name(question.task, name),
             limit=limit, seed=question.seed,
+        )  # fmt: skip
+
+    def _planned_views(self) -> PlannedStore:
+        question, crops = self._question, self.head.options.crops
+        split = with_crops(question.task.splits["test"], crops, question.seed)
+        name = store_name(question.task, f"test-{crops}-crops-{question.seed}")
+        return FeatureStore.plan(
+            question.backbone, split, root=question.features, name=name,
+            limit=question.limit, seed=question.seed, spatial=False,
         )  # fmt: skip
 
     @cached_property
@@ -317,7 +331,7 @@ class Evaluation:
     ) -> tuple[Bool[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
         """Which items the head and zero-shot CLIP classify correctly."""
         hits, clip_hits, start = [], [], 0
-        for pooled, logits in self._answers(test):
+        for pooled, logits in self._answers(bench, test):
             clip, own = fuse(bench.clip(pooled)), fuse(logits)
             labels = test.labels[start : start + len(own)]
             hits.append(correct_predictions(own, labels))
@@ -325,9 +339,13 @@ class Evaluation:
             start += len(own)
         return np.concatenate(hits), np.concatenate(clip_hits)
 
-    def _answers(self, test: Stream) -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
+    def _answers(self, bench: Bench, test: Stream) -> Iterator[tuple[ImageTokens, Float[Tensor, "n k"]]]:
         """Images in the split's order, in batches, with the head's logits."""
         head, question = self.head, self._question
+        if self._views is not None:
+            for views in bench.stream(self._views).batches(spatial=False):
+                yield views[:: self._views.split.views], head.logits(views)
+            return
         if head.sees not in ("batch", "stream"):
             for tokens in test.batches(spatial=head.reads_spatial):
                 yield tokens, head.logits(tokens)
@@ -355,7 +373,7 @@ class Evaluation:
             limit=question.limit,
             image_set=self._test.manifest.source,
             class_names=hashlib.sha256("\n".join(task.classnames).encode()).hexdigest(),
-            templates=task.templates,
+            templates=_templates_part(task.templates),
             projection=task.projection,
             support=self._support_part(),
         )
@@ -461,6 +479,15 @@ class Evaluation:
             versions=encoded | {"calip-core": library_version()} | package_versions(_PACKAGES),
             commit=commit(),
         )
+
+
+def _templates_part(templates: Templates) -> tuple[str, ...] | DescriptionsPart:
+    """Templates as they are; class descriptions by their digest, since they may be megabytes."""
+    if not isinstance(templates, Mapping):
+        return tuple(templates)
+    texts = {name: list(texts) for name, texts in templates.items()}
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+    return DescriptionsPart(texts=sum(map(len, texts.values())), sha256=digest)
 
 
 def store_name(task: Task, part: str) -> str:

@@ -110,6 +110,11 @@ class Question:
         self._check_shots()
         self._check_splits()
         self._check_view_weighting()
+        if self.head_class.sees == "views" and self.task.view_set:
+            raise ValueError(
+                f"{self.method} sees random crops of one image, and {self.task.name} has point clouds: choose a task "
+                "of images, or another head"
+            )
         if self.batch_size is not None and (self.head_class.sees != "batch" or self.batch_size < 1):
             raise ValueError(
                 f"batch_size is {self.batch_size}, expected at least 1, and for a head that sees a batch: "

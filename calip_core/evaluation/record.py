@@ -50,6 +50,21 @@ class SupportPart(_Part):
     short: Short
 
 
+class DescriptionsPart(_Part):
+    """Class descriptions, which may be thousands of texts.
+
+    Attributes:
+        texts: number of texts of all classes.
+        sha256: SHA-256 of the classes and their texts.
+    """
+
+    texts: int = Field(ge=1)
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"class descriptions: {self.texts:,} texts (SHA-256 {self.sha256[:12]})"
+
+
 class DataPart(_Part):
     """The task and the images.
 
@@ -65,7 +80,7 @@ class DataPart(_Part):
         image_set: SHA-256 of the test images' contents and labels. Records with the same set can be compared image by
             image.
         class_names: SHA-256 of the class names, in their order.
-        templates: the prompt templates.
+        templates: the prompt templates; for class descriptions, whose file the task's name tells, number and digest.
         projection: for point clouds, how they were projected; None for images.
         support: the support set; None for zero-shot heads.
     """
@@ -80,7 +95,7 @@ class DataPart(_Part):
     limit: int | None = Field(ge=1)
     image_set: str
     class_names: str
-    templates: tuple[str, ...] = Field(min_length=1)
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] | DescriptionsPart
     projection: str | None = None
     support: SupportPart | None = None
 

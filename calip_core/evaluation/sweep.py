@@ -50,6 +50,7 @@ class Sweep(BaseModel):
         seeds: seeds of all random draws.
         views: view sets for point clouds; not used for images.
         samples: at most this many test images, or "all".
+        batch_size: images per batch for heads that see a batch; the whole test split if it is not given.
         precision: of the image encoders.
         short: how to handle a class with fewer images than shots, as for ``support_sets.coop_support``.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when it is not given.
@@ -67,6 +68,7 @@ class Sweep(BaseModel):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     views: Names = [_DEFAULT_VIEWS]
     samples: int | Literal["all"] = "all"
+    batch_size: Annotated[StrictInt, Field(ge=1)] | None = None
     precision: Precision = "auto"
     short: Short = "error"
     root: Path | None = None
@@ -159,6 +161,8 @@ class Group:
         results: the file of records.
         precision: of the image encoder.
         short: how to handle a class with fewer images than shots.
+        batch_size: images per batch for heads that see a batch.
+        prompts: a file of class descriptions in place of the task's templates.
         progress: whether to show bars while encoding.
         again: whether to measure cells that are already recorded.
     """
@@ -169,6 +173,8 @@ class Group:
     results: Path
     precision: Precision = "auto"
     short: Short = "error"
+    batch_size: int | None = None
+    prompts: Path | None = None
     progress: bool = False
     again: bool = False
 
@@ -286,14 +292,16 @@ def _checkpoint(name: str, folder: Path) -> str:
 
 
 def groups_of(
-    sweep: Sweep, results: Path, *, shard: tuple[int, int] = (1, 1), progress: bool = False, again: bool = False
-) -> list[Group]:
+    sweep: Sweep, results: Path, *, shard: tuple[int, int] = (1, 1), prompts: Path | None = None,
+    progress: bool = False, again: bool = False,
+) -> list[Group]:  # fmt: skip
     """The cells of a sweep, or of one shard of it, in groups of one task and one backbone.
 
     Args:
         sweep: the grid.
         results: the file of records.
         shard: (i, n) takes the i-th of n equal parts, i from 1; parts keep cells of one group together.
+        prompts: a file of class descriptions in place of the tasks' templates.
         progress: whether workers show bars while encoding.
         again: whether to measure cells that are already recorded.
     """
@@ -302,9 +310,12 @@ def groups_of(
     limit = None if sweep.samples == "all" else sweep.samples
     root = sweep.root or data_root()
     return [
-        Group(tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, sweep.short, progress, again)
+        Group(
+            tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, sweep.short,
+            sweep.batch_size, prompts, progress, again,
+        )
         for _, members in groupby(cells, key=lambda cell: cell.loads)
-    ]
+    ]  # fmt: skip
 
 
 @dataclass

@@ -15,6 +15,7 @@ from calip_core.errors import in_words
 from calip_core.evaluation.evaluate import Evaluation, plan
 from calip_core.evaluation.store import RecordedKeys, append
 from calip_core.evaluation.sweep import Cell, Group, Outcome
+from calip_core.methods import METHODS
 
 
 def run_group(
@@ -55,7 +56,7 @@ def load(group: Group, device: str) -> tuple[Task, Backbone]:
     dataset, views, backbone, tokens = group.cells[0].loads
     options = {} if views is None else {"views": views}
     own = dataset.partition(":")[1] or not group.root.is_dir()
-    task = load_task(dataset, None if own else group.root, **options)
+    task = load_task(dataset, None if own else group.root, prompts=group.prompts, **options)
     return task, load_backbone(backbone, device=device, precision=group.precision, tokens=tokens)
 
 
@@ -78,9 +79,10 @@ def _measure(
 
 def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evaluation:
     """The evaluation of a cell."""
+    batch_size = group.batch_size if METHODS[cell.method].sees == "batch" else None
     return plan(
         task, backbone, cell.method, protocol=cell.protocol, shots=cell.shots, seed=cell.seed, limit=group.limit,
-        options=cell.options, short=group.short,
+        options=cell.options, batch_size=batch_size, short=group.short,
     )  # fmt: skip
 
 

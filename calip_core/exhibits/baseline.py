@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from calip_core import metrics
+from calip_core.decisions import calibration
 from calip_core.exhibits.exhibit import Plot, Table, interval, percent, points, restacked
 from calip_core.exhibits.pictures import picture_grid
 from calip_core.exhibits.style import BAD, GOOD, MUTED, PHONE_WIDTH, WIDTH, in_percent, panels
@@ -117,7 +118,9 @@ def reliability(scales: Mapping[str, float], cosines: Float[Tensor, "n k"], labe
     named: dict[float, str] = {}
     for name, scale in scales.items():
         named.setdefault(scale, name)
-    bins = {f"{name}, s = {scale:.1f}": metrics.reliability(scale * cosines, labels) for scale, name in named.items()}
+    bins = {
+        f"{name}, s = {scale:.1f}": calibration.reliability(scale * cosines, labels) for scale, name in named.items()
+    }
     errors = [(name, 100 * part.expected_calibration_error) for name, part in bins.items()]
     return restacked(
         partial(_draw_reliability, bins),
@@ -154,7 +157,7 @@ def shift_curves(
     )
 
 
-def _draw_reliability(curves: Mapping[str, metrics.ReliabilityBins], columns: int) -> Figure:
+def _draw_reliability(curves: Mapping[str, calibration.ReliabilityBins], columns: int) -> Figure:
     width, height = (WIDTH, 2.9) if columns > 1 else (PHONE_WIDTH, 2.9)
     figure, axes = panels(len(curves), columns, width=width, height=height, sharex=True, sharey=True)
     for ax, (title, bins) in zip(axes, curves.items(), strict=True):

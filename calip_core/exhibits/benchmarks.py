@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from calip_core.backbones.names import backbone_label
 from calip_core.blend.selection import FIXED
 from calip_core.datasets import disk_datasets, load_card, split_template_set
-from calip_core.evaluation.record import Record
+from calip_core.evaluation.record import DescriptionsPart, Record
 from calip_core.evaluation.replication import Replication
 from calip_core.evaluation.sent import Sent
 from calip_core.evaluation.store import latest
@@ -30,12 +30,10 @@ _MARKERS = "o", "D", "s", "^", "v"
 
 def record_table(record: Record) -> Table:
     """One record: what was measured, on what, and how the weights were chosen."""
-    data, choice, score, templates = record.data, record.choice, record.score, record.data.templates
-    encoder = record.encoder
-    more = f" and {len(templates) - 1} more" if len(templates) > 1 else ""
+    data, choice, score, encoder = record.data, record.choice, record.score, record.encoder
     rows = {
         "dataset": f"{data.task}, {data.classes} classes" + (" (a stand-in)" if data.standin else ""),
-        "prompts": f"{templates[0]}{more}",
+        "prompts": _prompts(data.templates),
         "test images": "; ".join(filter(None, [f"{data.images:,}", split_text(data)])),
         "split": data.split_source,
         "backbone": f"{backbone_label(encoder.backbone)}, {encoder.tokens} tokens, {encoder.precision}",
@@ -49,6 +47,13 @@ def record_table(record: Record) -> Table:
         "seed, commit, seconds": f"{record.seed}, {record.run.commit[:10]}, {record.run.seconds:.1f}",
     }
     return Table(pd.DataFrame({"this run": rows}), "One record: a number, and everything that it depends on.")
+
+
+def _prompts(templates: tuple[str, ...] | DescriptionsPart) -> str:
+    if isinstance(templates, DescriptionsPart):
+        return str(templates)
+    more = f" and {len(templates) - 1} more" if len(templates) > 1 else ""
+    return f"{templates[0]}{more}"
 
 
 def _pair(record: Record) -> str:

@@ -96,12 +96,13 @@ def newest(records: Iterable[Record], dataset: str, backbone: str, most: int = 2
     shown = asked[::-1][:most]
     rows = [
         (
-            record.choice.protocol, record.encoder.tokens, record.shots, record.seed, interval_text(record.score),
-            gain_text(record.score), verdict_on(record),
+            record.head.sees, record.choice.protocol, record.encoder.tokens, record.shots, record.seed,
+            interval_text(record.score), gain_text(record.score), verdict_on(record),
         )
         for record in shown
     ]  # fmt: skip
-    columns = ["protocol", "tokens", "shots", "seed", "accuracy, % [95 %]", "gain, points [95 %]", "verdict (McNemar)"]
+    setting = ["sees", "protocol", "tokens", "shots", "seed"]
+    columns = [*setting, "accuracy, % [95 %]", "gain, points [95 %]", "verdict (McNemar)"]
     frame = pd.DataFrame(rows, index=[record.head.method for record in shown], columns=columns)
     return Table(frame, f"The newest records of {dataset} with {backbone_label(backbone)}, at most {most}.")
 

@@ -96,7 +96,10 @@ class _Fill:
         with closing(decode_ahead(self.split, self.backbone, self._batches(pending), workers)) as decoded:
             for shard, images in decoded:
                 ready = time.perf_counter()
-                parts.append(self.backbone.encode_image(images).to("cpu").to(self.shards.manifest.dtype))
+                tokens = self.backbone.encode_image(images)
+                if self.shards.manifest.grid == (0, 0):
+                    tokens = ImageTokens.without_places(tokens.pooled)
+                parts.append(tokens.to("cpu").to(self.shards.manifest.dtype))
                 self.waiting += ready - start
                 self.model += time.perf_counter() - ready
                 self._show(len(images))

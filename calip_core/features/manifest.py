@@ -34,6 +34,7 @@ class Manifest(BaseModel):
             what depth maps are made from. Names and times of files are not part of it.
         encoder: the declared versions of the library's code between an image and its tokens.
         weights: SHA-256 of the image encoder's weights as prepared for inference.
+        grid: rows and columns of the spatial tokens; (0, 0) if only pooled features are stored.
         precision: the encoder's precision and device.
         stored: the dtype in which the features are stored.
         versions: versions of the packages that turn a file into features.
@@ -88,7 +89,7 @@ class Manifest(BaseModel):
 
 def describe(
     backbone: Backbone, split: Split, chosen: Sequence[int],
-    *, stored: StoredType, batch_size: int, shard_size: int,
+    *, spatial: bool, stored: StoredType, batch_size: int, shard_size: int,
 ) -> Manifest:  # fmt: skip
     """The manifest of encoding the ``chosen`` images of a split.
 
@@ -102,7 +103,7 @@ def describe(
         encoder=backbone.encoder,
         tokens=backbone.token_space,
         weights=backbone.weights_sha256,
-        grid=backbone.grid,
+        grid=backbone.grid if spatial else (0, 0),
         width=backbone.embed_dim,
         preprocessing=_readable(backbone.preprocess),
         precision=precision_of(backbone),

@@ -96,18 +96,23 @@ class FeatureStore:
         name: str = "split",
         limit: int | None = None,
         seed: int = 0,
+        spatial: bool = True,
         stored: StoredType = "float16",
         batch_size: int = 64,
         shard_size: int = 256,
     ) -> "PlannedStore":
         """What ``encode`` would store, before anything is encoded; the arguments are those of ``encode``.
 
+        Without ``spatial``, only pooled features are stored, and read with an empty grid.
+
         Raises:
             ValueError: the split is empty or the limit is not positive.
             OSError: an image cannot be read.
         """
         chosen = choose_images(split, limit, seed)
-        manifest = describe(backbone, split, chosen, stored=stored, batch_size=batch_size, shard_size=shard_size)
+        manifest = describe(
+            backbone, split, chosen, spatial=spatial, stored=stored, batch_size=batch_size, shard_size=shard_size
+        )
         parts = (name, backbone.published_name, manifest.key)
         folder = (root or cache_dir() / "features") / "-".join(re.sub(r"[^\w.@]+", "_", part) for part in parts)
         return PlannedStore(backbone, split, chosen, manifest, folder)
@@ -163,7 +168,7 @@ class FeatureStore:
                     if spatial:
                         yield ImageTokens(pooled[rows], places[rows], self.manifest.grid)  # (size, c), (size, m, c)
                     else:
-                        yield _without_places(pooled[rows])
+                        yield ImageTokens.without_places(pooled[rows])
 
     def tokens(self, dtype: torch.dtype = torch.float32) -> ImageTokens:
         """All tokens in memory, on the CPU. For small sets."""
@@ -196,11 +201,6 @@ class FeatureStore:
             clip[rows], text_attended[rows], visual_attended[rows] = part.clip, part.text_attended, part.visual_attended
             start += len(part)
         return CalipLogits(clip, text_attended, visual_attended)
-
-
-def _without_places(pooled: Float[Tensor, "n c"]) -> ImageTokens:
-    n, c = pooled.shape
-    return ImageTokens(pooled, pooled.new_empty(n, 0, c), (0, 0))
 
 
 @dataclass(frozen=True)

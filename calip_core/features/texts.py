@@ -15,14 +15,15 @@ from torch import Tensor
 from calip_core.backbones.base import Backbone
 from calip_core.features.manifest import precision_of, versions_behind
 from calip_core.paths import atomic_path, cache_dir
-from calip_core.prompts import check_prompts, zero_shot_classifier
+from calip_core.prompts import class_vectors, prompts_by_class
+from calip_core.templates import Templates
 
 VERSION = 1
 """Version of the code from prompts to features: increment it when a change alters the features."""
 
 
 def text_features(
-    backbone: Backbone, classnames: Sequence[str], templates: Sequence[str], *, root: Path | None = None
+    backbone: Backbone, classnames: Sequence[str], templates: Templates, *, root: Path | None = None
 ) -> Float[Tensor, "k c"]:
     """``zero_shot_classifier`` with its result kept on disk, bit for bit.
 
@@ -32,7 +33,7 @@ def text_features(
     Args:
         backbone: the encoder to use.
         classnames: k names, put into the templates as they are.
-        templates: texts with one ``{}`` each.
+        templates: texts with one ``{}`` each, or class descriptions.
         root: folder of all text features; ``texts`` in the user's cache by default.
 
     Returns:
@@ -45,26 +46,23 @@ def text_features(
         ValueError: as ``zero_shot_classifier``.
         OSError: the folder cannot be written.
     """
-    classnames, templates = check_prompts(classnames, templates)
-    path = (root or cache_dir() / "texts") / f"{_key(backbone, classnames, templates)}.safetensors"
-    kept = _read(path, (len(classnames), backbone.embed_dim))
+    prompts = prompts_by_class(classnames, templates)
+    path = (root or cache_dir() / "texts") / f"{_key(backbone, prompts)}.safetensors"
+    kept = _read(path, (len(prompts), backbone.embed_dim))
     if kept is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of names that occur twice: said above
-            kept = zero_shot_classifier(backbone, classnames, templates).cpu()
+        kept = class_vectors(backbone, prompts).cpu()
         with atomic_path(path) as temporary:
             temporary.write_bytes(save({"text": kept.contiguous()}, {"sha256": _digest(kept)}))
     return kept.to(backbone.device)
 
 
-def _key(backbone: Backbone, classnames: Sequence[str], templates: Sequence[str]) -> str:
+def _key(backbone: Backbone, prompts: Sequence[Sequence[str]]) -> str:
     made_from = {
         "version": VERSION,
         "weights": backbone.text_weights_sha256,
         "precision": precision_of(backbone),
         "versions": versions_behind(backbone),
-        "classnames": list(classnames),
-        "templates": list(templates),
+        "prompts": prompts,
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -48,8 +48,10 @@ class Head(nn.Module):
 
     Attributes:
         name: the name that ``make_method`` takes.
-        sees: what data it uses besides the image being classified. An option can change it for an instance; its class
-            says what holds by default.
+        sees: what data it uses besides the image being classified: "nothing"; "views", random crops of the image, as
+            many as its option ``crops``, in the rows after it; "unlabelled" images, in ``fit``; the "stream" of test
+            images before it; a "batch" of test images; or "labels", a support set. An option can change it for an
+            instance; its class says what holds by default.
         reads_spatial: whether it reads spatial tokens.
         label_free: whether it can choose hyperparameters without labels, with ``adapt``.
         published_protocol: how its published measurements choose its hyperparameters.

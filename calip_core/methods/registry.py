@@ -42,6 +42,7 @@ HEADS = {
     "tda": Entry("tda", "Tda", learns=False),
     "dmn": Entry("dmn", "Dmn", learns=False),
     "zlap": Entry("zlap", "Zlap", learns=False),
+    "mta": Entry("mta", "Mta", learns=False),
     "linear_probe": Entry("linear_probe", "LinearProbe"),
     "coop": Entry("coop", "CoOp"),
     "clip_adapter": Entry("clip_adapter", "ClipAdapter"),

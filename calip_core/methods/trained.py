@@ -1,10 +1,10 @@
 """Common parts of heads trained by gradient descent: their options and their training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from calip_core.methods.base import Head, Recipe
 from calip_core.methods.inputs import Support, check_positive
@@ -72,11 +72,11 @@ class TrainedHead(Head):
             raise ValueError(f"{cls.name} has no published number of epochs for {shots} shots, only for 1, 2, 4, 8, 16")
         return known
 
-    def _learn(self, forward: Forward, support: Support) -> None:
-        """Train all parameters; if training diverges, they are the last ones with a finite loss."""
+    def _learn(self, forward: Forward, support: Support, moving: Sequence[Tensor] = ()) -> None:
+        """Train all parameters; if training diverges, they are the last ones with a finite loss, as are ``moving``."""
         self.report = None
         learned: list[nn.Parameter] = list(self.parameters())
         self.report = train(
             learned, forward, support.targets, self.options.training,
-            seed=self.options.seed, what=self.name, progress=self.options.progress, profile=self.profile,
+            seed=self.options.seed, moving=moving, what=self.name, progress=self.options.progress, profile=self.profile,
         )  # fmt: skip

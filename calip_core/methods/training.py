@@ -53,7 +53,7 @@ class TrainingOptions:
         weight_decay: pull towards zero, as the optimizer of that name defines it.
         momentum: momentum of SGD.
         eps: AdamW's constant added to the square root of the second moment.
-        label_smoothing: fraction of each label that is spread over all classes.
+        label_smoothing: fraction of each label that is spread over all classes, its own included, as in torch.
 
     Raises:
         ValueError: a value is out of range.
@@ -106,7 +106,10 @@ class TrainingOptions:
         """CoOp's recipe, shared by CLIP-Adapter and the known CALIP-FS: SGD 0.002, batches of 32, a warm-up epoch.
 
         Source: CoOp's configs/trainers/CoOp and COOP.md; momentum and weight decay are the defaults of its toolbox
-        Dassl. There the rate changes once an epoch, here at every step.
+        Dassl. Two things differ from Dassl. It changes the rate once an epoch: of E epochs, w of them warm-up, epoch e
+        (from 0) has learning_rate (1 + cos(pi (e - w) / E)) / 2, which ends above 0. Here the rate changes at every
+        step, and falls to 0 over the E - w epochs after the warm-up. Dassl also leaves out the last batch of an
+        epoch if it is not full, unless it is the only one. Here every row is trained on.
 
         Args:
             shots: images per class, which determines the published number of epochs.
@@ -133,7 +136,9 @@ class TrainingOptions:
     def pointclip(cls, epochs: int = 250) -> "TrainingOptions":
         """The recipe of PointCLIP's inter-view adapter: SGD 0.01, batches of 32 clouds, label smoothing 0.2.
 
-        Source: PointCLIP's configs.
+        Source: PointCLIP's configs and trainers/fewshot.py. What ``coop`` says about Dassl holds here too. PointCLIP
+        spreads its 0.2 over the other K - 1 classes; torch's fraction is spread over all K, so that the same labels
+        would need 0.2 K / (K - 1): 0.205 for the 40 classes of ModelNet40. Here it is torch's 0.2 for any K.
         """
         return cls(learning_rate=0.01, epochs=epochs, label_smoothing=0.2)
 
@@ -192,6 +197,7 @@ def train(
     options: TrainingOptions,
     *,
     seed: int,
+    moving: Sequence[Tensor] = (),
     what: str = "training",
     progress: bool = False,
     profile: bool = False,
@@ -204,15 +210,16 @@ def train(
         targets: the class of every row.
         options: the training recipe.
         seed: seed of the order of the rows; the global generators are neither read nor set.
+        moving: tensors that ``forward`` itself changes, such as running means.
         what: name of the caller, for the progress bar and messages.
         progress: whether to show a progress bar.
         profile: whether to measure the share of matrix products, which makes short steps slower.
 
     Raises:
-        TrainingDivergedError: the loss is NaN or infinite; ``parameters`` are reset to the last ones with a finite
-            loss.
+        TrainingDivergedError: the loss is NaN or infinite; ``parameters`` and ``moving`` are reset to the last ones
+            with a finite loss.
     """
-    run = _Run(parameters, forward, targets, options, what)
+    run = _Run(parameters, moving, forward, targets, options, what)
     rng = np.random.default_rng(seed)
     losses, started = [], time.perf_counter()
     with product_share(profile) as share:
@@ -226,11 +233,12 @@ def train(
 
 
 class _Run:
-    """The steps of one training run, and the last parameters with a finite loss."""
+    """The steps of one training run, and the last state with a finite loss."""
 
     def __init__(
         self,
         parameters: Sequence[nn.Parameter],
+        moving: Sequence[Tensor],
         forward: Forward,
         targets: Int64[Tensor, " n"],
         options: TrainingOptions,
@@ -238,7 +246,8 @@ class _Run:
     ) -> None:
         self.parameters, self.forward, self.targets = list(parameters), forward, targets
         self.options, self.what = options, what
-        self.good = [parameter.detach().clone() for parameter in parameters]
+        self.state = [*parameters, *moving]
+        self.good = [tensor.detach().clone() for tensor in self.state]
         self.optimizer = optimizer_of(self.parameters, options)
         self.scheduler = scheduler_of(self.optimizer, options, math.ceil(len(targets) / options.batch_size))
         self.step, self.rate = 0, 0.0
@@ -249,7 +258,7 @@ class _Run:
         for rows in order.split(self.options.batch_size):
             loss = self._loss(rows)
             value = self._finite(loss)
-            _copy(self.parameters, self.good)
+            _copy(self.state, self.good)
             self.rate = float(self.optimizer.param_groups[0]["lr"])
             self.optimizer.zero_grad()
             loss.backward(inputs=self.parameters)
@@ -276,7 +285,7 @@ class _Run:
         return value
 
     def _diverged(self, loss: float) -> NoReturn:
-        _copy(self.good, self.parameters)
+        _copy(self.good, self.state)
         raise TrainingDivergedError(self.what, self.step, self.rate, loss)
 
 

@@ -18,7 +18,7 @@ _TOLERANCE = 1e-6
 
 
 class Zlap(TextOnly):
-    """logits = s times the rows of (I - alpha W)^-1 Y that belong to images (Kalantidis et al., CVPR 2024).
+    """logits = s times the rows of (I - alpha W)^-1 Y that belong to images (Stojnić et al., CVPR 2024).
 
     The nodes of the graph are the classes and the images of the batch; Y marks the classes. W is the adjacency,
     divided by the roots of both nodes' degrees: cosines of nearest images, and cosines of images and their nearest

@@ -13,6 +13,7 @@ from calip_core.teaching.parameters import (
     ParameterError,
     Positive,
     ProjectionName,
+    Share,
     TaskName,
     check_parameters,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Positive",
     "ProjectionName",
     "Seed",
+    "Share",
     "TaskName",
     "check_parameters",
     "grade",

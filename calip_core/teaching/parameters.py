@@ -112,6 +112,7 @@ ProjectionName = Annotated[str, AfterValidator(_projection)]
 Count = Annotated[int, Field(ge=1)]
 Minutes = Annotated[float, Field(gt=0, le=120)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 def check_parameters(namespace: MutableMapping[str, Any], **declared: Any) -> None:

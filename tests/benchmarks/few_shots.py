@@ -1,4 +1,4 @@
-"""How long the whole field takes: every head, five numbers of shots, three draws, on a miniature's cached tokens."""
+"""How long the few-shot heads take, with CLIP and CALIP: five numbers of shots, three draws, on cached tokens."""
 
 import tempfile
 import time
@@ -14,6 +14,7 @@ from calip_core.methods import METHODS
 
 TASK, BACKBONE = "mini-pairs", "mini-rn"
 SHOTS, SEEDS = (1, 2, 4, 8, 16), (1, 2, 3)
+HEADS = {name: head for name, head in METHODS.items() if head.sees in ("nothing", "labels")}
 GOAL_MINUTES = 10
 
 
@@ -31,7 +32,7 @@ def run() -> Iterator[Measurement]:
 def measure(measured: partial) -> Iterator[Measurement]:
     """All fits, timed with the reading of their tokens and the measurement on the test images. Goal: zero-shot CLIP."""
     began = time.perf_counter()
-    for method, head in METHODS.items():
+    for method, head in HEADS.items():
         asked = SHOTS if head.sees == "labels" else (0,)
         started = time.perf_counter()
         records = [measured(method, shots=shots, seed=seed) for shots in asked for seed in SEEDS]
@@ -43,7 +44,7 @@ def measure(measured: partial) -> Iterator[Measurement]:
             goal=100 * records[0].score.clip_top1,
         )  # fmt: skip
     yield Measurement(
-        what=f"{TASK} with {BACKBONE}: {len(METHODS)} heads x {len(SHOTS)} numbers of shots x {len(SEEDS)} draws, "
+        what=f"{TASK} with {BACKBONE}: {len(HEADS)} heads x {len(SHOTS)} numbers of shots x {len(SEEDS)} draws, "
         "fixed recipe, from cached tokens", value=time.perf_counter() - began, unit="s", goal=60 * GOAL_MINUTES,
         better="lower",
     )  # fmt: skip

@@ -1,9 +1,11 @@
 """Tasks by name."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from calip_core.datasets import (
     available_tasks,
@@ -12,7 +14,9 @@ from calip_core.datasets import (
     offline_tasks,
     resolve_name,
     split_template_set,
+    task_kind,
 )
+from calip_core.datasets.standins import write_standin
 
 
 def test_all_tasks_of_the_book_are_there():
@@ -82,12 +86,64 @@ def test_a_set_of_templates_belongs_to_the_name():
             check_task_name(wrong)
 
 
+def test_clouds_have_pointclips_prompt_for_few_shots(tmp_path):
+    assert task_kind("ModelNet40@fewshot") == task_kind("modelnet40") == "clouds"
+    write_standin("modelnet40", tmp_path, classes=3, images=5)
+    few, zero = load_task("ModelNet40@fewshot", tmp_path, points=64), load_task("modelnet40", tmp_path, points=64)
+    assert few.name == "modelnet40@fewshot" and few.templates == ("point cloud of a big {}.",)
+    assert zero.name == "modelnet40" and zero.templates == ("point cloud depth map of a {}.",)
+    assert load_task("modelnet40", tmp_path, points=64, template_set="fewshot").templates == few.templates
+    assert few.splits["test"].identity == zero.splits["test"].identity and few.projection == zero.projection
+    with pytest.raises(TypeError, match="modelnet40@fewshot names a set of templates already"):
+        load_task("modelnet40@fewshot", tmp_path, template_set="fewshot")
+
+
 def test_a_named_set_of_templates_is_loaded(standins):
     task, same = load_task("ImageNet@80", root=standins), load_task("imagenet", root=standins, template_set="80")
     assert task.name == "imagenet@80" and len(task.templates) == 80 and task.templates == same.templates
     assert load_task("imagenet@7", root=standins).name == "imagenet"
     with pytest.raises(TypeError, match="names a set of templates already"):
         load_task("imagenet@80", root=standins, template_set="1")
+
+
+DESCRIBED = {
+    "plain": ["one flat colour", "no pattern"], "striped": ["stripes"], "dotted": ["dots"], "checkered": ["squares"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def described(tmp_path):
+    (tmp_path / "textures.json").write_text(json.dumps(DESCRIBED))
+    return tmp_path / "textures.json"
+
+
+def test_class_descriptions_replace_templates_and_name_their_file(described, tmp_path):
+    task = load_task("mini-textures", prompts=str(described))
+    assert task.name == "mini-textures@textures.json"
+    assert task.templates == {name: tuple(texts) for name, texts in DESCRIBED.items()}
+    for name in DESCRIBED:
+        folder = tmp_path / "my@images" / name
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "1.png")
+    own = f"folder:{tmp_path}/my@images"
+    task = load_task(own, prompts=described)
+    assert task.name == f"{own}@textures.json" and set(task.templates) == set(task.classnames)
+    assert split_template_set(task.name) == (own, "textures.json")
+    with pytest.raises(ValueError, match=r"mini-shapes@textures.json: .*missing: 'circle', .*unknown: 'plain'"):
+        load_task("mini-shapes", prompts=described)
+
+
+def test_the_name_of_a_described_task_leads_to_its_parts():
+    for name in ("dtd@birds.json", "folder:a@b@birds.json"):
+        base = name.removesuffix("@birds.json")
+        with pytest.raises(ValueError, match=f"{name!r} names a file of class descriptions: give {base!r} and"):
+            check_task_name(name)
+
+
+def test_one_set_of_prompts_is_enough(standins, described):
+    for name, options in (("imagenet@80", {}), ("imagenet", {"template_set": "80"})):
+        with pytest.raises(TypeError, match="with a set of templates and with class descriptions: leave one"):
+            load_task(name, root=standins, prompts=described, **options)
 
 
 @pytest.mark.parametrize("name", offline_tasks())

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from calip_core.backbones.base import Backbone
-from calip_core.datasets.subsets import CloudSubset, ImageSubset, blurred, random_box
+from calip_core.datasets.subsets import CloudSubset, ImageSubset, blurred, random_box, with_crops
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore
 from tests.backbones.clips import random_clip
@@ -68,6 +68,32 @@ def test_a_crop_keeps_half_the_area_or_more_and_lies_inside():
         shapes.append((right - left) / (bottom - top))
     assert 0.49 < min(shares) < 0.55 and 0.9 < max(shares) <= 1
     assert 0.74 < min(shapes) < 0.8 and 1.25 < max(shapes) < 1.35
+
+
+def test_an_image_comes_before_its_crops_which_depend_on_the_seed(split):
+    cropped, again, other = (with_crops(split, 3, seed) for seed in (1, 1, 2))
+    pixels, same, different = ([np.asarray(one[i][0]) for i in range(len(one))] for one in (cropped, again, other))
+    assert cropped.views == 4 and cropped.labels.tolist() == np.repeat(split.labels, 4).tolist()
+    for row, picture in enumerate(pixels):
+        assert (picture == same[row]).all() and picture.shape == (48, 64, 3)
+        is_image = row % 4 == 0
+        assert (picture == np.asarray(split[row // 4][0])).all() == is_image
+        assert (picture == different[row]).all() == is_image
+
+
+def test_crops_of_files_are_known_by_their_number_and_seed(tmp_path):
+    files = Files(tuple(tmp_path / f"{i}.png" for i in range(2)))
+    split = Split(files, np.arange(2), paths=files.paths)
+    kinds = [with_crops(split, 2, 0), with_crops(split, 3, 0), with_crops(split, 2, 1), split]
+    assert len({kind.identity for kind in kinds}) == 4
+    assert kinds[0].paths == [files.paths[0]] * 3 + [files.paths[1]] * 3
+
+
+def test_crops_are_of_images_and_at_least_one(split, tmp_path):
+    with pytest.raises(ValueError, match="crops is 0, expected at least 1"):
+        with_crops(split, 0)
+    with pytest.raises(ValueError, match="the split holds views of point clouds, expected images"):
+        with_crops(cloud_task(tmp_path).splits["test"], 3)
 
 
 def test_where_no_crop_fits_it_is_the_largest_in_the_middle():

@@ -107,6 +107,15 @@ def test_distinct_class_names_are_not():
         make()
 
 
+def test_class_descriptions_take_the_place_of_templates():
+    described = {"dog": ["It barks."], "cat": ["It purrs.", "It is small."]}
+    assert make(templates=described).templates == described
+    with pytest.raises(ValueError, match="pets: the class descriptions do not fit the class names .missing: 'cow'"):
+        make(("cat", "dog", "cow"), described)
+    with pytest.raises(ValueError, match="pets: 'dog' has"):
+        make(templates=described | {"dog": []})
+
+
 def test_one_rule_for_templates_here_and_in_the_classifier():
     check_templates(["a {}."], "owner")
     with pytest.raises(ValueError, match="owner: the template 'a {} is a {}.' needs exactly one {}"):

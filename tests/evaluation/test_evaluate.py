@@ -11,7 +11,9 @@ from calip_core.backbones.base import Backbone
 from calip_core.blend.selection import Grid
 from calip_core.evaluation import evaluate as module
 from calip_core.evaluation.evaluate import evaluate, plan
+from calip_core.evaluation.record import Record
 from calip_core.evaluation.store import latest
+from calip_core.features import FeatureStore
 from calip_core.methods import METHODS, TrainingOptions
 from calip_core.methods.base import Head
 from calip_core.methods.calip import CONFIGS
@@ -128,9 +130,28 @@ def test_other_prompts_are_another_setting_of_the_same_images(backbone, root):
 
 
 def test_sets_of_templates_share_their_features(backbone, tmp_path):
-    for name in ("imagenet", "imagenet@80"):
+    for name in ("imagenet", "imagenet@80", "folder:a@b", "folder:a@b@birds.json"):
         measure(backbone, tmp_path, task=noise_task(name))
-    assert len(list(tmp_path.glob("imagenet*"))) == 1
+    assert len(list(tmp_path.glob("imagenet*"))) == len(list(tmp_path.glob("folder*"))) == 1
+
+
+def test_class_descriptions_are_measured_and_recorded_by_their_content(backbone, root):
+    described = {"cat": ["It purrs.", "It is small."], "dog": ["It barks."], "tree": ["It has leaves.", "It is tall."]}
+    reordered = dict(reversed(described.items()))
+    moved = described | {"cat": ["It purrs."], "dog": ["It is small.", "It barks."]}
+    tasks = [dataclasses.replace(noise_task(), templates=given) for given in (described, reordered, moved)]
+    record, same, other = [measure(backbone, root, task=task) for task in tasks]
+    assert record.data.templates.texts == other.data.templates.texts == 5
+    assert record.key == same.key and record.key != other.key and record.key != measure(backbone, root).key
+    assert Record.model_validate_json(record.model_dump_json()) == record
+    tokens, labels = stored(backbone, noise_task().splits["test"])
+    rows = []
+    for name in NAMES:
+        vectors = [backbone.encode_text([text])[0].double().numpy() for text in described[name]]
+        mean = sum(vectors) / len(vectors)
+        rows.append(mean / np.linalg.norm(mean))
+    answers = (tokens.pooled.double().numpy() @ np.array(rows).T).argmax(axis=1)
+    assert record.score.clip_top1 == pytest.approx(np.mean(answers == labels))
 
 
 def test_a_seed_gives_the_same_record_twice_and_a_limit_draws_by_it(backbone, root):
@@ -478,6 +499,29 @@ def test_a_head_that_sees_a_stream_gets_an_order_drawn_by_seed(backbone, root, a
     assert scores[0] == scores[1] == scores[2]  # this head does not mind the order: every answer is at its image
     orders = [evaluation.head.shown[0] for evaluation in (first, again, other)]
     assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
+
+
+def test_a_head_that_sees_views_gets_each_image_before_its_crops(backbone, root, monkeypatch):
+    task, shown = noise_task(), []
+    original = METHODS["mta"].logits
+    monkeypatch.setattr(METHODS["mta"], "logits", lambda head, tokens: shown.append(tokens) or original(head, tokens))
+    record, plain = (
+        measure(backbone, root, method, task, limit=10, seed=3, options=options)
+        for method, options in (("mta", {"crops": 4}), ("zero_shot", {}))
+    )
+    assert record.head.sees == "views" and record.data == plain.data
+    assert record.score.clip_hits == plain.score.hits  # zero-shot CLIP sees the image alone
+    rows, (tokens, _) = ImageTokens.cat(shown), encode_split(backbone, task.splits["test"], limit=10, seed=3)
+    assert len(rows) == 50 and rows.grid == (0, 0)
+    torch.testing.assert_close(rows.pooled[::5], tokens.pooled, atol=1e-3, rtol=0)
+    assert not torch.allclose(rows.pooled[1::5], tokens.pooled, atol=1e-3)
+    folder = next(root.glob("noise_test_4_crops_3-*"))
+    assert FeatureStore.open(folder).manifest.grid == (0, 0)
+
+
+def test_crops_are_not_taken_of_clouds(backbone, root, tmp_path):
+    with pytest.raises(ValueError, match="mta sees random crops of one image, and blobs has point clouds"):
+        measure(backbone, root, "mta", cloud_task(tmp_path))
 
 
 def test_an_added_head_is_measured_like_any_other(backbone, root, add_head):

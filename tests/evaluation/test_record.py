@@ -40,6 +40,7 @@ def test_an_accuracy_lies_in_its_interval():
     "change",
     [
         {"data": {"task": "dtd"}}, {"data": {"image_set": "other"}}, {"data": {"templates": ("a {}.",)}},
+        {"data": {"templates": {"texts": 3, "sha256": "ab"}}},
         {"data": {"limit": 10}}, {"encoder": {"weights": "other"}}, {"encoder": {"precision": "bfloat16 on cpu"}},
         {"encoder": {"tokens": "pre_pool"}}, {"head": {"method": "zero_shot"}}, {"head": {"options": {"beta2": 1.0}}},
         {"choice": {"protocol": "validation"}}, {"seed": 1},

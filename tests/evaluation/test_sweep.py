@@ -177,6 +177,17 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path):
 
 
 @pytest.mark.usefixtures("environment")
+def test_batches_have_the_size_of_the_sweep_where_a_head_sees_them(tmp_path):
+    asked = {"datasets": ["digits"], "backbones": ["mini-rn"], "methods": ["stata", "tda"], "samples": 20}
+    for size in (None, 5):
+        groups = groups_of(make_sweep(**asked, batch_size=size), tmp_path / "runs.jsonl")
+        assert run_sweep(groups, local_engine(), progress=False).exit_status == 0
+    records = load(tmp_path / "runs.jsonl")
+    sizes = [(record.head.method, record.head.batch_size) for record in records]
+    assert sizes[0] == ("stata", None) and sorted(sizes[1:]) == [("stata", 5), ("tda", None)]
+
+
+@pytest.mark.usefixtures("environment")
 def test_a_worker_that_dies_loses_its_cell_alone(tmp_path):
     sweep = make_sweep(datasets=["digits"], backbones=["mini-rn"], seeds=[0, 1], samples=20)
     (group,) = groups_of(sweep, tmp_path / "runs.jsonl")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from calip_core import metrics
+from calip_core.decisions import calibration
 from calip_core.exhibits import baseline
 
 NAMES = ["red ring", "blue star", "green drop"]
@@ -58,7 +58,7 @@ def test_templates_are_compared_with_the_ensemble_on_the_same_images() -> None:
 
 def test_reliability_names_its_errors_and_shares_a_panel_at_the_same_scale() -> None:
     cosines, labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), [0, 1, 1]
-    error = 100 * metrics.reliability(2 * cosines, labels).expected_calibration_error
+    error = 100 * calibration.reliability(2 * cosines, labels).expected_calibration_error
     plot = baseline.reliability({"as trained": 2.0, "fitted": 3.0}, cosines, labels)
     assert len(plot.figure.axes) == 2
     assert f"as trained, s = 2.0, the expected calibration error is {error:.1f} points" in plot.alt

@@ -30,6 +30,12 @@ def test_a_record_is_shown_with_everything_that_it_depends_on():
     assert shown["backbone"].startswith("RN50, joint tokens")
 
 
+def test_class_descriptions_are_shown_by_number_and_digest():
+    record = make_record(data={"templates": {"texts": 1234, "sha256": "0123456789abcdef" * 4}})
+    shown = benchmarks.record_table(record).frame["this run"]
+    assert shown["prompts"] == "class descriptions: 1,234 texts (SHA-256 0123456789ab)"
+
+
 def test_protocols_stand_side_by_side():
     found = make_record(choice={"protocol": "label-free", "labels_seen": "none", "criterion": "term_agreement"})
     frame = benchmarks.protocols([honest(), found, oracle()]).frame

@@ -94,10 +94,11 @@ def test_the_newest_records_of_a_dataset_and_a_backbone_come_first():
     old = make_record(score={"top1": 0.4})
     new = make_record(score={"top1": 0.6}, run=LATER)
     other = [make_record(data={"task": "dtd"}), make_record(encoder={"backbone": "RN101"})]
-    learnt = make_record(seed=3, head={"method": "clip_adapter"}, data={"support": SUPPORT})
+    learnt = make_record(seed=3, head={"method": "clip_adapter", "sees": "labels"}, data={"support": SUPPORT})
     frame = results.newest([old, learnt, new, *other], "eurosat", "RN50").frame
     assert list(frame.index) == ["calip", "clip_adapter"]
     assert list(frame["shots"]) == [0, 4] and list(frame["seed"]) == [0, 3]
+    assert list(frame["sees"]) == ["nothing", "labels"]
     assert frame["accuracy, % [95 %]"].iloc[0].startswith("60.00 [")
     many = [make_record(seed=seed) for seed in range(30)]
     assert len(results.newest(many, "eurosat", "RN50").frame) == 20

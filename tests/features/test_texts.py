@@ -57,6 +57,17 @@ def test_whatever_changes_the_features_changes_the_file(backbone, tmp_path, monk
     assert len(list(tmp_path.iterdir())) == 6
 
 
+def test_class_descriptions_are_kept_under_their_texts(backbone, tmp_path, prompts):
+    described = {"red panda": ["It climbs."], "cat": ["It purrs.", "It is small."], "dog": ["It barks."]}
+    expected = zero_shot_classifier(backbone, NAMES, described)
+    prompts.clear()
+    for _ in range(2):
+        assert torch.equal(text_features(backbone, NAMES, described, root=tmp_path), expected)
+    assert prompts == ["It purrs.", "It is small.", "It barks.", "It climbs."]
+    moved = described | {"cat": ["It purrs."], "dog": ["It is small.", "It barks."]}
+    assert not torch.equal(text_features(backbone, NAMES, moved, root=tmp_path), expected)
+
+
 def test_the_name_and_the_image_tower_change_nothing(backbone, tmp_path):
     model = random_clip("vit")
     torch.nn.init.ones_(model.visual.conv1.weight)

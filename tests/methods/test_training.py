@@ -118,6 +118,18 @@ def test_a_bad_loss_stops_and_keeps_what_last_gave_a_good_one(bad):
     assert torch.equal(w, seen[4])
 
 
+def test_a_bad_loss_resets_what_the_forward_pass_moves():
+    w, moved, seen = weights(), torch.zeros(2), []
+
+    def forward(rows):
+        seen.append(moved.add_(1.0).clone())
+        return FEATURES[rows] @ w.T + (math.nan if len(seen) == 6 else 0.0)
+
+    with pytest.raises(TrainingDivergedError):
+        train([w], forward, TARGETS, SHORT, seed=0, moving=[moved])
+    assert torch.equal(moved, seen[4])
+
+
 def test_bad_features_are_told_from_a_bad_recipe():
     w = weights()
     with pytest.raises(TrainingDivergedError, match="the loss at step 0 is nan before any update: look for NaN"):

@@ -197,6 +197,47 @@ def test_zlap_spreads_labels_through_the_graph():
     np.testing.assert_allclose(answers("zlap", images, text, neighbours=3), expected, atol=1e-4)
 
 
+def mta_reference(views, text, rounds=5):
+    n = len(views)
+    shares = [softmax(SCALE * text @ view) for view in views]
+    squares = np.array([[((a - b) ** 2).sum() for b in views] for a in views])
+    near = [sorted(np.delete(row, p))[: int(0.3 * (n - 1))] for p, row in enumerate(squares)]
+    widths = [sum(row) / len(row) / 2 for row in near]
+    mode, y = views[0], np.full(n, 1 / n)
+
+    def kernel(p):
+        return math.exp(-((views[p] - mode) ** 2).sum() / (2 * widths[p]))
+
+    for _ in range(rounds):
+        density = [kernel(p) for p in range(n)]
+        for _ in range(rounds):
+            pull = [sum(shares[p] @ shares[q] * y[q] for q in range(n)) for p in range(n)]
+            y = softmax([(density[p] + 4 * pull[p]) / 0.2 for p in range(n)])
+        for _ in range(rounds):
+            mode = unit(sum(y[p] * kernel(p) * views[p] for p in range(n)))
+    return SCALE * text @ mode
+
+
+def test_mta_finds_the_mode_of_each_image_by_itself():
+    views, text = problem(n=3 * 12)
+    found = answers("mta", views, text, crops=11)
+    assert found.shape == (3, 4)
+    for i, own in enumerate(views.reshape(3, 12, -1)):
+        np.testing.assert_allclose(found[i], mta_reference(own, text), rtol=1e-9)
+
+
+def test_mta_of_equal_views_is_zero_shot_clip():
+    images, text = problem(n=2)
+    found = answers("mta", np.repeat(images, 8, axis=0), text, crops=7)
+    np.testing.assert_allclose(found, SCALE * images @ text.T)
+
+
+def test_mta_refuses_rows_that_are_not_whole_images():
+    images, text = problem(n=10)
+    with pytest.raises(ValueError, match="mta got 10 rows, expected 4 per image: itself and 3 crops"):
+        answers("mta", images, text, crops=3)
+
+
 @pytest.mark.parametrize("name", WITHOUT_LABELS)
 def test_the_same_images_have_the_same_answers_again(name):
     images, text = problem()
@@ -241,6 +282,8 @@ def test_anchors_hold_where_the_batch_lacks_classes():
         ("dmn", {"beta": -1.0}, "beta"),
         ("zlap", {"spread": 1.0}, "spread is 1.0, expected a number from 0 to below 1"),
         ("zlap", {"logit_scale": 0.0}, "logit_scale"),
+        ("mta", {"crops": 0}, "crops"),
+        ("mta", {"nearest": 0.0}, "nearest is 0.0, expected a share above 0 and up to 1"),
     ],
 )
 def test_options_out_of_range_are_named(name, options, said):

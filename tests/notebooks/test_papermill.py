@@ -8,6 +8,7 @@ from PIL import Image
 from book.tools.chapters import NOTEBOOKS, chapter_sources, parameters, read_chapter
 from calip_core import load_task
 from calip_core.evaluation.store import load
+from calip_core.methods import METHODS
 
 
 def run(chapter, out, **values):
@@ -26,6 +27,7 @@ def run(chapter, out, **values):
         ("03_calip_attention", {"backbone": "mini-vit", "dataset": "mini-textures", "seed": 1, "samples": 200}),
         ("04_when_it_pays", {"backbone": "mini-vit", "dataset": "digits", "tokens": "joint", "samples": 100}),
         ("05_blending", {"backbone": "mini-vit", "dataset": "digits", "samples": 60}),
+        ("11_when_not_to_answer", {"backbone": "mini-vit", "dataset": "digits", "samples": 200, "left_off": 2}),
         # Photographs have a test split alone.
         ("01_clip_baseline", {"backbone": "mini-rn", "dataset": "photos", "samples": 20}),
         ("02_spatial_tokens", {"backbone": "mini-rn", "dataset": "photos", "samples": 20, "examples": 1}),
@@ -92,6 +94,17 @@ def test_chapters_of_few_shots_measure_what_they_were_asked(chapter, heads, tmp_
     assert {record.encoder.tokens for record in records} == {"value"}
     assert {record.shots for record in records} == {0, 1}
     assert len({record.head.method for record in records}) == heads
+
+
+def test_chapter_10_measures_every_head_without_labels_as_it_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALIP_RESULTS", str(tmp_path / "runs.jsonl"))
+    asked = {"dataset": "digits", "backbone": "mini-vit", "samples": 100, "crop_samples": 5, "batch": 20, "draws": 2}
+    run("10_in_its_field", tmp_path, **asked)
+    records = load(tmp_path / "runs.jsonl")
+    assert {record.encoder.backbone for record in records} == {"mini-vit"}
+    assert {record.head.method for record in records} == {n for n, head in METHODS.items() if head.sees != "labels"}
+    images = {record.head.method: record.data.images for record in records if record.data.task == "digits"}
+    assert images.pop("mta") == 5 and set(images.values()) == {100}
 
 
 @pytest.mark.parametrize("source", chapter_sources(), ids=lambda source: source.stem)

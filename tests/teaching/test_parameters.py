@@ -13,6 +13,7 @@ from calip_core.teaching import (
     Positive,
     ProjectionName,
     Seed,
+    Share,
     TaskName,
     check_parameters,
 )
@@ -68,6 +69,8 @@ def test_accepts_words_that_say_two_things():
         (Minutes, 121.0, ["less than or equal to 120"]),
         (Minutes, float("nan"), ["nan"]),
         (Positive, float("inf"), ["finite"]),
+        (Share, 5.0, ["less than 1"]),
+        (Share, 0.0, ["greater than 0"]),
         (Choice("rn", "vit"), "vlt", ["'vlt'", "Did you mean 'vit'?", "rn, vit"]),
         (Choice("rn", "vit"), "rn, paper", ["'rn, paper'", "rn, vit"]),
         (Choice("rn", then=["paper"]), "rn, papre", ["'rn, papre'", "a comma and one of paper"]),

@@ -99,7 +99,9 @@ def _digest(parameters: Sequence[object], files: Mapping[str, Path]) -> str:
     return hashlib.sha256(json.dumps([*parameters, contents]).encode()).hexdigest()
 
 
-def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed: int = 0) -> CloudTask:
+def load_clouds(
+    name: str, root: Path | None = None, template_set: str | None = None, *, points: int = 1024, seed: int = 0
+) -> CloudTask:
     """Load a point-cloud dataset that has a card and whose files are on the user's disk.
 
     Only lists, labels and file names are read at first. Stored clouds are used as they are; meshes are sampled by area.
@@ -107,17 +109,19 @@ def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed
     Args:
         name: name of the card.
         root: the parent folder of all datasets; by default, ``$CALIP_DATA`` or ``data/datasets``.
+        template_set: ``"fewshot"`` for PointCLIP's prompt with few shots; by default, the card's own templates.
         points: points needed per cloud; a mesh is sampled at this many points, but at least 2,048.
         seed: seed of the sampling of meshes.
 
     Raises:
         FileNotFoundError: the dataset is missing (``MissingDatasetError``).
-        ValueError: it is not a point-cloud dataset, it is incomplete (``IncompleteDatasetError``), or its files are
-            damaged or not as expected.
+        ValueError: it is not a point-cloud dataset, there is no such set of templates, it is incomplete
+            (``IncompleteDatasetError``), or its files are damaged or not as expected.
     """
     card = load_card(name)
     if card.kind != "clouds":
         raise ValueError(f"{name} is a task of images, expected one of point clouds: load_task({name!r}) reads it")
+    templates = card.choose_templates(template_set)
     found = find_dataset(card, root or data_root())
     listing = list_dataset(found)
     check_listing(found, listing)
@@ -126,7 +130,7 @@ def load_clouds(name: str, root: Path | None = None, *, points: int = 1024, seed
         name=name,
         title=f"{card.title} (stand-in)" if standin else card.title,
         classnames=listing.classnames,
-        templates=card.templates,
+        templates=templates,
         splits={split: _split(found, listing, listing.rows.get(split, []), points, seed) for split in SPLITS},
         licence="MIT" if standin else card.licence,
         source=f"procedural solids in the format of {card.title}, by {standin.made_by}" if standin else card.source,

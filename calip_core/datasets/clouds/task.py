@@ -11,6 +11,7 @@ from calip_core.datasets.checks import SPLITS, check_classnames, check_templates
 from calip_core.datasets.task import Identity, check_labels
 from calip_core.pointclouds.clouds import Cloud
 from calip_core.pointclouds.names import UpAxis
+from calip_core.templates import Templates
 
 
 class CloudSplit:
@@ -69,14 +70,14 @@ class CloudTask:
     """A point-cloud benchmark. Fields have the same meaning as in an image ``Task``.
 
     Raises:
-        ValueError: there are no classes or no templates, a class name is empty, a template has no ``{}``, the splits
-            are not train, val and test, or a label is not a class.
+        ValueError: there are no classes or no templates, a class name is empty, a template has no ``{}``, class
+            descriptions are not of the classes, the splits are not train, val and test, or a label is not a class.
     """
 
     name: str
     title: str
     classnames: tuple[str, ...]
-    templates: tuple[str, ...]
+    templates: Templates
     splits: dict[str, CloudSplit]
     licence: str
     source: str
@@ -90,7 +91,7 @@ class CloudTask:
 
     def __post_init__(self) -> None:
         check_classnames(self.classnames, self.name)
-        check_templates(self.templates, self.name)
+        check_templates(self.templates, self.name, self.classnames)
         if set(self.splits) != set(SPLITS):
             raise ValueError(f"task {self.name}: splits are {sorted(self.splits)}, expected {sorted(SPLITS)}")
         for split, clouds in self.splits.items():

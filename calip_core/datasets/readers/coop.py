@@ -17,11 +17,11 @@ from calip_core.datasets.readers.disk import (
     check_path,
     find_dataset,
     make_task,
-    read_json,
     undoubled,
 )
 from calip_core.datasets.task import Task
 from calip_core.paths import data_root
+from calip_core.reading import read_json
 
 READERS: dict[str, Callable[[Found], Listing]] = {
     "class_folders": own_splits.class_folders,

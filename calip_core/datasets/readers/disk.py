@@ -1,7 +1,6 @@
 """A dataset on the user's disk: finding it, and checking that every image or cloud that its files name is present."""
 
 import hashlib
-import json
 import os
 import warnings
 from collections import defaultdict
@@ -20,6 +19,7 @@ from calip_core.datasets.readers.folder import PhotoFiles
 from calip_core.datasets.task import Split, Task
 from calip_core.paths import atomic_path, cache_dir
 from calip_core.reading import read_text, reading
+from calip_core.templates import Templates
 
 MARKER = "STANDIN.json"
 """The file that marks a folder as a procedural stand-in and states its size."""
@@ -229,19 +229,6 @@ def _read_marker(folder: Path, name: str) -> Standin | None:
     return marker
 
 
-def read_json(path: Path) -> object:
-    """The content of a JSON file.
-
-    Raises:
-        ValueError: it is not valid JSON, or a web page in its place.
-    """
-    text = read_text(path)
-    with reading(path, "JSON"):
-        if text.lstrip().startswith("<"):
-            raise ValueError("it is a web page: open its address in a browser, which then saves the file")
-        return json.loads(text)
-
-
 def check_path(path: str, origin: Path | str) -> str:
     """Return a path from a list if it stays below the folder of images.
 
@@ -390,7 +377,7 @@ def _sizes(counts: dict[str, int]) -> str:
     return "/".join(str(counts[split]) for split in SPLITS) + " (train/val/test)"
 
 
-def make_task(found: Found, listing: Listing, templates: tuple[str, ...]) -> Task:
+def make_task(found: Found, listing: Listing, templates: Templates) -> Task:
     """Check a listing and turn it into a task whose images are decoded on access, as stored."""
     check_listing(found, listing)
     card, standin, part = found.card, found.standin, part_of(found, listing)

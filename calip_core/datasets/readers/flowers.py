@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from calip_core.datasets.readers.cuts import BY_RULE
-from calip_core.datasets.readers.disk import ALL_TOGETHER, Found, Listing, Row, read_json
+from calip_core.datasets.readers.disk import ALL_TOGETHER, Found, Listing, Row
 from calip_core.datasets.readers.matlab import read_mat, whole_numbers
 from calip_core.datasets.readers.own_splits import cut_in_three, with_val
 from calip_core.paths import DATA_DIR
+from calip_core.reading import read_json
 
 NAMES = "cat_to_name.json"
 LABELS = "imagelabels.mat"

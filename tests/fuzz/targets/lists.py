@@ -12,9 +12,11 @@ import numpy as np
 from calip_core.datasets.array_cache import map_array, write_array
 from calip_core.datasets.cards import CARD_DIR, Card, load_card
 from calip_core.datasets.readers.coop import READERS, read_split_file
-from calip_core.datasets.readers.disk import MARKER, Found, find_dataset, read_json
+from calip_core.datasets.readers.disk import MARKER, Found, find_dataset
 from calip_core.datasets.readers.matlab import read_mat, read_structs, whole_numbers
 from calip_core.datasets.standins import write_standin
+from calip_core.reading import read_json
+from calip_core.templates import read_descriptions
 from calip_core.yaml_model import read_model
 from tests.fuzz.harness import Target
 
@@ -102,6 +104,11 @@ def _splits() -> list[bytes]:
     return [json.dumps(SPLIT).encode(), json.dumps(SPLIT, indent=1).encode("utf-16")]
 
 
+def _descriptions() -> list[bytes]:
+    content = {"cat": ["A small animal.", 'Say "cat".'], "café": ["It serves \N{HOT BEVERAGE}."]}
+    return [json.dumps(content).encode(), json.dumps(content, indent=1, ensure_ascii=False).encode()]
+
+
 TARGETS = [
     *(
         Target(f"lists of {name}", Path(file).name, partial(_list, name), partial(_read_list, name))
@@ -109,6 +116,7 @@ TARGETS = [
     ),
     Target("split file", "split.json", _splits, _read_split),
     Target("JSON", "cat_to_name.json", lambda: [b'{"1": "rose", "2": "lily"}'], read_json),
+    Target("class descriptions", "descriptions.json", _descriptions, read_descriptions),
     Target("mark of a stand-in", MARKER, _marker, _read_marker),
     Target("MATLAB", "x.mat", _mat, _read_mat, in_child=True),
     Target("rendered images", "x.npy", _array, lambda path: map_array(path, SHAPE, np.uint8)),
