@@ -60,8 +60,9 @@ def minimise(
             raise StopIteration
 
     first = start.detach().flatten().cpu().numpy()
-    # ftol ends a search whose loss no longer changes but for rounding.
-    options = {"maxiter": iterations, "gtol": 0.0, "ftol": 64 * np.finfo(np.float64).eps}
+    # ftol ends a search whose loss no longer changes but for rounding. With SciPy's own memory of 10 steps, a weakly
+    # penalised regression with rare classes took eight times as many.
+    options = {"maxiter": iterations, "gtol": 0.0, "ftol": 64 * np.finfo(np.float64).eps, "maxcor": 30}
     found = minimize(
         value_and_gradient, first, jac=True, method="L-BFGS-B", options=options, callback=stop_at_minimum
     )

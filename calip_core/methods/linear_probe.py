@@ -156,20 +156,25 @@ def _regression(
 ) -> Float64[Tensor, "k d"]:
     """Weights and intercept that minimise mean cross-entropy + |W|^2 / (2 C n), from zero to ``EXCESS``.
 
-    The penalty makes the loss strongly convex in W, with modulus 1 / (C n): with a gradient g it is at most
-    C n |g|^2 / 2 above its minimum. The intercept has no penalty; its gradient is counted as if it had.
+    The penalty makes the loss strongly convex in W, with modulus m = 1 / (C n): with a gradient g it is at most
+    |g|^2 / (2 m) above its minimum. The intercept has no penalty: for it, m is half the curvature where all images have
+    the classes' shares as probabilities, if that is less.
 
     Centred features and a small column for the intercept change nothing but the number of iterations, to about half.
     """
     labels, modulus, mean = labels.to(features.device), 1 / (C * len(labels)), features.mean(dim=0, keepdim=True)
     rows = torch.cat([features - mean, features.new_full((len(features), 1), _INTERCEPT)], dim=1)  # (n, d)
+    moduli = np.full((classes, rows.shape[1]), modulus)
+    shares = torch.bincount(labels, minlength=classes).cpu().numpy() / len(labels)
+    moduli[:, -1] = np.minimum(modulus, _INTERCEPT**2 * shares / 2)
 
     def loss(weight: Float64[Tensor, "k d"]) -> Tensor:
         return cross_entropy(rows @ weight.T, labels) + modulus * weight[:, :-1].square().sum() / 2
 
     found = minimise(
         loss, rows.new_zeros(classes, rows.shape[1]), tolerance=EXCESS,
-        error=lambda gradient: float(gradient @ gradient) / (2 * modulus), what=f"linear_probe at C = {C:g}",
+        error=lambda gradient: float((gradient**2 / moduli.ravel()).sum() / 2),
+        what=f"linear_probe at C = {C:g}",
     )  # fmt: skip
     slopes = found[:, :-1]  # (k, c)
     return torch.cat([slopes, _INTERCEPT * found[:, -1:] - slopes @ mean.T], dim=1)
