@@ -23,12 +23,18 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Published:
-    """A published zero-shot accuracy: a share from 0 to 1, and its source."""
+    """A published zero-shot accuracy: a share from 0 to 1, how it was obtained, and its source.
+
+    Attributes:
+        backbone: None if the source does not state it.
+        note: what sets the number apart, such as that an aggregator lists it; empty for most.
+    """
 
     dataset: str
-    backbone: str
+    backbone: str | None
     method: str
     top1: float
+    note: str
     source: str
 
 
@@ -50,13 +56,20 @@ class PublishedClouds:
 
 @dataclass(frozen=True)
 class PublishedFewShot:
-    """A published few-shot accuracy: a share from 0 to 1, and its source."""
+    """A published few-shot accuracy: a share from 0 to 1, how it was obtained, and its source.
+
+    Attributes:
+        draws: the support sets that it is of, as the code of the source draws them.
+        choices: which hyperparameters that code chooses, and on which labels.
+    """
 
     dataset: str
     backbone: str
     method: str
     shots: int
     top1: float
+    draws: str
+    choices: str
     source: str
 
 

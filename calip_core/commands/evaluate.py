@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from calip_core.commands.arguments import add_choice, add_encoding, check_cache, whole_number
 from calip_core.commands.sweep import add_engine, add_results, engine_of, results_path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add_parser(subparsers: "Subparsers") -> None:
     """Add the sub-command."""
     from calip_core.blend.protocols import PROTOCOLS
+    from calip_core.evaluation.shots import Short
     from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
     from calip_core.methods.registry import HEADS
     from calip_core.pointclouds.names import available_view_sets
@@ -30,6 +31,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     add_choice(parser, "--protocol", PROTOCOLS, "fixed", "how hyperparameters are chosen")
     shots = whole_number(0)
     parser.add_argument("--shots", type=shots, default=0, metavar="N", help="labelled images per class (default: 0)")
+    add_choice(parser, "--short", get_args(Short), "error", "what to do with a class of fewer images than shots")
     add_choice(parser, "--config", CONFIG_NAMES, "official", "the version of CALIP")
     add_choice(parser, "--prior", PRIOR_NAMES, "keep", "the class prior in CALIP's visual term")
     add_choice(parser, "--views", available_view_sets(), "pointclip", "the view set of point clouds")
@@ -114,6 +116,7 @@ def _sweep(arguments: argparse.Namespace) -> "Sweep":
         protocols=[arguments.protocol], shots=[arguments.shots], seeds=[arguments.seed], tokens=[arguments.tokens],
         precision=arguments.precision, configs=[arguments.config], priors=[arguments.prior], views=[arguments.views],
         samples="all" if arguments.limit is None else arguments.limit, batch_size=arguments.batch_size,
+        short=arguments.short,
     )  # fmt: skip
 
 

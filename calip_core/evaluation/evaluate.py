@@ -39,8 +39,9 @@ from calip_core.evaluation.record import (
     pack_hits,
     setting_key,
 )
+from calip_core.evaluation.shots import Short
 from calip_core.evaluation.streams import Bench, Reads, Stream
-from calip_core.evaluation.support_sets import Short, support_split, validation_split
+from calip_core.evaluation.support_sets import support_split, validation_split
 from calip_core.features import FeatureStore, Manifest, PlannedStore, choose_images, text_features
 from calip_core.methods.base import Sees
 from calip_core.methods.calip import Calip
@@ -98,7 +99,8 @@ def evaluate(
             labels, or of the training split if there is none, at most ``limit``; never the test images.
         augmentations: augmented views per support image; 0 uses the unmodified image.
         nested: make smaller support sets subsets of larger ones, unlike CoOp's.
-        short: how to handle a class with fewer images than ``shots``: "error", "take" or "repeat".
+        short: how to handle a class with fewer images than ``shots``: "error", "take", "repeat" or "dassl", as for
+            ``support_sets.coop_support``.
         view_weighting: for point clouds, the weights of the views: "uniform", "published", or "searched" for CLIP's own
             logits on the labels that the protocol may see, before the head is fitted.
         criterion: of the label-free protocol, one of ``selection.CRITERIA``.

@@ -13,7 +13,7 @@ from calip_core.datasets.checks import SPLITS
 from calip_core.datasets.task import Task
 from calip_core.evaluation.record import Asked, ViewWeighting
 from calip_core.evaluation.seeds import LARGEST_SEED
-from calip_core.evaluation.support_sets import Short
+from calip_core.evaluation.shots import Short
 from calip_core.methods import METHODS, make_method
 from calip_core.methods.base import Head, Recipe
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from calip_core.blend.protocols import LabelsSeen, Protocol
-from calip_core.evaluation.support_sets import Short
+from calip_core.evaluation.shots import Short
 from calip_core.methods.base import Sees
 
 ViewWeighting = Literal["uniform", "published", "searched"]

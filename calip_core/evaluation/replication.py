@@ -22,7 +22,7 @@ class Replication:
     Attributes:
         sweep: the kit's grid, with the datasets that are here.
         datasets: the image datasets that are complete.
-        missing_datasets: those of CALIP's published accuracies that are not.
+        missing_datasets: those of CALIP's published accuracies that are not; of accuracies whose backbone is stated.
         missing_weights: backbones whose checkpoint is not on this machine.
     """
 
@@ -64,7 +64,7 @@ def replication(kit: Path = KIT, weights: Path | None = None) -> Replication:
     """
     sweep = read_model(kit, Sweep, "a sweep")
     here = available_datasets(sweep.root)
-    asked = dict.fromkeys(row.dataset for row in published() if row.method == "calip")
+    asked = dict.fromkeys(row.dataset for row in published() if row.method == "calip" and row.backbone)
     missing = [name for name in sweep.backbones if name in OPENAI and not weights_file(name, weights).is_file()]
     return Replication(
         sweep.model_copy(update={"datasets": here or sweep.datasets}),

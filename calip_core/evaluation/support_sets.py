@@ -1,12 +1,21 @@
 """Support sets: which few images of each class a few-shot head learns from.
 
-Published tables share the draws of CoOp's code. ``coop_support`` reproduces them: the images are the same if a split
-lists its images in CoOp's order.
+``coop_support`` draws as CoOp's code does: the images are the same if a split lists its images in CoOp's order. Whose
+draws a published number is of, by the code that goes with it:
+
+- CoOp averages over the seeds 1, 2 and 3, and draws ``min(shots, 4)`` validation images per class after a support set.
+  On ImageNet it draws from the files as ``os.listdir`` lists them, an order that depends on the file system.
+- Tip-Adapter has the seed 1 alone, and chooses on the whole validation split (on ImageNet, on the test split).
+- GDA averages over the seeds 1, 2 and 3, but one random stream per seed draws the sets of 1, 2, 4, 8 and 16 shots one
+  after another: only the set of 1 shot is CoOp's. It chooses like Tip-Adapter.
+
+On ImageNet, none of these can be drawn here: their code draws from all training images, and here the validation split
+is cut off them first.
 """
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,9 +23,7 @@ from numpy.typing import ArrayLike
 
 from calip_core.datasets.subsets import subset
 from calip_core.datasets.task import Split, Task
-
-Short = Literal["error", "take", "repeat"]
-"""How to handle a class with fewer images than shots: refuse it, take all images, or draw images repeatedly."""
+from calip_core.evaluation.shots import Short
 
 MOST_VAL_SHOTS = 4
 """CoOp's maximum number of validation images per class; up to it, there are as many as training images."""
@@ -44,7 +51,7 @@ def support_split(
     Args:
         task: a task with a train split.
         shots: images per class, or clouds with all their views.
-        seed: seed of the draw; published tables average over 1, 2 and 3.
+        seed: seed of the draw; CoOp's numbers are means over 1, 2 and 3.
         augmentations: augmented views per image; 0 uses the unmodified image. Point clouds have none.
         nested: make the set of 1 shot a subset of that of 2 shots, and so on.
         short: how to handle a class with fewer images, as for ``coop_support``.
@@ -99,21 +106,23 @@ def coop_support(
     Args:
         labels: class numbers of all images of the train split, in its order.
         shots: images per class.
-        seed: seed of the draw, 0 or more; published tables average over 1, 2 and 3.
+        seed: seed of the draw, 0 or more; CoOp's numbers are means over 1, 2 and 3.
         classnames: names of all required classes; by default, classes are numbered up to the largest label.
         views: number of consecutive images of one item (``Split.views``): items are drawn, with all their views.
         nested: make the set of 1 shot a subset of that of 2 shots, and so on. This differs from CoOp's draw.
         short: how to handle a class with fewer images than ``shots``: ``"error"`` refuses it, ``"take"`` takes all
-            images, ``"repeat"`` fills up with repeated images, as CoOp's code does.
+            images in an order that is drawn, ``"repeat"`` draws images repeatedly, as Dassl did until 2021-10-09, and
+            ``"dassl"`` takes all images in their order without drawing, as Dassl does since.
 
     Returns:
         Indices into the split, class by class in the order of the draw, the views of an item together.
 
     Raises:
         ValueError: fewer than one shot, a seed below 0, labels that are not integers or not a whole number of items, a
-            class without any image, a class with fewer images than shots, or an unknown ``short``.
+            class without any image, a class with fewer images than shots, an unknown ``short``, or ``nested`` with
+            ``short="dassl"``.
     """
-    _check_draw(shots, seed, short)
+    _check_draw(shots, seed, short, nested)
     items = _items(labels, views)
     by_class = _by_class(items, classnames)
     return _draw(Random(seed), by_class, shots, "train", classnames, views=views, nested=nested, short=short)
@@ -141,7 +150,7 @@ def coop_support_and_val(
     Raises:
         ValueError: as ``coop_support`` does, for either split.
     """
-    _check_draw(shots, seed, short)
+    _check_draw(shots, seed, short, nested)
     rng, drawn = Random(seed), []
     for name, split, count in (("train", labels, shots), ("val", val_labels, min(shots, MOST_VAL_SHOTS))):
         items = _by_class(_items(split, views), classnames)
@@ -149,13 +158,18 @@ def coop_support_and_val(
     return SupportSet(*drawn)
 
 
-def _check_draw(shots: int, seed: int, short: str) -> None:
+def _check_draw(shots: int, seed: int, short: str, nested: bool) -> None:
     if shots < 1:
         raise ValueError(f"shots is {shots}, expected at least one image per class")
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected 0 or more: Python draws the same for a seed and its negative")
-    if short not in ("error", "take", "repeat"):
-        raise ValueError(f"short is {short!r}, expected 'error', 'take' or 'repeat'")
+    if short not in get_args(Short):
+        raise ValueError(f"short is {short!r}, expected one of {list(get_args(Short))}")
+    if nested and short == "dassl":
+        raise ValueError(
+            "short is 'dassl' for nested support sets: a class that is taken without drawing changes the draws of the "
+            "classes behind it, so the sets would not be nested: pass short='take'"
+        )
 
 
 def _items(labels: ArrayLike, views: int) -> Int64[np.ndarray, "t"]:
@@ -208,13 +222,17 @@ def _draw(
     draw: Callable[[Random, list[int], int], list[int]] = _nested_shots if nested else _coop_shots
     drawn: list[int] = []
     for label, items in by_class.items():
-        if len(items) < shots and short == "error":
+        lacking = len(items) < shots
+        if lacking and short == "error":
             raise ValueError(
                 f"{_class(label, classnames)} has {len(items)} image{'s' * (len(items) != 1)}, fewer than {shots} "
-                f"shots, in the {split} split: ask for fewer shots, or from Python, pass short='take' to take what "
-                "there is, short='repeat' to repeat images as CoOp's code does"
+                f"shots, in the {split} split: ask for fewer shots, or pass short='take' to take what there is, "
+                "short='dassl' to take it as Dassl does, short='repeat' to repeat images (in a terminal: --short take)"
             )
-        drawn += draw(rng, items, min(shots, len(items)) if short == "take" else shots)
+        if lacking and short == "dassl":
+            drawn += items
+        else:
+            drawn += draw(rng, items, min(shots, len(items)) if short == "take" else shots)
     firsts = np.array(drawn, dtype=np.int64) * views
     return (firsts[:, None] + np.arange(views)).ravel()
 

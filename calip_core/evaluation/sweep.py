@@ -17,6 +17,7 @@ from calip_core.blend.protocols import Protocol
 from calip_core.datasets.cards import disk_datasets
 from calip_core.datasets.names import OWN, resolve_name, task_kind
 from calip_core.evaluation.seeds import Seed
+from calip_core.evaluation.shots import Short
 from calip_core.methods.configs import CONFIG_NAMES, PRIOR_NAMES
 from calip_core.methods.registry import HEADS
 from calip_core.paths import data_root, expanded
@@ -51,6 +52,7 @@ class Sweep(BaseModel):
         samples: at most this many test images, or "all".
         batch_size: images per batch for heads that see a batch; the whole test split if it is not given.
         precision: of the image encoders.
+        short: how to handle a class with fewer images than shots, as for ``support_sets.coop_support``.
         root: the folder of the datasets; ``$CALIP_DATA`` or its default when it is not given.
     """
 
@@ -68,6 +70,7 @@ class Sweep(BaseModel):
     samples: int | Literal["all"] = "all"
     batch_size: Annotated[StrictInt, Field(ge=1)] | None = None
     precision: Precision = "auto"
+    short: Short = "error"
     root: Path | None = None
 
     @field_validator("datasets", mode="before")
@@ -157,6 +160,7 @@ class Group:
         root: the folder of the datasets.
         results: the file of records.
         precision: of the image encoder.
+        short: how to handle a class with fewer images than shots.
         batch_size: images per batch for heads that see a batch.
         prompts: a file of class descriptions in place of the task's templates.
         progress: whether to show bars while encoding.
@@ -168,6 +172,7 @@ class Group:
     root: Path
     results: Path
     precision: Precision = "auto"
+    short: Short = "error"
     batch_size: int | None = None
     prompts: Path | None = None
     progress: bool = False
@@ -306,8 +311,8 @@ def groups_of(
     root = sweep.root or data_root()
     return [
         Group(
-            tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, sweep.batch_size, prompts,
-            progress, again,
+            tuple(members), limit, root.absolute(), results.absolute(), sweep.precision, sweep.short,
+            sweep.batch_size, prompts, progress, again,
         )
         for _, members in groupby(cells, key=lambda cell: cell.loads)
     ]  # fmt: skip

@@ -82,7 +82,7 @@ def plan_cell(cell: Cell, group: Group, task: Task, backbone: Backbone) -> Evalu
     batch_size = group.batch_size if METHODS[cell.method].sees == "batch" else None
     return plan(
         task, backbone, cell.method, protocol=cell.protocol, shots=cell.shots, seed=cell.seed, limit=group.limit,
-        options=cell.options, batch_size=batch_size,
+        options=cell.options, batch_size=batch_size, short=group.short,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from calip_core.exhibits.exhibit import Plot, Table, percent, points, restacked,
 from calip_core.exhibits.results import REPOSITORIES, gain_text, interval_text, split_text, verdict_on, where
 from calip_core.exhibits.style import BAD, GOOD, MUTED, PALETTE, WIDTH
 from calip_core.metrics import LEVEL, Interval, mcnemar, paired_interval, wilson_interval
-from calip_core.published import published
+from calip_core.published import Published, published
 
 _MARKERS = "o", "D", "s", "^", "v"
 
@@ -177,25 +177,28 @@ class _Published:
         calip: by the log that lists them.
         clip: by the source of the baseline.
         remarks: of a source on its CLIP, such as "ImageNet: single prompt".
+        others: accuracies of CALIP whose backbone is not stated.
     """
 
     calip: dict[str, dict[str, float]]
     clip: dict[str, dict[str, float]]
     remarks: dict[str, str]
+    others: list[Published]
 
     @classmethod
     def read(cls) -> "_Published":
-        found = cls({}, {}, {})
+        found = cls({}, {}, {}, [])
         for row in published():
-            if row.method == "calip":
+            if row.backbone is None:
+                found.others.append(row)
+            elif row.method == "calip":
                 for log in row.source.split("; "):
                     found.calip.setdefault(REPOSITORIES.get(log, log), {})[row.dataset] = row.top1
             elif row.method == "zero_shot":
-                source, _, remark = row.source.partition(" (")
-                name = REPOSITORIES.get(source, source)
+                name = REPOSITORIES.get(row.source, row.source)
                 found.clip.setdefault(name, {})[row.dataset] = row.top1
-                if remark:
-                    found.remarks[name] = f"{load_card(row.dataset).title}: {remark.rstrip(')')}"
+                if row.note:
+                    found.remarks[name] = f"{load_card(row.dataset).title}: {row.note}"
         return found
 
     def gains(self, source: str, log: str) -> dict[str, float]:
@@ -266,9 +269,10 @@ def ledger(records: Iterable[Record] = (), sent: Iterable[Sent] = ()) -> Table:
             }
     flat = {label: row for of_dataset in rows.values() for label, row in of_dataset.items()} | _mean_rows(found)
     remarks = "; ".join(f"{source}'s CLIP on {remark}" for source, remark in found.remarks.items())
+    others = "".join(f"; {note}" for note in dict.fromkeys(f"{row.source}: {row.note}" for row in found.others))
     caption = (
         "Published zero-shot accuracy of CALIP with RN50, its gain in points over three published accuracies of CLIP "
-        f"({remarks}), and the 95 % margin of one accuracy. " + _measured_note(flat)
+        f"({remarks}), and the 95 % margin of one accuracy{others}. " + _measured_note(flat)
     )
     formats: dict[str, str | Callable[[Any], str]] = {f"gain over {source}": _two for source in found.clip}
     formats |= {"CALIP": _percent_two, "margin": "± {:.2f}"}
@@ -319,7 +323,7 @@ _Row = dict[str, float | str]
 
 
 def _published_rows(found: _Published) -> dict[str, dict[str, _Row]]:
-    """Dataset -> its rows: one, and another where the logs of CALIP differ."""
+    """Dataset -> its rows: one, and another where the logs of CALIP differ; no gain where no CLIP stands beside it."""
     first, *others = found.calip
     rows: dict[str, dict[str, _Row]] = {}
     for name in found.calip[first]:
@@ -328,6 +332,9 @@ def _published_rows(found: _Published) -> dict[str, dict[str, _Row]]:
         for log in others:
             if found.calip[log][name] != found.calip[first][name]:
                 rows[name][f"{title}, by {log}'s log"] = _published_row(found, log, name)
+    for row in found.others:
+        label = f"{load_card(row.dataset).title}, by {row.source}"
+        rows[row.dataset] = {label: {"CALIP": row.top1, "margin": _margin(row.dataset, row.top1)}}
     return rows
 
 

@@ -175,8 +175,9 @@ def mean_over_seeds(records: Iterable[Record], dataset: str, backbone: str, meth
 def unlike_published(record: Record) -> list[str]:
     """In words, what a few-shot record does otherwise than the published measurements of its method.
 
-    Those use all test images, CoOp's draws, random crops, the published training, and either published values or, for
-    methods whose code searches, values chosen on validation images.
+    Those use all test images, draws by CoOp's rules, random crops, the published training, and either published values
+    or, for methods whose code searches, values chosen on validation images. How many of these and whose draws differs
+    from source to source, as ``published_few_shot`` tells.
     """
     data, protocol = record.data, record.choice.protocol
     expected = METHODS[record.head.method].published_protocol
@@ -190,7 +191,8 @@ def unlike_published(record: Record) -> list[str]:
         return notes
     if not support.augmentations and data.projection is None:
         notes.append("no random crops")
-    return notes + ["nested draws"] * support.nested + [f"short={support.short!r}"] * (support.short == "take")
+    notes += ["nested draws"] * support.nested
+    return notes + [f"short={support.short!r}"] * (support.short in ("take", "dassl"))
 
 
 def _unlike_training(record: Record) -> list[str]:

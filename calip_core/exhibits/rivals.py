@@ -1,5 +1,6 @@
 """The exhibits of chapter 9: all few-shot heads on the same images, their costs, and the published numbers."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from calip_core.analysis.leader import leader
+from calip_core.datasets import load_card
 from calip_core.evaluation.record import Record
 from calip_core.exhibits.calip_fs import Shares, draw_curve, draw_references, draws, references, shots_text
 from calip_core.exhibits.exhibit import Plot, Table, Text, listed, percent, points, restacked
@@ -25,7 +27,6 @@ _IDEAS = {
     "linear_probe": "borders", "clap": "borders from texts", "tip_adapter": "memory", "tip_adapter_f": "learned memory",
     "gda": "one Gaussian per class", "clip_adapter": "bent features", "coop": "prompt", "calip_fs": "attention",
 }  # fmt: skip
-_SHORT = {"tip_adapter": "Tip", "tip_adapter_f": "Tip-F", "clip_adapter": "CA", "coop": "CoOp"}
 
 
 def _measured(records: Sequence[Record]) -> dict[str, dict[int, Shares]]:
@@ -158,29 +159,64 @@ def shift(leads: Mapping[str, Mapping[str, Float[np.ndarray, "draws"]]]) -> Plot
     )  # fmt: skip
 
 
-def published_accuracy(records: Iterable[Record]) -> Table:
-    """Published few-shot accuracies, and beside each the mean of the records of real data, if there are any."""
+def published_means() -> Table:
+    """One row per head: its mean published accuracy over all datasets at every number of shots, and how it was made."""
+    of_head: dict[str, list[PublishedFewShot]] = {}
+    for p in published_few_shot():
+        of_head.setdefault(_TITLES[p.method], []).append(p)
+    shots = sorted({p.shots for p in published_few_shot()})
+    frame = pd.DataFrame(
+        {
+            title: {n: float(np.mean([p.top1 for p in own if p.shots == n])) for n in shots}
+            | {
+                "support sets": _of_most({p.dataset: p.draws for p in own}),
+                "chosen": _of_most({p.dataset: p.choices for p in own}),
+                "source": own[0].source,
+            }
+            for title, own in of_head.items()
+        }
+    ).T.rename(columns=str)
+    count = len({p.dataset for p in published_few_shot()})
+    return Table(
+        frame,
+        f"Mean published accuracy (%) over {count} datasets with RN50, by shots per class. How support sets are drawn, "
+        "and what is chosen on which labels, is read from the code of the source.",
+        {str(n): lambda share: f"{100 * share:.2f}" for n in shots},
+    )
+
+
+def _of_most(of_dataset: Mapping[str, str]) -> str:
+    """What holds for most datasets, then what holds for others behind their names."""
+    most, *others = (text for text, _ in Counter(of_dataset.values()).most_common())
+    names = {text: [load_card(name).title for name, own in of_dataset.items() if own == text] for text in others}
+    return "; ".join([most, *(f"{listed(names[text])}: {text}" for text in others)])
+
+
+def published_accuracy(records: Iterable[Record], shots: int) -> Table:
+    """Published accuracies at a number of shots, each beside the mean of the records of real data, if there are any.
+
+    Raises:
+        ValueError: nothing is published for this number of shots.
+    """
+    asked = [p for p in published_few_shot() if p.shots == shots]
+    if not asked:
+        known = sorted({p.shots for p in published_few_shot()})
+        raise ValueError(f"shots is {shots}, expected one of {known}, for which there are published numbers")
     own = [record for record in records if record.choice.protocol != "oracle"]
     cells: dict[str, dict[str, str]] = {}
     notes: dict[str, None] = {}
-    for p in published_few_shot():
+    for p in asked:
         cell = f"{100 * p.top1:.2f}"
         if here := mean_over_seeds(own, p.dataset, p.backbone, p.method, p.shots):
             mean, note = here.split(" ", 1)
             cell += f"; here {mean}"
             notes[note.strip("()")] = None
-        cells.setdefault(p.dataset, {})[_column(p)] = cell
-    sources = "; ".join(dict.fromkeys(p.source for p in published_few_shot()))
-    measured = f" Measured here with: {' or '.join(notes)}." if notes else " Nothing of this was measured here."
+        cells.setdefault(load_card(p.dataset).title, {})[_TITLES[p.method]] = cell
+    measured = f"Measured here with: {' or '.join(notes)}." if notes else "Nothing of this was measured here."
     return Table(
         pd.DataFrame.from_dict(cells, orient="index"),
-        "Published accuracy (%) with RN50; the number after each name is the shots. Tip: Tip-Adapter; CA: "
-        f"CLIP-Adapter. Sources: {sources}.{measured}",
+        f"Published accuracy (%) with RN50 and {shots_text(shots)} per class. {measured}",
     )
-
-
-def _column(p: PublishedFewShot) -> str:
-    return f"{_SHORT[p.method]} {p.shots}"
 
 
 def _the(title: str) -> str:

@@ -32,7 +32,13 @@ class Clap(Head):
     its own support images: the better the text features already classify a class, the higher its penalty. Nothing is
     chosen on validation images.
 
-    The released code runs 300 epochs of SGD; here L-BFGS finds the minimum, so there is no learning rate and no seed.
+    The released code runs 300 epochs of SGD; here L-BFGS goes from the text features to a minimum, so there is no
+    learning rate and no seed. The loss is not convex, because only the direction of w_k counts in the logits: this is
+    the minimum that lies downhill from the text features. The search ends when no entry of the gradient exceeds a
+    millionth of the loss. Measured on 100 classes of 512 numbers with 1, 4 and 16 shots, the loss was then at most 1e-9
+    above that of runs down to rounding, relatively. Without a penalty (``strength`` 0), the loss falls to almost zero,
+    and the search ends when it no longer changes but for rounding.
+
     The released code also penalises the change of unnormalised text features, of some length l; these have unit length.
     The difference is a factor of l * l.
 

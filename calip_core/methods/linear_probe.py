@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -32,7 +33,10 @@ It was chosen after looking at accuracies on the miniatures, so results on these
 was fixed in advance.
 """
 
-_TOLERANCE = 1e-4  # scikit-learn's own, with which CoOp's probe runs
+EXCESS = 1e-4
+"""A fit ends when its loss is at most this share above the minimum."""
+
+_INTERCEPT = 0.3  # the column of the intercept while fitting: features have unit length, and less once centred
 
 SEARCHED = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 BISECTIONS = 8
@@ -43,6 +47,17 @@ class LinearProbe(Head):
 
     Its logits are log-odds, on the same scale as those of zero-shot CLIP. The intercept is not regularised; with two
     classes it stays multinomial, whereas scikit-learn switches to one logit.
+
+    Every fit starts from zero and ends when its loss is at most ``EXCESS`` above the minimum, relatively, by a bound
+    from the gradient. Measured on 100 classes of 512 numbers with 16 shots, the losses were at most 6e-5 above the
+    minima that long runs found, for C from 1e-6 to 1e6.
+
+    CoOp's code (``lpclip``) makes the same search of C, with three differences:
+
+    - It takes features as the encoder returns them, here of unit length. C on features of length l is C l^2 here.
+    - Its fits end when no entry of the gradient exceeds 1e-4 (scikit-learn's default). Where C is large, that is far
+      above the minimum: losses here would be 1.6 to 1.9 times the minimum at C = 1e4, and 14 to 68 times at 1e6.
+    - It draws the images with NumPy's generator, class by class: others than CoOp's sampler draws with the same seed.
 
     Attributes:
         weight: "k d"; the last column is the intercept.
@@ -100,14 +115,14 @@ class LinearProbe(Head):
             ValueError: there is no support set, a class has no image in it, or features differ in width.
         """
         support = Support.of(tokens, labels, text, self.name)
-        path = _Path(exact(support.tokens.pooled), support.targets, len(text))
+        regression = cache(partial(_regression, exact(support.tokens.pooled), support.targets, len(text)))
         C, reason = FIXED_C, "fixed; no validation images were used"
         if self.options.C is not None:
             C, reason = self.options.C, "given"
         elif val is not None:
             checked = check_validation(val, text, self.name)
-            C, reason = self._searched(path, checked), f"CoOp's search on {len(checked[1])} validation images"
-        self._keep("weight", path(C).to(support.text))
+            C, reason = self._searched(regression, checked), f"CoOp's search on {len(checked[1])} validation images"
+        self._keep("weight", regression(C).to(support.text))
         self._choose(reason, C=C)
         return self
 
@@ -119,14 +134,12 @@ class LinearProbe(Head):
     def _width(self) -> int:
         return self._fitted("weight").shape[1] - 1
 
-    def _searched(self, path: "_Path", val: Validation) -> float:
+    def _searched(self, regression: Callable[[float], Float64[Tensor, "k d"]], val: Validation) -> float:
         """CoOp's choice of C; the validation set is read once for each C."""
         stream, labels = val
-        for C in sorted(SEARCHED):
-            path(C)
 
         def score(C: float) -> float:
-            weight = path(C)
+            weight = regression(C)
             self._keep("weight", weight)
             return accuracy(self._parts(stream, lambda batch: (_affine(exact(batch.pooled), weight),))[0], labels)
 
@@ -138,26 +151,33 @@ def _affine(features: Float[Tensor, "n c"], weight: Float[Tensor, "k d"]) -> Flo
     return features @ weight[:, :-1].T + weight[:, -1]
 
 
-class _Path:
-    """The fits for all C that a search asks for; each starts from the fit of the next smaller C, which is close."""
+def _regression(
+    features: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"], classes: int, C: float
+) -> Float64[Tensor, "k d"]:
+    """Weights and intercept that minimise mean cross-entropy + |W|^2 / (2 C n), from zero to ``EXCESS``.
 
-    def __init__(self, features: Float64[Tensor, "n c"], labels: Int64[Tensor, " n"], classes: int) -> None:
-        self._features, self._labels = features, labels.to(features.device)
-        self._zero = features.new_zeros(classes, features.shape[1] + 1)
-        self._fits: dict[float, Float64[Tensor, "k d"]] = {}
+    The penalty makes the loss strongly convex in W, with modulus m = 1 / (C n): with a gradient g it is at most
+    |g|^2 / (2 m) above its minimum. The intercept has no penalty: for it, m is half the curvature where all images have
+    the classes' shares as probabilities, if that is less.
 
-    def __call__(self, C: float) -> Float64[Tensor, "k d"]:
-        if C not in self._fits:
-            smaller = [known for known in self._fits if known < C]
-            start = self._fits[max(smaller)] if smaller else self._zero
-            what = f"linear_probe at C = {C:g}"
-            self._fits[C] = minimise(lambda weight: self._loss(weight, C), start, tolerance=_TOLERANCE, what=what)
-        return self._fits[C]
+    Centred features and a small column for the intercept change nothing but the number of iterations, to about half.
+    """
+    labels, modulus, mean = labels.to(features.device), 1 / (C * len(labels)), features.mean(dim=0, keepdim=True)
+    rows = torch.cat([features - mean, features.new_full((len(features), 1), _INTERCEPT)], dim=1)  # (n, d)
+    moduli = np.full((classes, rows.shape[1]), modulus)
+    shares = torch.bincount(labels, minlength=classes).cpu().numpy() / len(labels)
+    moduli[:, -1] = np.minimum(modulus, _INTERCEPT**2 * shares / 2)
 
-    def _loss(self, weight: Float64[Tensor, "k d"], C: float) -> Tensor:
-        """The sum of losses times C plus half the squared norm of the weights, over C n to be of the order of 1."""
-        penalty = weight[:, :-1].square().sum() / (2 * C * len(self._labels))
-        return cross_entropy(_affine(self._features, weight), self._labels) + penalty
+    def loss(weight: Float64[Tensor, "k d"]) -> Tensor:
+        return cross_entropy(rows @ weight.T, labels) + modulus * weight[:, :-1].square().sum() / 2
+
+    found = minimise(
+        loss, rows.new_zeros(classes, rows.shape[1]), tolerance=EXCESS,
+        error=lambda gradient: float((gradient**2 / moduli.ravel()).sum() / 2),
+        what=f"linear_probe at C = {C:g}",
+    )  # fmt: skip
+    slopes = found[:, :-1]  # (k, c)
+    return torch.cat([slopes, _INTERCEPT * found[:, -1:] - slopes @ mean.T], dim=1)
 
 
 def search_c(score: Callable[[float], float]) -> float:

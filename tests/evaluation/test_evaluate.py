@@ -296,6 +296,7 @@ def test_more_shots_than_images_are_refused_or_taken(backbone, root):
         measure(backbone, root, "gda", colour_task(), shots=12)
     support = measure(backbone, root, "gda", colour_task(), shots=12, short="take", nested=True).data.support
     assert (support.shots, support.short, support.nested) == (12, "take", True)
+    assert measure(backbone, root, "gda", colour_task(), shots=12, short="dassl").data.support.short == "dassl"
     few = {"task": colour_task(val=6), "shots": 4, "seed": 1}
     assert measure(backbone, root, "gda", **few).shots == 4  # no validation image is needed
     with pytest.raises(ValueError, match="has 2 images, fewer than 4 shots, in the val split"):

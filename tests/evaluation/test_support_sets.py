@@ -15,19 +15,23 @@ LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 20))
 VAL_LABELS = np.repeat([3, 0, 4, 1, 2], 6)
 
 
-def as_coop_describes(splits, shots, seed):
-    """The procedure in words: seed the global generator, group by first appearance, sample each group."""
+def as_coop_describes(splits, shots, seed, repeat=True):
+    """The procedure in words: seed the global generator, group by first appearance, sample each group.
+
+    A group that is too small is repeated, or else (the rule since 2021-10-09) taken as it is.
+    """
     random.seed(seed)
     result = []
     for labels, count in zip(splits, shots, strict=True):
         groups = defaultdict(list)
         for i, label in enumerate(labels):
             groups[int(label)].append(f"image {i}")
-        chosen = [
-            name
-            for group in groups.values()
-            for name in (random.sample(group, count) if len(group) >= count else random.choices(group, k=count))
-        ]
+        chosen = []
+        for group in groups.values():
+            if len(group) >= count:
+                chosen += random.sample(group, count)
+            else:
+                chosen += random.choices(group, k=count) if repeat else group
         result.append([int(name.split()[1]) for name in chosen])
     return result
 
@@ -87,6 +91,26 @@ def test_a_short_class_is_refused_taken_or_repeated(nested):
         assert repeated.tolist() == as_coop_describes([labels], [3], 1)[0]
 
 
+@given(st.integers(0, 1000), st.lists(st.integers(1, 9), min_size=2, max_size=6))
+def test_a_short_class_of_dassl_is_taken_without_drawing(seed, sizes):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    val_labels = np.repeat(np.arange(len(sizes)), sizes[::-1])
+    train, val = as_coop_describes((labels, val_labels), (5, 4), seed, repeat=False)
+    drawn = coop_support_and_val(labels, val_labels, 5, seed, short="dassl")
+    assert drawn.train.tolist() == train and drawn.val.tolist() == val
+    assert coop_support(labels, 5, seed, short="dassl").tolist() == train
+
+
+def test_the_rules_for_a_short_class_differ_in_the_classes_behind_it():
+    labels = np.repeat([0, 1, 2], [2, 20, 20])
+    rules = {short: coop_support(labels, 4, 1, short=short).tolist() for short in ("take", "repeat", "dassl")}
+    assert rules["dassl"][:2] == [0, 1] and sorted(rules["take"][:2]) == [0, 1]
+    assert rules["dassl"][2:] == [2 + i for i in coop_support(labels[2:] - 1, 4, 1)]  # as if it were not there
+    assert rules["take"][2:] != rules["dassl"][2:] != rules["repeat"][4:]
+    with pytest.raises(ValueError, match="short is 'dassl' for nested support sets.*short='take'"):
+        coop_support(labels, 4, 1, short="dassl", nested=True)
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "said"),
     [
@@ -99,7 +123,7 @@ def test_a_short_class_is_refused_taken_or_repeated(nested):
         (np.zeros(0, int), {}, "no images to draw from"),
         ([0, 0, 1], {"views": 2}, "3 images with 2 views each: expected a whole number"),
         ([0, 0, 0, 1], {"views": 2}, "2 views of item 1 have labels .0, 1., expected one label"),
-        ([0, 1], {"short": "skip"}, "short is 'skip', expected 'error', 'take' or 'repeat'"),
+        ([0, 1], {"short": "skip"}, "short is 'skip', expected one of .'error', 'take', 'repeat', 'dassl'"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(labels, options, said, shapes_unchecked):

@@ -1,5 +1,6 @@
 """Sweeps: what is refused before anything starts, what is shared, and what ends when a sweep is stopped."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from calip_core.commands import evaluate
+from calip_core.evaluation import worker
 from calip_core.evaluation.engines.local import local_engine
 from calip_core.evaluation.store import load
 from calip_core.evaluation.sweep import Outcome, Summary, groups_of, make_sweep, read_sweep, run_sweep
@@ -52,6 +55,17 @@ def test_cells_are_the_product_and_those_of_one_backbone_stand_together():
     assert [cell for shard in shards for group in shard for cell in group.cells] == cells
 
 
+def test_the_rule_for_short_classes_reaches_the_record():
+    parser = argparse.ArgumentParser()
+    evaluate.add_parser(parser.add_subparsers())
+    asked = ["evaluate", "digits", "mini-rn", "--method", "gda", "--shots", "4", "--short", "dassl"]
+    sweep = evaluate._sweep(parser.parse_args(asked))
+    (group,) = groups_of(sweep, Path("runs.jsonl"))
+    planned = worker.plan_cell(group.cells[0], group, *worker.load(group, "cpu"))
+    assert planned.data.support.short == "dassl"
+    assert make_sweep(datasets=["digits"], backbones=["mini-rn"]).short == "error"
+
+
 def test_what_is_known_of_heads_without_loading_them_is_true():
     assert {name: entry.learns for name, entry in HEADS.items()} == {
         name: head.sees == "labels" for name, head in METHODS.items()
@@ -84,6 +98,7 @@ def test_only_the_paths_of_own_files_become_absolute(tmp_path):
         (("samples: 40", "views: [all]"), "unknown view set 'all', expected one of"),
         (("fixed, validation", "fix"), "protocols has 'fix', expected 'fixed'"),
         (("samples: 40", "tokens: [values]"), "tokens has 'values', expected 'joint'"),
+        (("samples: 40", "short: skip"), "short is 'skip', expected 'error', 'take', 'repeat' or 'dassl'"),
         (("datasets: [digits]", "datasets: []"), r"datasets is \[\], expected 1 or more entries"),
         (("datasets: [digits]", "datasets: digits"), r"datasets is 'digits', expected a list: write \[digits\]"),
         (

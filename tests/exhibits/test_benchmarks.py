@@ -96,7 +96,7 @@ def test_published_gains_stand_over_three_baselines():
 
 def test_the_ledger_holds_measured_rows_below_their_dataset():
     frame = benchmarks.ledger().frame
-    assert len(frame) == 11 + 1 + 2 and "Nothing of these datasets" in benchmarks.ledger().caption
+    assert len(frame) == 11 + 1 + 2 + 2 and "Nothing of these datasets" in benchmarks.ledger().caption
     assert len(frame.columns) == 5
     records = [
         make_record(), make_record(data={"standin": True, "task": "dtd"}), make_record(data={"task": "mini-shapes"}),
@@ -109,6 +109,8 @@ def test_the_ledger_holds_measured_rows_below_their_dataset():
     assert list(frame.index).index(measured[0]) == list(frame.index).index("EuroSAT") + 1
     assert "10 of 8,100 images" in measured[0] and frame.loc[measured[0], "CALIP"] == 0.5
     assert frame.loc[measured[0], "margin"] == pytest.approx(20.0)
+    assert list(frame.index).index(measured[1]) == list(frame.index).index("ImageNet-A, by wizwand.com") + 1
+    assert "wizwand.com: an aggregator's number, backbone not stated" in table.caption
     assert "1 row was measured here." in benchmarks.ledger([make_record()]).caption
 
 

@@ -137,6 +137,7 @@ def test_measured_seeds_are_averaged_and_the_newest_of_each_counts():
         ({"choice": {"protocol": "fixed", "labels_seen": "none"}}, "fixed hyperparameters"),
         ({"data": {"support": SUPPORT | {"nested": True}}}, "nested draws"),
         ({"data": {"support": SUPPORT | {"short": "take"}}}, "short='take'"),
+        ({"data": {"support": SUPPORT | {"short": "dassl"}}}, "short='dassl'"),
         ({"options": {"training": asdict(TrainingOptions.coop(4, epochs=30))}}, "epochs 30, published 100"),
     ],
 )

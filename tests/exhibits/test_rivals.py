@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from calip_core.datasets import load_card
 from calip_core.exhibits import rivals as show
 from calip_core.methods import Gda, LinearProbe
 from calip_core.published import published_few_shot
@@ -80,14 +81,37 @@ def test_the_shift_of_a_single_draw_has_no_interval():
 
 
 def test_published_accuracies_stand_beside_measured_ones_of_real_data():
-    p = next(p for p in published_few_shot() if p.method == "coop")
-    nothing = show.published_accuracy([])
-    assert nothing.frame.loc[p.dataset, "CoOp 16"] == f"{100 * p.top1:.2f}"
+    p = next(p for p in published_few_shot() if p.method == "coop" and p.shots == 16)
+    title = load_card(p.dataset).title
+    nothing = show.published_accuracy([], 16)
+    assert nothing.frame.loc[title, "CoOp"] == f"{100 * p.top1:.2f}"
     assert "Nothing of this was measured here" in nothing.caption
     setting = {"data": {"task": p.dataset}, "encoder": {"backbone": "RN50"}}
     own = [record("coop", 16, s, 0.5, **setting) for s in (1, 2)]
-    table = show.published_accuracy(own)
-    assert table.frame.loc[p.dataset, "CoOp 16"] == f"{100 * p.top1:.2f}; here 50.00"
+    table = show.published_accuracy(own, 16)
+    assert table.frame.loc[title, "CoOp"] == f"{100 * p.top1:.2f}; here 50.00"
     assert "Measured here with: 2 seeds" in table.caption
     oracle = [r.model_copy(update={"choice": r.choice.model_copy(update={"protocol": "oracle"})}) for r in own]
-    assert "Nothing of this" in show.published_accuracy(oracle).caption
+    assert "Nothing of this" in show.published_accuracy(oracle, 16).caption
+    assert "Nothing of this" in show.published_accuracy(own, 8).caption  # which were measured with 16 shots
+
+
+def test_every_published_number_of_shots_has_a_table_of_its_own():
+    for shots in (1, 2, 4, 8, 16):
+        table = show.published_accuracy([], shots)
+        assert table.frame.shape == (11, 5) and table.frame.notna().all(axis=None)
+    assert "1 shot per class" in show.published_accuracy([], 1).caption
+    with pytest.raises(ValueError, match=r"shots is 3, expected one of \[1, 2, 4, 8, 16\]"):
+        show.published_accuracy([], 3)
+
+
+def test_published_means_say_whose_draws_and_choices_they_are_of():
+    table = show.published_means()
+    rows = [p for p in published_few_shot() if (p.method, p.shots) == ("gda", 4)]
+    assert table.frame.loc["GDA", "4"] == pytest.approx(sum(p.top1 for p in rows) / 11)
+    most, imagenet = (next(p.choices for p in rows if p.dataset == name) for name in ("dtd", "imagenet"))
+    assert table.frame.loc["GDA", "chosen"] == f"{most}; ImageNet: {imagenet}" and most != imagenet
+    assert "ImageNet: alpha and beta on the test split" in table.frame.loc["Tip-Adapter", "chosen"]
+    assert table.frame.loc["Tip-Adapter", "support sets"] == "seed 1 alone"
+    assert "as APE's authors copied it" in table.frame.loc["CoOp", "support sets"]
+    assert "over 11 datasets" in table.caption

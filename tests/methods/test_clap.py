@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy, normalize
 
 from calip_core.methods import make_method
@@ -34,6 +35,30 @@ def test_the_weights_minimise_the_objective():
     head = make_method("clap", strength=20.0, logit_scale=10.0).fit(tokens, labels, text)
     torch.testing.assert_close(head.prices.double(), prices, rtol=0, atol=1e-6)
     torch.testing.assert_close(head.logits(test).double(), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("strength", [1.0, 100.0])
+def test_the_search_goes_down_to_the_minimum(strength):
+    """A trust region with the exact Hessian, from the same start, ends at the same weights."""
+    (tokens, labels), _, _, text = synthetic_task(shots=3)
+    f, t, y = tokens.pooled.double(), text.double(), torch.from_numpy(labels)
+    prices = class_prices(f, y, t, 30.0)
+
+    def loss(flat):
+        weight = flat.view(t.shape)
+        drift = prices * (weight - t).square().sum(dim=1)
+        return cross_entropy(30 * f @ normalize(weight, dim=1).T, y) + strength * drift.mean()
+
+    def of(function):
+        return lambda flat: function(torch.from_numpy(flat)).numpy()
+
+    found = minimize(
+        of(loss), t.flatten().numpy(), method="trust-exact", jac=of(torch.func.grad(loss)),
+        hess=of(torch.func.hessian(loss)), options={"gtol": 1e-10},
+    )  # fmt: skip
+    expected = normalize(torch.from_numpy(found.x).view(t.shape), dim=1)
+    head = make_method("clap", strength=strength, logit_scale=30.0).fit(tokens, labels, text.double())
+    torch.testing.assert_close(head.weight.detach().double(), expected, rtol=0, atol=2e-6)
 
 
 def test_a_high_price_keeps_the_text_and_none_lets_go():
