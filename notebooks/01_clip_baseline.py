@@ -261,13 +261,12 @@ baseline.templates(hits, picked, about)
 # have the same sentences:
 
 # %%
-described = {
-    name: [t.format(name) for t in templates] for name in task.classnames
-}  # put sentences of your own here
+described = {name: [t.format(name) for t in templates] for name in task.classnames}
 own_words = zero_shot_classifier(clip_model, task.classnames, described)
 torch.testing.assert_close(own_words, ensemble, rtol=0, atol=0.01)
 
 # %% [markdown]
+# To try sentences of your own, change `described` and leave out the last line, which compares with the ensemble.
 # Descriptions can also be read from a JSON file, with `load_task(dataset, prompts="descriptions.json")`
 # ([appendix B](B_your_own_images) shows one). The miniature knows only the few words of its world: try descriptions with a
 # CLIP that was trained on captions from the web.

@@ -306,7 +306,7 @@ show.published_means()
 # no support set here is one of theirs.
 #
 # Here are the numbers for 16 shots; there are others for 1, 2, 4 and 8. What this machine has measured on the real
-# datasets stands beside each number. The protocol `validation` chooses on at most four images per class, not on the
+# datasets, if anything, stands beside each number. The protocol `validation` chooses on at most four images per class, not on the
 # whole validation split.
 
 # %%
@@ -339,7 +339,8 @@ show.published_accuracy(load(), shots=16)
 # - The heads differ in what they change: the borders, a memory, the features, the prompt, or the attention.
 # - A head that starts at the texts has less to lose with one image per class than one that forgets them.
 # - A fit without training takes milliseconds. Training takes longer, and the longest fit need not be the best.
-# - Where a lead is not clear over the draws, take what is simpler. Without labels, that is zero-shot CLIP or CALIP.
+# - Where a lead is not clear over the draws, take what is simpler. Without labels, that is zero-shot CLIP, CALIP,
+#   or, with many images, a method of [chapter 10](10_in_its_field).
 #
 # ## Exercises
 #

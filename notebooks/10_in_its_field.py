@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 10 CALIP in its field
 #
-# **Question.** Some thirty methods get more out of a frozen CLIP without a label. Most of them look at more than the one
-# image: at crops of it, at the images before it, or at the whole test set. What do they gain, what do they assume, and
-# when does it go wrong?
+# **Question.** Many methods promise more from a frozen CLIP without a label. Most of them look at more than the one image: at
+# crops of it, at the images before it, or at the whole test set. What do they gain, what do they assume, and when does it
+# go wrong?
 #
-# **Time**: one to two minutes on a laptop's processor with the miniatures; large backbones need a GPU, because MTA encodes
+# **Time**: two to three minutes on a laptop's processor with the miniatures; large backbones need a GPU, because MTA encodes
 # 64 views of each image. **You need**: chapters [3](03_calip_attention) and [4](04_when_it_pays).
 
 # %% tags=["setup", "hide-input"]
@@ -105,8 +105,8 @@ display(show.gains(records), show.in_short(records))
 
 # %% [markdown]
 # All methods get the same features and the same classes, with the options that their authors published. Each is compared
-# with zero-shot CLIP on the same images. None is compared with a method that sees something else: a reader who has one
-# photograph cannot use a method that needs a thousand.
+# with zero-shot CLIP on the same images, and with no method that sees something else: a reader who has one photograph
+# cannot use a method that needs a thousand. On digits, CLIP leaves little to gain.
 #
 # ## What a method sees
 
@@ -114,8 +114,8 @@ display(show.gains(records), show.in_short(records))
 show.needs()
 
 # %% [markdown]
-# The words of the first column stand in every record (`record.head.sees`). Here are four of the methods in a few lines
-# each, on the images that the rest of the chapter uses.
+# Here are the ideas, on the images that the rest of the chapter uses. $f$ is the pooled feature $F_v$ of an image, and $t_k$
+# the text feature of class $k$.
 
 # %%
 task = tasks[0]
@@ -149,10 +149,10 @@ agree("calip", heads["calip"].logits(tokens)[few], tokens[few])
 # %% [markdown]
 # ### Unlabelled images: distribution normalization
 #
-# All of CLIP's image vectors lie in a narrow cone, and so do its text vectors. **DN** subtracts a quarter of the mean
+# In OpenAI's CLIP, all image vectors lie in a narrow cone, and so do all text vectors. **DN** subtracts a quarter of the mean
 # image $\bar f$ and of the mean class $\bar t$ before it compares {cite:p}`zhou2023dn`:
 #
-# $$ \ell_k = s \cos\bigl(f - \lambda \bar f,\; t_k - \lambda \bar t\bigr), \qquad \lambda = \tfrac14. $$ (eq-dn)
+# $$ \ell_k = s \cos\bigl(f - \tfrac14 \bar f,\; t_k - \tfrac14 \bar t\bigr). $$ (eq-dn)
 #
 # The mean comes from a hundred images without labels. Subtracting CALIP's prior with the same kind of images is the
 # option `prior="mean"` of [chapter 3](03_calip_attention).
@@ -163,14 +163,16 @@ image, classes = (
     normalize(x - m / 4, dim=1) for x, m in [(f, mean), (t, t.mean(dim=0))]
 )
 agree("distribution_normalization", s * image @ classes.T)
+print(f"length of the mean image: {mean.norm():.2f} (1: all images are one)")
 
 # %% [markdown]
 # ### A stream: TDA
 #
 # **TDA** remembers {cite:p}`karmanov2024tda`. It is Tip-Adapter ([chapter 9](09_few_shots)) with CLIP's own guesses in
-# place of labels: for each class it keeps the three images of which CLIP was surest so far, and each adds
-# $a\, e^{-b (1 - f \cdot k_i)}$ to its guessed class. A second memory holds images on which CLIP was not sure, and
-# subtracts. For the first image of a stream the first memory holds just that image:
+# place of labels: for each class it keeps the three images $f_i$ of which CLIP was surest so far, and each adds
+# $a\, e^{-b (1 - f \cdot f_i)}$ to its guessed class. A second memory holds images on which CLIP was not sure; these
+# subtract a little from the classes that CLIP found possible for them. For the first image of a stream, the first memory
+# holds just that image. (The published $a$ is for CLIP's scale of 100.)
 
 # %%
 first = tokens[:1]
@@ -184,30 +186,35 @@ torch.testing.assert_close(
 )
 
 # %% [markdown]
-# **DMN** reads a second class vector from such a memory {cite:p}`zhang2024dmn`. Both depend on the order of the images, so
-# the order is drawn by a seed.
+# **DMN** keeps up to fifty images per class, chosen in the same way {cite:p}`zhang2024dmn`. From those that resemble the
+# image in question it averages a second vector for each class, whose cosine counts as much as that of the text. Both
+# methods depend on the order of the images, so the order is drawn by a seed.
 #
 # ### A batch: InMaP, TransCLIP, StatA, ZLaP
 #
-# **InMaP** replaces the text vectors by class vectors of images {cite:p}`qian2023inmap`. It starts from CLIP's
-# probabilities, makes *every class equally frequent* by Sinkhorn's iteration, and calls the result labels. Then it learns
-# class vectors from them by gradient descent, 2,000 steps.
+# **InMaP** replaces the text vectors by class vectors that it learns from the images {cite:p}`qian2023inmap`. It starts from
+# probabilities, those of the cosines at a temperature of 0.01. Sinkhorn's iteration makes *every class equally frequent*.
+# The result counts as labels, and a share above 0.6 as a whole label. From these, 2,000 steps of gradient descent learn the
+# class vectors.
 #
 # **TransCLIP** models the batch by one Gaussian per class {cite:p}`zanella2024transclip`. Three forces decide the share
-# $z_{ik}$ of image $i$ in class $k$: CLIP's probability $y_{ik}$, the Gaussian, and the neighbours of the image, which
-# should belong to the same class:
+# $z_{ik}$ of image $i$ in class $k$: CLIP's probability $y_{ik}$, the Gaussian, and the three nearest images $j$, which
+# should belong to the same class. With their cosines $w_{ij}$,
 #
-# $$ z_i \propto y_i \cdot \exp\Bigl(\tfrac{1}{50} \log \mathcal N(f_i; \mu, \sigma)
-#    + \tfrac1{k} \sum_j w_{ij} z_j\Bigr). $$ (eq-transclip)
+# $$ \begin{aligned}
+#    z_{ik} \propto y_{ik} \exp\Bigl(
+#    & \tfrac{1}{50} \log \mathcal N(f_i; \mu_k, \sigma) \\
+#    & + \tfrac13 \textstyle\sum_j w_{ij} z_{jk}\Bigr).
+#    \end{aligned} $$ (eq-transclip)
 #
-# **StatA** is TransCLIP whose means are tied to the texts, the more so the fewer images a class has
+# (The factor 1/50 is in the authors' code.) **StatA** is TransCLIP whose means are tied to the texts, the more so the fewer images a class has
 # {cite:p}`zanella2025stata`. **ZLaP** lets labels spread from the texts through a graph of nearest neighbours
 # {cite:p}`stojnic2024zlap`.
 #
 # ### Views: MTA
 #
-# **MTA** encodes 63 random crops of the image as well and takes the mode of all 64 vectors in place of the image's own
-# {cite:p}`zanella2024mta`. It needs no other image, but 64 runs of the encoder. CALIP's spatial tokens are the cheap
+# **MTA** encodes 63 random crops of the image as well and takes the mode of all 64 vectors in place of the image's own. A crop
+# counts more if its predictions agree with those of other crops {cite:p}`zanella2024mta`. It needs no other image, but 64 runs of the encoder. CALIP's spatial tokens are the cheap
 # relative: vectors of parts of the image from a single run.
 #
 # ## The composition of the batch
@@ -230,7 +237,8 @@ display(
 )
 
 # %% [markdown]
-# CALIP cannot be hurt by a batch, since it does not see it. Why are others? Look at InMaP's labels for one batch with two
+# CALIP cannot be hurt by a batch, since it does not see it. TDA and DMN are not hurt either, but so small a batch cannot
+# fill their memories: the next section gives them more. Why do others lose? Look at InMaP's labels for one batch with two
 # classes:
 
 # %%
@@ -254,8 +262,8 @@ show.class_shares(shares, task.classnames)
 # images have to get a wrong label, and InMaP learns those labels. Even a small batch of *all* classes does not hold them
 # equally often, because its images are drawn by chance.
 #
-# The other methods do not say how frequent a class is, and still suffer. TransCLIP puts a Gaussian on every class, also
-# on those that are absent. The mean of such a class is a weighted mean of images of *other* classes, so it moves in among
+# TransCLIP and ZLaP assume no shares, and can still suffer. TransCLIP puts a Gaussian on every class, also on those that are
+# absent. The mean of such a class is a weighted mean of images of *other* classes, so it moves in among
 # them:
 
 # %%
@@ -265,10 +273,23 @@ absent = np.bincount(labels[chosen], minlength=k) == 0
 show.absent_means(means, t, images, absent)
 
 # %% [markdown]
-# There it takes images from the classes that are present. StatA ties such a mean to its text. ZLaP divides by the degree
-# of each node, the sum of its edges. A text without images of its own has only weak edges, so each of them counts for
-# more.
+# There it takes images from the classes that are present. StatA ties such a mean to its text. The likely reason for ZLaP is
+# that it divides by the degree of each node, the sum of its edges: a text without images of its own has only weak edges, so
+# each of them counts for more.
 #
+# A batch can also hurt where nothing is wrong with its composition. All but InMaP trust that images which lie close
+# together show the same class. Here is how often that is true on the whole test sets:
+
+# %%
+agreement = {
+    one.name: composition.neighbours_agree(
+        *encode_split(joint, one.splits["test"], limit=samples)
+    )
+    for one in tasks
+}
+show.neighbours(records, agreement)
+
+# %% [markdown]
 # Now all classes may be present, but not equally often. These are the methods that see the batch:
 
 # %%
@@ -307,7 +328,7 @@ seconds = speed.paired_seconds(work, repeats=1)
 show.cost(seconds, len(timed), heads)
 
 # %% [markdown]
-# For a large backbone the encoder costs more than any of these heads, and 64 runs of it cost 64 times as much. A method
+# With a large backbone the encoder costs more than any of these heads, and 64 runs of it cost 64 times as much. A method
 # that sees a batch has another price, which is no number: the first answer comes when the last image has arrived.
 #
 # ## Published numbers
@@ -316,8 +337,8 @@ show.cost(seconds, len(timed), heads)
 show.published_gains()
 
 # %% [markdown]
-# Only StatA's authors publish what happens when classes are absent. We found no table that compares all of these methods
-# on the same features.
+# Of these methods' authors, only StatA's publish what happens when classes are absent. Their README has four of the methods
+# on one backbone; InMaP's has no numbers. We found no table with all of them on the same features.
 #
 # ## When to use which
 
@@ -329,15 +350,20 @@ show.which(records, presence)
 #
 # - **One image at a time, or answers that must not depend on other people's images**: methods that see nothing, views, or
 #   unlabelled images collected before.
-# - **A stream of images**: also TDA and DMN. They need some hundred images before their memory helps.
+# - **A stream of images**: also TDA and DMN. Their memories need several hundred images, so the last column says nothing
+#   about them.
 # - **A whole collection**: also the methods that see a batch. If you do not know how often its classes occur, take one
-#   that holds in both columns.
+#   that does not clearly lose in either column.
+#
+# A mean over tasks hides that the same method can gain on one and lose on another: look at the first figure too.
 #
 # ## Where our versions differ from the published ones
 #
 # - Our features have unit length before any method sees them. DN and DMN subtract or average features as the encoder gives
 #   them.
-# - DMN reads 64 views of each image, here one. StatA also ties the variance to the texts, here only the mean.
+# - DMN reads 64 views of each image, here one: its losses above are those of this variant. StatA also ties the variance to the texts, here only the mean.
+# - InMaP's first temperature is 0.01, CLIP's own. The miniature's is larger, so there InMaP starts from sharper
+#   probabilities than the classifier's.
 # - TDA's options are those published for ImageNet, for every dataset; its authors tune them per dataset.
 # - MTA's crops are torchvision's random resized crops, as in its code, but of the whole picture before CLIP's own
 #   preprocessing.
@@ -351,8 +377,8 @@ show.which(records, presence)
 #
 # ## Exercises
 #
-# **Exercise 10.1 (Sinkhorn's iteration).** Write it: scale the columns of a positive matrix so that each sums to $n / k$,
-# then the rows so that each sums to 1, and repeat both.
+# **Exercise 10.1 (Sinkhorn's iteration).** Write it for a positive matrix with a row for each of $n$ images and a column for
+# each of $k$ classes. Scale the columns so that each sums to $n / k$, then the rows so that each sums to 1. Repeat both.
 
 
 # %% tags=["exercise"]
@@ -399,8 +425,8 @@ assert grade(sinkhorn, sinkhorn_cases) == "correct"
 #
 # :::{admonition} Solution
 # :class: dropdown
-# What is *estimated*, a mean or a neighbourhood, becomes better with more images: TransCLIP, StatA and ZLaP move up. What is
-# *assumed* does not: where eight classes are present, equal shares stay as wrong as they were, and InMaP does not recover.
+# What is *estimated*, a mean or a neighbourhood, becomes better with more images: TransCLIP, StatA and ZLaP move up where
+# many classes are present. What is *assumed* does not: where eight classes are present, equal shares stay as wrong as they were, and InMaP does not recover.
 # With all classes present its assumption comes nearer to the truth, since chance evens out, and its curve moves up most.
 # :::
 #
@@ -414,7 +440,8 @@ assert grade(sinkhorn, sinkhorn_cases) == "correct"
 # :::{admonition} Solution
 # :class: dropdown
 # The targets would be $n\, \pi_k$ in place of $n / k$. A shop knows what it sold last year, and a survey knows last
-# year's counts. Estimating $\pi$ from CLIP's own guesses is also possible, and then CLIP's preferences come back in.
+# year's counts. Estimating $\pi$ from CLIP's own guesses is also possible, and InMaP's code has an option for it. Then
+# CLIP's preferences come back in.
 # :::
 #
 # ## Further reading

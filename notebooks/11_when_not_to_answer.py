@@ -104,8 +104,9 @@ display(
 )
 
 # %% [markdown]
-# "None of these" is what users of CLIP ask for again and again (CLIP's issues 44 and 224; open_clip's 193, 318 and 334).
-# Here we took classes off the list. In use, they were never on it.
+# Users of CLIP ask for this again and again: for "none of these" (CLIP's issue 44), for what the score of a single class
+# means (open_clip's 193), and for several labels at once (CLIP's 224, open_clip's 334). Here we took classes off the list.
+# In use, they were never on it.
 #
 # ## What a softmax forgets
 #
@@ -179,8 +180,8 @@ show.calibration(T, errors, f"{about}, {listed.sum()} images on the list")
 #    \operatorname{risk}(\tau) = \frac{\sum_i [g_i \ge \tau]\,[\hat y_i \ne y_i]}{\sum_i [g_i \ge \tau]}. $$ (eq-risk)
 #
 # We choose $\tau$ on validation images: the largest coverage for which an exact 95 % upper bound of the risk (Clopper and
-# Pearson) is at most `risk`. It matters what these images are. In the left panel, all are on the list. In the right one
-# they come as they are, and some have no right answer.
+# Pearson) is at most `risk`. It matters what these images are. In the panel "on the list", all are. In the panel "as they
+# come", some have no right answer.
 
 # %%
 streams = {
@@ -211,8 +212,9 @@ for name in heads:
 show.coverage_risk(curves, thresholds, risk, about)
 
 # %% [markdown]
-# Where a curve is high at the left, the surest answers are among the wrong ones, and no threshold helps. Each bound holds
-# for one threshold. The best of many is taken, so the promise is a little too good, and test images have to confirm it.
+# Where a curve is flat, the score hardly tells right answers from wrong ones, and no threshold helps. The bound is exact for
+# one threshold that is fixed beforehand. We take the best of many, so it is a little too optimistic, and test images have
+# to confirm it.
 #
 # The next two tables judge all test images, on the list and off it: first with thresholds that were chosen on listed
 # images alone, then with those chosen on images as they come.
@@ -223,7 +225,8 @@ for stream, rules in answered.items():
 
 # %% [markdown]
 # A promise holds for the kind of images that it was made on. If all validation images are on the list, "at most so many
-# wrong" says nothing about a stream that has others. The images of the other task were part of no choice.
+# wrong" says nothing about a stream that has others. A rule may keep it all the same, if its score separates well, but
+# nothing promised that. No threshold was chosen with the other task in view.
 #
 # ## Which score separates?
 #
@@ -306,7 +309,13 @@ measures = {
     )
     for name, (answer, score) in given.items()
 }
-show.several_labels(measures, "CLIP", f"{count} scenes of two or three shapes")
+display(
+    show.several_labels(measures, "CLIP", f"{count} scenes of two or three shapes"),
+    show.labels_in_short(
+        {name: micro for name, (micro, *_) in measures.items()},
+        *("one label", "CLIP", "probability"),
+    ),
+)
 
 # %% [markdown]
 # ## What we found
@@ -315,7 +324,10 @@ show.several_labels(measures, "CLIP", f"{count} scenes of two or three shapes")
 kept = {n: answered["on the list"][f"{n}, probability"][0][listed] for n in heads}
 more = mcnemar(kept["CALIP"], kept["CLIP"])
 gains = {
-    "calibration": (errors["CLIP"][1] - errors["CALIP"][1]).interval,
+    "calibration as they come": (errors["CLIP"][0] - errors["CALIP"][0]).interval,
+    "calibration with fitted temperatures": (
+        errors["CLIP"][1] - errors["CALIP"][1]
+    ).interval,
     "coverage at the same promise": paired_interval(
         more.only_a, more.only_b, int(listed.sum())
     ),
@@ -333,7 +345,7 @@ show.terms_help(gains)
 # - A probability compares the classes of a list. It cannot say that none of them fits.
 # - A temperature makes probabilities honest for images on the list, and for no others.
 # - A threshold needs labelled images of the kind that will come, and keeps its promise for these.
-# - Several labels at once take a threshold for each class: the largest probability names one.
+# - A threshold for each class can name several things. Whether that beats one answer depends on the scores.
 #
 # ## Exercises
 #
@@ -376,7 +388,8 @@ assert grade(risk_at, risk_cases) == "correct"
 # :::{admonition} Hint
 # :class: dropdown
 # An image takes the word that is nearest. What has to hold for a decoy to be nearer to an image off the list than all the
-# classes on it are, and yet not to be nearer to the others?
+# classes on it are, and yet not to be nearer to the others? The logits are
+# `s * images.test.pooled @ torch.cat([text, extra]).T`.
 # :::
 #
 # :::{admonition} Solution

@@ -146,8 +146,9 @@ own_images.least_certain(task.splits["test"], task.classnames, labels, probabili
 #   *chance* allows for such favourites.
 # - **Names.** CLIP knows words, not numbers: call a class what a caption would call it. Try another `template`, or
 #   describe each class in sentences of its own ([chapter 1](01_clip_baseline)). They go into a JSON file such as
-#   `{"red circle": ["a red disc."], "blue star": ["a blue star.", "five blue points."]}`, and
-#   `load_task("folder:my_images", prompts="descriptions.json")` puts them in place of its templates.
+#   `{"red circle": ["a red disc."], "blue star": ["a blue star.", "five blue points."]}`, with every class of the folder.
+#   `load_task("folder:my_images", prompts="descriptions.json")` then has them as `task.templates`: pass these in place of
+#   `[template]`.
 # - **Enough images.** With $n$ test images, the interval reaches about $1/\sqrt{n}$ to each side. Thirty images cannot
 #   show a gain of one point.
 # - **No peeking.** Choose templates and weights on `task.splits["val"]`. Use the test images once.

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 
 from calip_core.methods.base import Head
+from calip_core.methods.neighbours import neighbour_cosines
 from calip_core.metrics import accuracy
 from calip_core.tokens import ImageTokens
 
@@ -151,6 +152,12 @@ def by_stream(
             for order, stream in orders.items():
                 rows += _answers(tokens, labels, heads, stream, level=length, order=order, seed=seed)
     return pd.DataFrame(rows)
+
+
+def neighbours_agree(tokens: ImageTokens, labels: Int64[np.ndarray, " n"], count: int = 3) -> float:
+    """How often one of an image's ``count`` nearest images shows the same class, by the cosine of pooled features."""
+    nearest = neighbour_cosines(tokens.pooled, None, count).tocoo()
+    return float((labels[nearest.row] == labels[nearest.col]).mean())
 
 
 def _answers(

@@ -46,7 +46,7 @@ def named_anyway(
         alt="Pictures whose class is not on the list, and their answers: "
         + "; ".join(f"{truth} called {answer}" for truth, answer in zip(truths, said, strict=True)) + ".",
         caption="Pictures whose class is not on the list: CLIP's answer with its probability, and the true class in "
-        "brackets.",
+        "brackets. In the miniature's world, the small shapes are distractors.",
     )  # fmt: skip
 
 
@@ -112,8 +112,9 @@ def calibration(
     }
     return Table(
         pd.DataFrame.from_dict(rows, orient="index"),
-        f"{about}: expected calibration error in 15 bins, with 95 % bootstrap intervals. Temperatures are fitted on "
-        "validation images. Chance explains: what true probabilities would exceed once in twenty times.",
+        f"{about}: expected calibration error in 15 bins, with 95 % bootstrap intervals that take back its bias. "
+        "Temperatures are fitted on validation images. Chance explains: what true probabilities would exceed once in "
+        "twenty times.",
     )
 
 
@@ -197,7 +198,7 @@ def outcomes(
     rows = {
         name: {
             "answered, on the list": accuracy_text(answered[inside]),
-            "wrong of all answers": accuracy_text(~right[answered]) if answered.any() else "",
+            "wrong of all answers": accuracy_text(~right[answered]) if answered.any() else "never answers",
             "refused, off the list": accuracy_text(~answered[~inside]),
             f"refused, {far}": accuracy_text(~others),
         }
@@ -291,6 +292,28 @@ def several_labels(measures: Mapping[str, tuple[Resampled, Resampled, float]], b
     }
     caption = f"{about}. F1 with 95 % bootstrap intervals. mAP: mean average precision, which needs no threshold."
     return Table(pd.DataFrame.from_dict(rows, orient="index"), caption)
+
+
+def labels_in_short(micro: Mapping[str, Resampled], one: str, several: str, other: str) -> Text:
+    """Whether thresholds per class beat one answer, and one score another.
+
+    Args:
+        micro: rule -> micro F1, on the same images and samples.
+        one: the rule that gives one label.
+        several: a rule with thresholds.
+        other: another one.
+    """
+    first, second = (micro[a] - micro[b] for a, b in ((several, one), (other, several)))
+    return Text(
+        f"Thresholds on {several}'s logit against one answer, in points of micro F1: {_difference(first)}, "
+        f"{_clearly(first)}. Thresholds on the {other} against those on the logit: {_difference(second)}, "
+        f"{_clearly(second)}."
+    )
+
+
+def _clearly(found: Resampled) -> str:
+    ends = found.interval
+    return "clearly better" if ends.low > 0 else "clearly worse" if ends.high < 0 else "not clearly different"
 
 
 def terms_help(gains: Mapping[str, Interval]) -> Text:

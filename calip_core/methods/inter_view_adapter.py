@@ -37,13 +37,13 @@ _RUNNING = tuple(f"{norm}_{part}" for norm in _NORMS for part in ("mean", "varia
 
 
 class InterViewAdapter(TrainedHead):
-    """logits of view v = s sqrt(V) x_v F_t^T / |[x_1 ... x_V]| with x_v = r relu(S_v relu(D g)) + (1 - r) F_v.
+    """logits of view v = s sqrt(V) x_v F_t^T / l, with x_v = r relu(S_v relu(D g)) + (1 - r) F_v.
 
-    g = relu(N'(G [N(w_1 F_1) ... N(w_V F_V)])) describes a cloud: it is computed from the pooled features of all its V
-    views, and given back to each of them (Zhang et al., PointCLIP, 2022, section 3.3). The layers are those of the
-    published trainers/fewshot.py: G, D and S are linear with a bias, the weights w are learned, N and N' are batch
-    normalisations, and dropout follows N and g. The mean of the logits over the views is
-    s cos([x_1 ... x_V], [F_t ... F_t]), the published logit of a cloud.
+    l is the length of all x_v of a cloud as one vector. g = relu(N'(G [N(w_1 F_1) ... N(w_V F_V)])) describes a cloud:
+    it is computed from the pooled features of all its V views, and given back to each of them (Zhang et al., PointCLIP,
+    2022, section 3.3). The layers are those of the published trainers/fewshot.py: G, D and S are linear with a bias,
+    the weights w are learned, N and N' are batch normalisations, and dropout follows N and g. The mean of the logits
+    over the views is s cos([x_1 ... x_V], [F_t ... F_t]), the published logit of a cloud.
 
     What differs from the published code:
 

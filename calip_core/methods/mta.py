@@ -17,9 +17,9 @@ class Mta(TextOnly):
 
     The views f_p are the image and random crops of it. From mu = f_1 on, two steps alternate: the weights y of the
     views, y = softmax((K_p + lambda_q sum_q A_pq y_q) / lambda_y), and the mean shift mu = sum_p y_p K_p f_p, of unit
-    length. K_p = exp(-|f_p - mu|^2 / 2 h_p^2), where h_p^2 is half the mean squared distance of f_p to its nearest
-    views; A_pq is the inner product of CLIP's probabilities for two views. The published code stops early where
-    nothing moves by more than 1e-6.
+    length. K_p = exp(-d_p^2 / 2 h_p^2), where d_p is the distance of f_p from mu, and h_p^2 half the mean squared
+    distance of f_p to its nearest views; A_pq is the inner product of CLIP's probabilities for two views. The published
+    code stops early where nothing moves by more than 1e-6.
     """
 
     name = "mta"

@@ -100,6 +100,14 @@ def test_all_heads_get_the_same_batches_and_gains_are_paired():
         assert list(again[again["method"] == method]["top1"]) == list(few[few["method"] == method]["top1"])
 
 
+def test_neighbours_agree_as_a_count_by_hand_says():
+    points = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]], dtype=torch.float64)
+    tokens = ImageTokens.without_places(points)
+    # Nearest of each: 1, 2, 1, 2. Their classes agree for the last two alone.
+    assert composition.neighbours_agree(tokens, np.array([0, 1, 1, 1]), count=1) == 0.75
+    assert composition.neighbours_agree(tokens, np.array([0, 0, 1, 1]), count=1) == 0.5
+
+
 def test_both_orders_of_a_stream_hold_the_same_images():
     seen = []
 

@@ -80,7 +80,7 @@ def test_outcomes_count_each_kind_of_images():
     table = show.outcomes(rules, inside, "digits", "on the list", 0.05)
     shares = [cell.split(" [")[0] for cell in table.frame.loc["CLIP"]]
     assert shares == ["66.7 %", "66.7 %", "0.0 %", "50.0 %"]
-    assert table.frame.loc["none", "wrong of all answers"] == ""
+    assert table.frame.loc["none", "wrong of all answers"] == "never answers"
     assert table.frame.loc["none", "refused, digits"].startswith("100.0 %")
     assert "at most 5.0 %, from validation images on the list" in table.caption
 
@@ -121,6 +121,15 @@ def test_labels_are_compared_with_the_baseline():
     frame = show.several_labels(measures, "CLIP", "ten scenes").frame
     assert frame.loc["CLIP"].tolist() == ["60.0 % [59.0, 61.0]", "", "50.0 % [49.0, 51.0]", "70.0 %"]
     assert frame.loc["CALIP", "less CLIP, points"] == "−5.0 [−5.0, −5.0]"
+
+
+def test_thresholds_are_compared_with_one_answer_and_with_another_score():
+    rising = Resampled(0.6, 0.6 + np.linspace(-0.05, 0.05, 41))
+    micro = {"one label": share(0.55), "CLIP": share(0.6), "probability": rising}
+    text = show.labels_in_short(micro, "one label", "CLIP", "probability").markdown
+    assert "CLIP's logit against one answer, in points of micro F1: +5.0 [5.0, 5.0], clearly better." in text
+    assert "Thresholds on the probability against those on the logit: 0.0 [−3.7, 3.7], not clearly different." in text
+    assert "−5.0 [−5.0, −5.0], clearly worse." in show.labels_in_short(micro, "CLIP", "one label", "CLIP").markdown
 
 
 @pytest.mark.parametrize(

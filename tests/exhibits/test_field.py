@@ -38,7 +38,7 @@ def test_titles_name_the_options_of_calip():
 def test_gains_stand_by_kind_with_the_kind_in_their_names():
     plot = show.gains(records())
     axes = plot.figure.axes
-    assert [ax.get_title() for ax in axes] == ["digits", "mini-pairs"]
+    assert [ax.get_title() for ax in axes] == ["digits, CLIP 50.0 %", "mini-pairs, CLIP 50.0 %"]
     names = [label.get_text() for label in axes[0].get_yticklabels()]
     assert names == [
         "CALIP (nothing)", "CALIP, value tokens (nothing)", "MTA (views)", "TDA (stream)", "InMaP (batch)",
@@ -51,10 +51,15 @@ def test_gains_stand_by_kind_with_the_kind_in_their_names():
     assert "mini-pairs: InMaP +7.0, TransCLIP +1.0, TDA −3.0, CALIP +2.0" in plot.alt
 
 
-def test_in_short_names_the_best_of_each_kind_and_compares_no_kinds():
+def test_in_short_has_the_range_of_each_kind():
     text = show.in_short(records()).markdown
-    assert "CALIP (which sees nothing): +1.0; TDA (which sees stream): −3.0; InMaP (of 2 that see batch): +6.0." in text
-    assert "MTA" not in text and "value" not in text  # not measured on all tasks
+    assert text.endswith(": nothing 0.0 to +4.0; crops of it +20.0; a stream −3.0; a batch +1.0 to +7.0.")
+
+
+def test_neighbours_stand_beside_the_gains_of_a_batch():
+    table = show.neighbours(records(), {"digits": 0.5, "mini-pairs": 0.25}).frame
+    assert table.loc["digits"].tolist() == ["50.0 %", "50.0 %", "+5.0", "+1.0"]
+    assert table.loc["mini-pairs", "neighbours agree"] == "25.0 %"
 
 
 def test_every_head_without_labels_is_in_the_table_of_needs():
