@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from calip_core import cli, load_backbone, load_task
 from calip_core.cli import main
@@ -159,6 +160,11 @@ def test_an_argument_is_refused_by_its_own_name(given, said, capsys):
         ("--method tip_adapter", "tip_adapter learns from labelled images: give --shots, such as 4"),
         ("--method calip --shots 4", "calip takes no labelled images: leave --shots out"),
         ("--method tda --batch-size 4", "tda sees no batch of images: leave --batch-size out"),
+        ("--method stata --config paper", "--config is for the method calip: leave it out"),
+        ("--method zero_shot --prior mean", "--prior is for the method calip: leave it out"),
+        ("--views pointclip_v2", "--views is for point clouds: leave it out"),
+        ("--cores 1", "--cores is for --engine ray: leave it out"),
+        ("--address auto", "--address is for --engine ray: leave it out"),
     ],
 )
 def test_what_a_head_cannot_use_is_refused(given, said, capsys):
@@ -266,6 +272,18 @@ def test_encode_takes_a_limit(tmp_path, monkeypatch, capsys):
     assert main(["encode", "digits", "mini-rn", "--limit", "10"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("test: 10 images in") and "(10 images, " in printed
+
+
+def test_encode_finds_your_own_images_from_the_working_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CALIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (32, 32), (10 * number, 0, 0)).save(tmp_path / "own" / name / f"{number}.png")
+    (tmp_path / "datasets").mkdir()
+    assert main(["encode", "folder:own", "mini-rn", "--root", "datasets"]) == 0
+    assert capsys.readouterr().out.startswith("test: ")
 
 
 def test_encode_shares_the_work_among_devices(tmp_path, monkeypatch, capsys):

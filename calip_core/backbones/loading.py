@@ -35,7 +35,7 @@ def load_backbone(
 
     Args:
         name: "mini-rn" or "mini-vit" (shipped, no network), one of OpenAI's names such as "RN50" (fetched once, several
-            hundred megabytes), "open_clip:MODEL/PRETRAINED" (the ``openclip`` extra; ``families`` says which models,
+            hundred megabytes), "open_clip:MODEL/TAG" (the ``openclip`` extra; ``families`` says which models,
             and what their spatial tokens are), or the path of a checkpoint in OpenAI's layout.
         device: "auto" uses a GPU if there is one; otherwise a torch device name.
         precision: "fp32", "bf16" or "fp16"; "auto" chooses a fast one for the device (``precision.choose_dtype``).

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal, get_args
 
+from calip_core.errors import did_you_mean
 from calip_core.paths import expanded
 
 TokenSpace = Literal["joint", "value", "pre_pool"]
@@ -44,8 +45,9 @@ def check_backbone_name(name: str | Path) -> None:
         return
     if not isinstance(name, str) or not (Path(name).suffix or expanded(name).is_file()):
         raise ValueError(
-            f"unknown backbone {name!r}: choose one of {', '.join(available_backbones())}, "
-            "'open_clip:MODEL/PRETRAINED', or the path of a checkpoint"
+            f"unknown backbone {name!r}{did_you_mean(str(name), available_backbones())}: choose one of "
+            f"{', '.join(available_backbones())}, "
+            "'open_clip:MODEL/TAG', or the path of a checkpoint"
         )
 
 

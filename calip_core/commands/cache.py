@@ -18,7 +18,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         "cache", help="list the cache, and remove features",
         description="List what the cache holds. With --prune, remove the feature stores that are named.",
     )  # fmt: skip
-    parser.add_argument("stores", nargs="*", metavar="STORE", help="names, such as 'eurosat-*' (default: all)")
+    parser.add_argument("stores", nargs="*", metavar="STORE", help="names, such as 'eurosat_*' (default: all)")
     parser.add_argument(
         "--unused", type=whole_number(0), metavar="DAYS", help="only stores that were not used for so many days"
     )

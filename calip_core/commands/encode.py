@@ -62,7 +62,8 @@ def _encode(arguments: argparse.Namespace, device: str, progress: bool = True) -
     from calip_core.evaluation.evaluate import store_name
     from calip_core.features import FeatureStore
 
-    task = load_task(arguments.task, arguments.root if arguments.root.is_dir() else None)
+    own = ":" in arguments.task or not arguments.root.is_dir()  # a relative path starts at the working folder
+    task = load_task(arguments.task, None if own else arguments.root)
     for split in arguments.splits:
         if not len(task.splits[split]):
             raise ValueError(f"{task.name} has no {split} images: leave {split} out of --splits")

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _check_shots(arguments.method, arguments.shots)
         _check_batch_size(arguments.method, arguments.batch_size)
+        _check_unused(arguments)
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
         results = results_path(arguments)
@@ -105,6 +106,21 @@ def _check_batch_size(method: str, size: int | None) -> None:
 
     if METHODS[method].sees != "batch":
         raise ValueError(f"{method} sees no batch of images: leave --batch-size out")
+
+
+def _check_unused(arguments: argparse.Namespace) -> None:
+    """Refuse what this method, task or engine would ignore."""
+    from calip_core.datasets.names import task_kind
+
+    for flag, given, of in (
+        ("--config", arguments.config != "official" and arguments.method != "calip", "the method calip"),
+        ("--prior", arguments.prior != "keep" and arguments.method != "calip", "the method calip"),
+        ("--views", arguments.views != "pointclip" and task_kind(arguments.task) == "images", "point clouds"),
+        ("--cores", arguments.cores is not None and arguments.engine != "ray", "--engine ray"),
+        ("--address", arguments.address is not None and arguments.engine != "ray", "--engine ray"),
+    ):
+        if given:
+            raise ValueError(f"{flag} is for {of}: leave it out")
 
 
 def _sweep(arguments: argparse.Namespace) -> "Sweep":

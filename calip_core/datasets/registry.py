@@ -21,6 +21,7 @@ from calip_core.datasets.names import FOLDER, POINTS, SHARDS, TABLES, resolve_na
 from calip_core.datasets.readers.coop import load_benchmark, load_with_template_sets
 from calip_core.datasets.readers.folder import load_folder
 from calip_core.datasets.task import Task
+from calip_core.errors import did_you_mean
 from calip_core.paths import expanded
 from calip_core.templates import read_descriptions
 
@@ -68,7 +69,11 @@ def load_task(
     if prompts is not None:
         if template_set is not None or "template_set" in options:
             raise TypeError(f"{name} is asked for with a set of templates and with class descriptions: leave one out")
+        if not isinstance(prompts, str | Path):
+            raise TypeError(f"prompts is a {type(prompts).__name__}, expected the path of a JSON file of descriptions")
         path = expanded(prompts)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file of class descriptions {path}: check the path")
         descriptions = read_descriptions(path)  # before the images, whose check may take minutes
         return replace(load(dataset, base, options), name=f"{name}@{path.name}", templates=descriptions)
     if template_set is None:
@@ -121,6 +126,7 @@ def _own_path(name: str, prefix: str, base: Path | None) -> Path:
 
 
 def _check_options(name: str, options: dict[str, Any], accepted: Iterable[str]) -> None:
-    known = [option for option in accepted if option not in ("root", "name", "path")]
+    known = ["prompts", *(option for option in accepted if option not in ("root", "name", "path"))]
     if unknown := sorted(options.keys() - set(known)):
-        raise TypeError(f"dataset {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
+        meant = did_you_mean(unknown[0], known)
+        raise TypeError(f"dataset {name!r} has no option {', '.join(unknown)}{meant}; it has: {', '.join(known)}")

@@ -142,6 +142,8 @@ def pack(records: Iterable[Record], path: Path, who: str, where: str, weights: P
         if record.encoder.backbone in OPENAI and not record.data.standin
         and split_template_set(record.data.task)[0] in known
     ]  # fmt: skip
+    if not chosen:
+        raise ValueError("there is no record to pack: it takes one of OpenAI's backbones on a real image dataset")
     names = sorted({record.encoder.backbone for record in chosen})
     header = {
         "who": who, "where": where, "date": datetime.datetime.now(datetime.UTC).date(),

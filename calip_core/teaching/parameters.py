@@ -32,12 +32,12 @@ def _backbone(name: str) -> str:
     names = tuple(available_backbones())
     found = _OPEN_CLIP.fullmatch(name)
     if found and not found["weights"]:
-        raise ValueError(f"names no weights, so they would be random. Choose {name}/PRETRAINED.")
+        raise ValueError(f"names no weights, so they would be random. Choose {name}/TAG.")
     if name in names or found or expanded(name).is_file():
         return name
     raise ValueError(
         f"is neither a backbone nor a checkpoint's file.{_suggest(name, names)} "
-        f"Choose one of {', '.join(names)}, open_clip:MODEL/PRETRAINED, or the path of a checkpoint."
+        f"Choose one of {', '.join(names)}, open_clip:MODEL/TAG, or the path of a checkpoint."
     )
 
 

@@ -172,13 +172,22 @@ def test_a_name_is_checked_without_loading():
 @pytest.mark.parametrize(
     ("name", "options", "has"),
     [
-        ("digits", "sizes", "none"),
-        ("mini-shapes", "unreadable", "sizes"),
-        ("folder:x", "sizes", "unreadable"),
-        ("dtd", "template_set", "none"),
-        ("imagenet", "sizes", "template_set"),
+        ("digits", "sizes", "prompts"),
+        ("mini-shapes", "unreadable", "prompts, sizes"),
+        ("folder:x", "sizes", "prompts, unreadable"),
+        ("dtd", "template_set", "prompts"),
+        ("imagenet", "sizes", "prompts, template_set"),
     ],
 )
 def test_an_unknown_option_lists_the_known_ones(name, options, has):
     with pytest.raises(TypeError, match=f"no option {options}; it has: {has}"):
         load_task(name, **{options: 1})
+
+
+def test_prompts_are_the_path_of_a_file(tmp_path):
+    with pytest.raises(TypeError, match=r"has no option promts \(did you mean 'prompts'\?\)"):
+        load_task("digits", promts="x.json")
+    with pytest.raises(TypeError, match="prompts is a dict, expected the path of a JSON file"):
+        load_task("digits", prompts={"zero": ["a zero."]})
+    with pytest.raises(FileNotFoundError, match=r"there is no file of class descriptions .*none\.json: check the path"):
+        load_task("digits", prompts=tmp_path / "none.json")

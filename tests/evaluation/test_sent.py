@@ -107,7 +107,7 @@ def test_packing_leaves_out_what_others_cannot_use(tmp_path, weights):
     measured = [valid_record(0), valid_record(1, data={"standin": True}), valid_record(2, encoder={"backbone": "x.pt"})]
     one = pack(measured, tmp_path / "me.jsonl", "Me", "at home", weights)
     assert one.records == (valid_record(0),) and one == read_sent(tmp_path / "me.jsonl")
-    with pytest.raises(ValueError, match="has no records"):
+    with pytest.raises(ValueError, match="there is no record to pack: it takes one of OpenAI's backbones"):
         pack(measured[1:], tmp_path / "none.jsonl", "Me", "at home", weights)
     with pytest.raises(ValueError, match="who: String should match"):
         pack(measured, tmp_path / "none.jsonl", "", "at home", weights)

@@ -50,9 +50,9 @@ def test_accepts_words_that_say_two_things():
     [
         (BackboneName, "mini-rm", ["'mini-rm'", "Did you mean 'mini-rn'?", "mini-vit", "RN50"]),
         (BackboneName, "weights/absent.pt", ["absent.pt", "checkpoint"]),
-        (BackboneName, "open_clip:ViT-B-32:openai", ["open_clip:MODEL/PRETRAINED"]),
-        (BackboneName, "open_clip:", ["open_clip:MODEL/PRETRAINED"]),
-        (BackboneName, "open_clip:RN50", ["names no weights", "random", "open_clip:RN50/PRETRAINED"]),
+        (BackboneName, "open_clip:ViT-B-32:openai", ["open_clip:MODEL/TAG"]),
+        (BackboneName, "open_clip:", ["open_clip:MODEL/TAG"]),
+        (BackboneName, "open_clip:RN50", ["names no weights", "random", "open_clip:RN50/TAG"]),
         (BackboneName, 3, ["= 3", "string", "mini-rn, mini-vit, RN50"]),
         (TaskName, "digit", ["Did you mean 'digits'?", "mini-pairs", "folder:PATH"]),
         (TaskName, "folder:/absent/place", ["/absent/place", "does not exist"]),
