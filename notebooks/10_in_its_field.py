@@ -56,12 +56,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize, one_hot
 
-from calip_core import encode_split, evaluate, exhibits, load_backbone
+from calip_core import evaluate, exhibits, load_backbone
 from calip_core import load_task, make_method
 from calip_core.analysis import composition, speed
+from calip_core.analysis.window import encode_sample
 from calip_core.evaluation.store import append
 from calip_core.exhibits import field as show
-from calip_core.features import text_features
 from calip_core.methods.inmap import balance, harden
 from calip_core.teaching import AtLeast, BackboneName, Count, TaskName
 from calip_core.teaching import check_parameters, grade
@@ -118,16 +118,17 @@ show.needs()
 # the text feature of class $k$.
 
 # %%
+images = {one.name: encode_sample(one, joint, limit=samples) for one in tasks}
 task = tasks[0]
-tokens, labels = encode_split(joint, task.splits["test"], limit=samples)
-unlabelled, _ = encode_split(joint, task.splits["val"], limit=samples)
-text = text_features(joint, task.classnames, task.templates)
+sample = images[task.name]
+text, val = sample.text, sample.val
+tokens, labels = sample.test, sample.test_labels
 f, t, s = tokens.pooled.float(), text.float(), joint.logit_scale
 heads = {}
 for method in ["zero_shot", "calip", *rivals]:
     head = make_method(method, logit_scale=s)
-    seen = unlabelled if head.sees == "unlabelled" else None
-    heads[method] = head.fit(seen, None, text)
+    unlabelled = val if head.sees == "unlabelled" else None
+    heads[method] = head.fit(unlabelled, None, text)
 
 
 def agree(method, by_hand, images=tokens):
@@ -180,7 +181,7 @@ clip = s * first.pooled.float() @ t.T
 guess = one_hot(clip.argmax(dim=1), len(t))
 a, b = heads["tda"].options.alpha * s / 100, heads["tda"].options.beta
 sure = make_method("tda", logit_scale=s, negative_alpha=0.0).fit(None, None, text)
-own_cosine = 1.0
+own_cosine = float(f[0] @ f[0])  # about 1
 torch.testing.assert_close(
     sure.logits(first), clip + a * np.exp(-b * (1 - own_cosine)) * guess
 )
@@ -207,15 +208,15 @@ torch.testing.assert_close(
 #    & + \tfrac13 \textstyle\sum_j w_{ij} z_{jk}\Bigr).
 #    \end{aligned} $$ (eq-transclip)
 #
-# (The factor 1/50 is in the authors' code.) **StatA** is TransCLIP whose means are tied to the texts, the more so the fewer images a class has
-# {cite:p}`zanella2025stata`. **ZLaP** lets labels spread from the texts through a graph of nearest neighbours
-# {cite:p}`stojnic2024zlap`.
+# (The factor 1/50 is in the authors' code.) **StatA** is TransCLIP whose means are tied to the texts, the more so the fewer
+# images a class has {cite:p}`zanella2025stata`. **ZLaP** lets labels spread from the texts through a graph of nearest
+# neighbours {cite:p}`stojnic2024zlap`.
 #
 # ### Views: MTA
 #
 # **MTA** encodes 63 random crops of the image as well and takes the mode of all 64 vectors in place of the image's own. A crop
-# counts more if its predictions agree with those of other crops {cite:p}`zanella2024mta`. It needs no other image, but 64 runs of the encoder. CALIP's spatial tokens are the cheap
-# relative: vectors of parts of the image from a single run.
+# counts more if its predictions agree with those of other crops {cite:p}`zanella2024mta`. It needs no other image, but 64
+# runs of the encoder. CALIP's spatial tokens are the cheap relative: vectors of parts of the image from a single run.
 #
 # ## The composition of the batch
 #
@@ -238,16 +239,14 @@ display(
 
 # %% [markdown]
 # CALIP cannot be hurt by a batch, since it does not see it. TDA and DMN are not hurt either, but so small a batch cannot
-# fill their memories: the next section gives them more. Why do others lose? Look at InMaP's labels for one batch with two
-# classes:
+# fill their memories: the next section gives them more. Why do others lose? Look at InMaP's labels for one batch with the
+# fewest classes:
 
 # %%
 rng = np.random.default_rng(0)
-chosen = composition.draw_batch(
-    labels, composition.some_classes(k, 2)(rng), batch, rng
-)
-images = f[torch.from_numpy(chosen)]
-guesses = torch.softmax(images @ t.T / 0.01, dim=1)
+chosen = composition.draw_batch(labels, levels[min(levels)](rng), batch, rng)
+drawn = tokens[torch.from_numpy(chosen)]
+guesses = torch.softmax(drawn.pooled.float() @ t.T / 0.01, dim=1)
 pseudo = harden(balance(guesses, 20), 0.6)
 shares = {
     "truth": np.bincount(labels[chosen], minlength=k) / batch,
@@ -258,19 +257,18 @@ show.class_shares(shares, task.classnames)
 
 # %% [markdown]
 # Sinkhorn's iteration hands every class the same share of the batch. InMaP was made for whole test sets, where that is
-# nearly true, and where it removes CLIP's preference for some names. With two classes present it is false: nearly all
+# nearly true, and where it removes CLIP's preference for some names. With few classes present it is false: nearly all
 # images have to get a wrong label, and InMaP learns those labels. Even a small batch of *all* classes does not hold them
 # equally often, because its images are drawn by chance.
 #
 # TransCLIP and ZLaP assume no shares, and can still suffer. TransCLIP puts a Gaussian on every class, also on those that are
-# absent. The mean of such a class is a weighted mean of images of *other* classes, so it moves in among
-# them:
+# absent. The mean of such a class is a weighted mean of images of *other* classes, so it moves in among them:
 
 # %%
-z = heads["transclip"].logits(tokens[torch.from_numpy(chosen)]).exp()
-means = normalize(z.T @ images, dim=1)
+z = heads["transclip"].logits(drawn).exp()
+means = normalize(z.T @ drawn.pooled.float(), dim=1)
 absent = np.bincount(labels[chosen], minlength=k) == 0
-show.absent_means(means, t, images, absent)
+show.absent_means(means, t, drawn.pooled.float(), absent)
 
 # %% [markdown]
 # There it takes images from the classes that are present. StatA ties such a mean to its text. The likely reason for ZLaP is
@@ -282,10 +280,8 @@ show.absent_means(means, t, images, absent)
 
 # %%
 agreement = {
-    one.name: composition.neighbours_agree(
-        *encode_split(joint, one.splits["test"], limit=samples)
-    )
-    for one in tasks
+    name: composition.neighbours_agree(sample.test, sample.test_labels)
+    for name, sample in images.items()
 }
 show.neighbours(records, agreement)
 
