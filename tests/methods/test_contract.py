@@ -174,9 +174,11 @@ def test_a_head_answers_where_the_tokens_are_and_can_be_moved(name, made):
 @pytest.mark.parametrize("name", METHODS)
 def test_half_precision_is_computed_in_single(name, made):
     tokens, text = support()
-    logits = fit(made(name), tokens.to(torch.float16), LABELS, text.half()).logits(tokens.to(torch.float16))
+    # At a scale of 100, CLAP's prices vanish for some of these classes, whose weights are then free.
+    mild = {"logit_scale": 10.0} if name == "clap" else {}
+    logits = fit(made(name, **mild), tokens.to(torch.float16), LABELS, text.half()).logits(tokens.to(torch.float16))
     assert logits.dtype == torch.float32
-    whole = fit(made(name), tokens, LABELS, text).logits(tokens)
+    whole = fit(made(name, **mild), tokens, LABELS, text).logits(tokens)
     torch.testing.assert_close(logits, whole, rtol=0.05, atol=0.5)
 
 

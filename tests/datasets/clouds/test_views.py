@@ -193,7 +193,7 @@ def test_clouds_load_by_name_with_options(monkeypatch, tmp_path):
     task = load_task("mini-solids", points=32, views="pointclip_v2", sizes={"test": 4})
     assert len(task.splits["test"]) == 40
     assert task.splits["test"].clouds[0].shape == (32, 3)
-    with pytest.raises(TypeError, match="no option colour; it has: views, points, turn, jitter, seed, sizes"):
+    with pytest.raises(TypeError, match="no option colour; it has: prompts, views, points, turn, jitter, seed, sizes"):
         load_task("mini-solids", colour="red")
     with pytest.raises(ValueError, match="views is 'sideways', expected one of .*pointclip"):
         load_task("mini-solids", views="sideways")

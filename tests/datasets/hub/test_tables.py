@@ -156,7 +156,7 @@ def test_a_column_is_chosen_among_several(one):
     assert load(root, label="label", image="image").classnames == NAMES
     with pytest.raises(ValueError, match="label='size' is none of them"):
         load(root, label="size")
-    with pytest.raises(TypeError, match="no option column; it has: image, label"):
+    with pytest.raises(TypeError, match="no option column; it has: prompts, image, label"):
         load(root, column="fine")
 
 
