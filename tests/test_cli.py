@@ -165,6 +165,7 @@ def test_an_argument_is_refused_by_its_own_name(given, said, capsys):
         ("--views pointclip_v2", "--views is for point clouds: leave it out"),
         ("--cores 1", "--cores is for --engine ray: leave it out"),
         ("--address auto", "--address is for --engine ray: leave it out"),
+        ("--method stata --engine ray", "stata sees batch, and --engine ray shows one image at a time: leave it out"),
     ],
 )
 def test_what_a_head_cannot_use_is_refused(given, said, capsys):

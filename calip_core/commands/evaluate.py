@@ -121,6 +121,12 @@ def _check_unused(arguments: argparse.Namespace) -> None:
     ):
         if given:
             raise ValueError(f"{flag} is for {of}: leave it out")
+    if arguments.engine == "ray":
+        from calip_core.methods import METHODS  # before a cluster starts
+
+        method, sees = arguments.method, METHODS[arguments.method].sees
+        if sees != "nothing":
+            raise ValueError(f"{method} sees {sees}, and --engine ray shows one image at a time: leave it out")
 
 
 def _sweep(arguments: argparse.Namespace) -> "Sweep":
