@@ -59,11 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _encode(arguments: argparse.Namespace, device: str, progress: bool = True) -> "dict[str, FeatureStore]":
     from calip_core.backbones import load_backbone
     from calip_core.datasets import load_task
+    from calip_core.datasets.names import root_of
     from calip_core.evaluation.evaluate import store_name
     from calip_core.features import FeatureStore
 
-    own = ":" in arguments.task or not arguments.root.is_dir()  # a relative path starts at the working folder
-    task = load_task(arguments.task, None if own else arguments.root)
+    task = load_task(arguments.task, root_of(arguments.task, arguments.root))
     for split in arguments.splits:
         if not len(task.splits[split]):
             raise ValueError(f"{task.name} has no {split} images: leave {split} out of --splits")

@@ -52,7 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         _check_shots(arguments.method, arguments.shots)
-        _check_batch_size(arguments.method, arguments.batch_size)
         _check_unused(arguments)
         check_cache()
         sweep, engine = _sweep(arguments), _engine(arguments)
@@ -98,16 +97,6 @@ def _check_shots(method: str, shots: int) -> None:
         raise ValueError(f"{method} takes no labelled images: leave --shots out")
 
 
-def _check_batch_size(method: str, size: int | None) -> None:
-    """Refuse a size of batches for a head that sees none, which a grid would ignore."""
-    if size is None:
-        return
-    from calip_core.methods import METHODS  # it imports torch
-
-    if METHODS[method].sees != "batch":
-        raise ValueError(f"{method} sees no batch of images: leave --batch-size out")
-
-
 def _check_unused(arguments: argparse.Namespace) -> None:
     """Refuse what this method, task or engine would ignore."""
     from calip_core.datasets.names import task_kind
@@ -121,11 +110,13 @@ def _check_unused(arguments: argparse.Namespace) -> None:
     ):
         if given:
             raise ValueError(f"{flag} is for {of}: leave it out")
-    if arguments.engine == "ray":
-        from calip_core.methods import METHODS  # before a cluster starts
+    if arguments.batch_size is not None or arguments.engine == "ray":
+        from calip_core.methods import METHODS  # it imports torch
 
         method, sees = arguments.method, METHODS[arguments.method].sees
-        if sees != "nothing":
+        if arguments.batch_size is not None and sees != "batch":
+            raise ValueError(f"{method} sees no batch of images: leave --batch-size out")
+        if arguments.engine == "ray" and sees != "nothing":
             raise ValueError(f"{method} sees {sees}, and --engine ray shows one image at a time: leave it out")
 
 

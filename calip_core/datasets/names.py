@@ -133,6 +133,14 @@ def _hint(text: str) -> str:
     )
 
 
+def root_of(name: str, root: Path) -> Path | None:
+    """The root for ``load_task`` where ``root`` is the folder of the datasets, for the commands.
+
+    None for own files, whose relative path starts at the working folder, and where there is no such folder.
+    """
+    return None if ":" in name or not root.is_dir() else root
+
+
 def own_prefix(path: Path) -> str:
     """The prefix that reads what lies in a folder of the user: shards, tables, or else images."""
     for prefix, files in ((SHARDS, ("*.tar", "*/*.tar")), (TABLES, ("*.parquet", "*/*.parquet", "*/*/*.parquet"))):

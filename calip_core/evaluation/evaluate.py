@@ -246,21 +246,17 @@ class Evaluation:
             judge_images=len(judges),
         )
 
-    def _planned(self, split: Split, name: str, limit: int | None = None) -> PlannedStore:
+    def _planned(self, split: Split, name: str, limit: int | None = None, *, spatial: bool = True) -> PlannedStore:
         question = self._question
         return FeatureStore.plan(
             question.backbone, split, root=question.features, name=store_name(question.task, name),
-            limit=limit, seed=question.seed,
+            limit=limit, seed=question.seed, spatial=spatial,
         )  # fmt: skip
 
     def _planned_views(self) -> PlannedStore:
         question, crops = self._question, self.head.options.crops
         split = with_crops(question.task.splits["test"], crops, question.seed)
-        name = store_name(question.task, f"test-{crops}-crops-{question.seed}")
-        return FeatureStore.plan(
-            question.backbone, split, root=question.features, name=name,
-            limit=question.limit, seed=question.seed, spatial=False,
-        )  # fmt: skip
+        return self._planned(split, f"test-{crops}-crops-{question.seed}", question.limit, spatial=False)
 
     @cached_property
     def _unlabelled(self) -> PlannedStore | None:

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from calip_core.backbones import load_backbone
 from calip_core.backbones.base import Backbone
 from calip_core.datasets import load_task
+from calip_core.datasets.names import root_of
 from calip_core.datasets.task import Task
 from calip_core.errors import in_words
 from calip_core.evaluation.evaluate import Evaluation, plan
@@ -55,8 +56,7 @@ def load(group: Group, device: str) -> tuple[Task, Backbone]:
     """The task and the backbone of a group, as this machine has them."""
     dataset, views, backbone, tokens = group.cells[0].loads
     options = {} if views is None else {"views": views}
-    own = dataset.partition(":")[1] or not group.root.is_dir()
-    task = load_task(dataset, None if own else group.root, prompts=group.prompts, **options)
+    task = load_task(dataset, root_of(dataset, group.root), prompts=group.prompts, **options)
     return task, load_backbone(backbone, device=device, precision=group.precision, tokens=tokens)
 
 

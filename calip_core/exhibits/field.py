@@ -14,6 +14,7 @@ from torch import Tensor
 
 from calip_core.analysis.composition import BASELINE
 from calip_core.evaluation.record import Record
+from calip_core.exhibits.calip_fs import over_draws
 from calip_core.exhibits.exhibit import Plot, Table, Text, listed, percent, points, restacked
 from calip_core.exhibits.results import gain_interval
 from calip_core.exhibits.style import MUTED, PALETTE, in_percent, panels
@@ -376,13 +377,13 @@ def which(records: Sequence[Record], presence: pd.DataFrame) -> Table:
     for sees, name in _by_kind(records):
         own = _of(records, sees, name)
         method = own[0].head.method
-        few = presence[(presence["method"] == method) & (presence["level"] == fewest)]["gain"]
+        few = presence[(presence["method"] == method) & (presence["level"] == fewest)]["gain"].to_numpy()
         plain = name == _name(method) and sees != "stream"  # so few images do not fill a memory
         rows.append(
             {
                 "method": name, "sees": sees, "tasks": len(own),
                 "gain, all tasks": _pooled(own),
-                f"gain, {fewest} classes present": _spread(few) if plain and len(few) else "",
+                f"gain, {fewest} classes present": over_draws(few, difference=True) if plain and len(few) else "",
             }
         )  # fmt: skip
     return Table(
@@ -397,8 +398,3 @@ def _pooled(records: Sequence[Record]) -> str:
     counts = np.array([(r.score.only_method, r.score.only_clip, r.data.images) for r in records])
     only_method, only_clip, images = counts.sum(axis=0).tolist()
     return gain_interval(only_method, only_clip, images)
-
-
-def _spread(gains: pd.Series) -> str:
-    mean, half = mean_interval(gains)
-    return points(mean) if np.isnan(half) else f"{points(mean)} ± {100 * half:.1f}"

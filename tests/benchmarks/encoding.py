@@ -21,12 +21,9 @@ from calip_core.backbones.precision import choose_dtype
 from calip_core.datasets.task import Split
 from calip_core.features import FeatureStore, encode_split
 from calip_core.metrics import accuracy
+from tests.benchmarks.backbones import ARCHITECTURES
 
-RN50 = {
-    "embed_dim": 1024, "image_resolution": 224, "vision_layers": (3, 4, 6, 3), "vision_width": 64,
-    "vision_patch_size": None, "context_length": 77, "vocab_size": 49408, "transformer_width": 512,
-    "transformer_heads": 8, "transformer_layers": 12,
-}  # fmt: skip
+RN50 = ARCHITECTURES["RN50"]
 IMAGES = 16
 PHOTOGRAPHS, BATCH = 256, 64
 GOAL = 4  # times the plain call, on a processor with AVX512-BF16
